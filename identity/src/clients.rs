@@ -1,0 +1,90 @@
+//! Public OAuth clients, by registration (RFC 6749 §2). A fresh install knows one: `baton-cli`, with loopback redirects of any port (RFC 8252 §7.3).
+
+use serde::{Deserialize, Serialize};
+
+/// Scopes that exist.
+pub const SCOPES: &[&str] = &["session:read", "session:write", "handoff:offer", "handoff:accept", "presence"];
+
+/// One client of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// Its id.
+    pub client_id: String,
+    /// The app it belongs to.
+    pub app: String,
+    /// What persons see.
+    pub name: String,
+    /// Where codes may go. A loopback address stands for any port on it.
+    pub redirect_uris: Vec<String>,
+}
+
+/// All clients.
+#[derive(Debug, Clone)]
+pub struct Clients(Vec<Client>);
+
+impl Default for Clients {
+    fn default() -> Self {
+        let cli = Client {
+            client_id: "baton-cli".into(),
+            app: "baton".into(),
+            name: "Baton command line".into(),
+            redirect_uris: vec!["http://127.0.0.1/callback".into(), "http://[::1]/callback".into()],
+        };
+        Self(vec![cli])
+    }
+}
+
+impl Clients {
+    /// From a registry.
+    pub fn new(clients: Vec<Client>) -> Self {
+        Self(clients)
+    }
+    /// The client of that id.
+    pub fn get(&self, client_id: &str) -> Option<&Client> {
+        self.0.iter().find(|client| client.client_id == client_id)
+    }
+}
+
+impl Client {
+    /// Whether a code may go there: exactly a registered URI, the port of a loopback address aside.
+    pub fn allows_redirect(&self, uri: &str) -> bool {
+        self.redirect_uris.iter().any(|registered| registered == uri || without_loopback_port(uri).as_deref() == Some(registered))
+    }
+}
+
+fn without_loopback_port(uri: &str) -> Option<String> {
+    ["http://127.0.0.1", "http://[::1]"].iter().find_map(|host| {
+        let rest = uri.strip_prefix(host)?.strip_prefix(':')?;
+        let (port, path) = rest.split_once('/')?;
+        port.parse::<u16>().ok().filter(|parsed| parsed.to_string() == port)?;
+        Some(format!("{host}/{path}"))
+    })
+}
+
+/// Whether a scope string names known scopes, each once.
+pub fn is_scope(scope: &str) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    !scope.is_empty() && scope.split(' ').all(|one| SCOPES.contains(&one) && seen.insert(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_port_of_the_loopback_and_nothing_else() {
+        let clients = Clients::default();
+        let cli = clients.get("baton-cli").unwrap();
+        for good in ["http://127.0.0.1:49152/callback", "http://[::1]:1/callback", "http://127.0.0.1/callback"] {
+            assert!(cli.allows_redirect(good), "{good}");
+        }
+        for bad in [
+            "http://127.0.0.1:49152/callback/x", "http://127.0.0.1:49152/callback?x", "http://127.0.0.1:0x1/callback", "http://127.0.0.1:/callback",
+            "http://127.0.0.1:80@evil.example/callback", "http://localhost:1/callback", "https://127.0.0.1:1/callback", "http://127.0.0.1.evil.example/callback",
+        ] {
+            assert!(!cli.allows_redirect(bad), "{bad}");
+        }
+        assert!(is_scope("session:read presence") && !is_scope("") && !is_scope("admin") && !is_scope("presence presence") && !is_scope("presence  session:read"));
+    }
+}

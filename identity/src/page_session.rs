@@ -1,0 +1,81 @@
+//! The pages' own session: a cookie that scripts cannot read, given after a passkey ceremony. It authenticates the pages' API and nothing else.
+
+use crate::state::Identity;
+use axum::http::HeaderMap;
+use axum::http::header::{COOKIE, ORIGIN};
+use baton_protocol::id::AccountId;
+use baton_protocol::key::hash;
+use baton_protocol::refusal::{Input, Token, Webauthn};
+use baton_protocol::time::Millis;
+use baton_service::problem::{InternalExt as _, Problem};
+use sqlx::AnyConnection;
+
+/// How long a session lasts.
+const LIFETIME_SECS: i64 = 12 * 3600;
+/// How recent user verification must be for what cannot be undone.
+const FRESH_SECS: i64 = 300;
+
+/// Who is signed in.
+pub struct PageSession {
+    /// The account.
+    pub account: AccountId,
+    verified_at: i64,
+}
+
+impl PageSession {
+    /// Refuses unless the person was verified within the last five minutes.
+    pub fn needs_fresh<E: Into<Problem>>(&self, now: Millis, otherwise: E) -> Result<(), Problem> {
+        if now.0 - self.verified_at <= FRESH_SECS * 1000 { Ok(()) } else { Err(otherwise.into()) }
+    }
+}
+
+/// Begins a session and gives the cookie to set.
+pub async fn begin(identity: &Identity, db: &mut AnyConnection, account: &AccountId) -> Result<String, Problem> {
+    let (token, now) = (identity.base.entropy.token(), identity.base.now());
+    sqlx::query("INSERT INTO page_sessions (token_hash, account_id, verified_at, expires_at) VALUES ($1, $2, $3, $4)")
+        .bind(hash(token.as_bytes()))
+        .bind(account.as_str())
+        .bind(now.0)
+        .bind(now.plus_secs(LIFETIME_SECS).0)
+        .execute(db)
+        .await
+        .internal()?;
+    let secure = if is_https(identity) { "; Secure" } else { "" };
+    Ok(format!("{}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={LIFETIME_SECS}{secure}", cookie_name(identity)))
+}
+
+/// The session of a request. A request that changes something must come from the pages' own origin.
+pub async fn find(identity: &Identity, db: &mut AnyConnection, headers: &HeaderMap) -> Result<PageSession, Problem> {
+    let token = cookie(headers, cookie_name(identity)).ok_or(Token::Missing)?;
+    let row: Option<(String, i64)> = sqlx::query_as("SELECT account_id, verified_at FROM page_sessions WHERE token_hash = $1 AND expires_at > $2")
+        .bind(hash(token.as_bytes()))
+        .bind(identity.base.now().0)
+        .fetch_optional(db)
+        .await
+        .internal()?;
+    let (account, verified_at) = row.ok_or(Token::Missing)?;
+    let account = AccountId::parse(&account).map_err(|_| Problem::from(Webauthn::Credential))?;
+    Ok(PageSession { account, verified_at })
+}
+
+/// Refuses posts from anywhere but the pages (attacks.md HTTP-07).
+pub fn check_origin(identity: &Identity, headers: &HeaderMap) -> Result<(), Problem> {
+    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    let json = headers.get("content-type").and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.starts_with("application/json"));
+    let ours = origin == Some(identity.config.page_origin.as_str()) && site.is_none_or(|site| site == "same-origin") && json;
+    if ours { Ok(()) } else { Err(Input::Csrf.into()) }
+}
+
+fn is_https(identity: &Identity) -> bool {
+    identity.config.page_origin.starts_with("https:")
+}
+
+fn cookie_name(identity: &Identity) -> &'static str {
+    if is_https(identity) { "__Host-baton" } else { "baton" }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+    pairs.filter_map(|pair| pair.trim().split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+}

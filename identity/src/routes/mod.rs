@@ -1,0 +1,59 @@
+//! Identity's HTTP surface. One file an endpoint family; tests mirror these paths.
+
+mod account;
+mod activity;
+mod approval;
+mod authorize;
+mod credential;
+mod device_log;
+mod devices;
+mod form;
+mod metadata;
+mod recovery;
+mod renew;
+mod requests;
+mod sign_in;
+mod sign_up;
+mod start;
+mod status_lists;
+mod token;
+
+use crate::state::Identity;
+use axum::Router;
+use axum::routing::{get, post};
+use std::sync::Arc;
+
+/// All routes below identity's path; `path` is that path (`/identity`).
+pub fn router(identity: Arc<Identity>, path: &str) -> Router {
+    let own = Router::new()
+        .route("/par", post(start::pushed))
+        .route("/device_authorization", post(start::device))
+        .route("/authorize", get(authorize::page))
+        .route("/token", post(token::token))
+        .route("/jwks", get(metadata::jwks))
+        .route("/v1/sign-up/start", post(sign_up::start))
+        .route("/v1/sign-up/finish", post(sign_up::finish))
+        .route("/v1/sign-in/start", post(sign_in::start))
+        .route("/v1/sign-in/finish", post(sign_in::finish))
+        .route("/v1/account", get(account::show))
+        .route("/v1/account/wraps", get(account::wraps))
+        .route("/v1/account/recovery/confirm", post(account::confirm_recovery))
+        .route("/v1/recovery/start", post(recovery::start))
+        .route("/v1/recovery/finish", post(recovery::finish))
+        .route("/v1/requests/open", post(requests::open))
+        .route("/v1/requests/{id}/deny", post(requests::deny))
+        .route("/v1/requests/{id}/offer", post(approval::offer))
+        .route("/v1/requests/{id}/approve", post(approval::approve))
+        .route("/v1/devices", get(devices::list))
+        .route("/v1/devices/{id}/revoke", post(devices::revoke))
+        .route("/v1/devices/{id}/renew/offer", post(renew::offer))
+        .route("/v1/devices/{id}/renew/approve", post(renew::approve))
+        .route("/v1/grants", get(devices::grants))
+        .route("/v1/grants/{id}/withdraw", post(devices::withdraw))
+        .route("/v1/activity", get(activity::list))
+        .route("/v1/log", get(device_log::show))
+        .route("/v1/credential", post(credential::show))
+        .route("/v1/status-lists/1", get(status_lists::show));
+    let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
+    Router::new().nest(path, own).merge(well_known).with_state(identity)
+}

@@ -1,0 +1,103 @@
+//! Renewal: a credential near its end is signed anew, in one ceremony: new status index, the old one revoked when the new one counts.
+
+use super::approval::{CREDENTIAL_SECS, check_entries};
+use crate::page_session;
+use crate::state::Identity;
+use crate::store::{devices, logs, status};
+use crate::{ledger, outbox};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use baton_protocol::credential::{StatusEntry, Template, Tier, VCT, Visible};
+use baton_protocol::device_log::{DeviceLog, Entry, Op};
+use baton_protocol::enrolment::{Approval, Offer};
+use baton_protocol::id::{DeviceId, RequestId};
+use baton_protocol::key::{Did, hash};
+use baton_protocol::refusal::{Enrol, Log};
+use baton_protocol::sd_jwt::Compact;
+use baton_protocol::status_list::StatusRef;
+use baton_service::edge;
+use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// `POST /v1/devices/{id}/renew/offer`
+pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Offer>, Problem> {
+    page_session::check_origin(&identity, &headers)?;
+    let id = DeviceId::parse(&id)?;
+    let now = identity.base.now();
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    session.needs_fresh(now, Enrol::Reauth)?;
+    let device = devices::of_account(&mut tx, &session.account, id.as_str()).await.internal()?.ok_or(NOT_FOUND)?;
+    if device.revoked_at.is_some() {
+        return Err(Enrol::KeyRevoked.into());
+    }
+    let issuer = logs::issuer(&mut tx, &session.account, &device.app).await.internal()?.ok_or(Log::Invalid)?;
+    let idx = status::allot(&mut tx, id.as_str(), &identity.base.entropy, now).await.internal()?.ok_or(Problem::Unavailable("status list is full"))?;
+    let did = Did::parse(&device.did)?;
+    let entry = Entry { v: 1, n: issuer.next_n as u64, prev: Some(issuer.head), op: Op::Renew { device: did.clone() } };
+    let visible = Visible {
+        iss: Did::parse(&device.iss)?,
+        sub: did.clone(),
+        vct: VCT.into(),
+        iat: now.secs(),
+        exp: now.secs() + CREDENTIAL_SECS,
+        client_id: device.client_id.clone(),
+        tier: Tier::parse(&device.tier).ok_or(Enrol::Changed)?,
+        log: device.log.clone(),
+        status: StatusEntry { status_list: StatusRef { idx: idx as u32, uri: identity.status_uri() } },
+        status_issuer: identity.did_web(),
+    };
+    let disclosable: Map<String, Value> =
+        Compact::parse(&device.credential)?.disclosures.iter().filter_map(|d| Some((d.name()?.to_owned(), d.value().clone()))).collect();
+    let offer = Offer {
+        // A renewal is no request: its handle is made here and names nothing else.
+        request: RequestId::new(now, identity.base.entropy.bytes()),
+        shown_hash: hash(device.credential_hash.as_bytes()),
+        template: Template { visible, disclosable },
+        device_jwk: did.key()?.jwk(),
+        entries: vec![serde_json::to_string(&entry).internal()?],
+    };
+    devices::keep_offer(&mut tx, &device.did, &serde_json::to_string(&offer).internal()?).await.internal()?;
+    tx.commit().await.internal()?;
+    Ok(Json(offer))
+}
+
+/// `POST /v1/devices/{id}/renew/approve`
+pub async fn approve(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+    page_session::check_origin(&identity, &headers)?;
+    let id = DeviceId::parse(&id)?;
+    let approval: Approval = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
+    let now = identity.base.now();
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    session.needs_fresh(now, Enrol::Reauth)?;
+    let device = devices::of_account(&mut tx, &session.account, id.as_str()).await.internal()?.ok_or(NOT_FOUND)?;
+    let kept = devices::offer(&mut tx, &device.did).await.internal()?;
+    let offer: Offer = kept.and_then(|offer| serde_json::from_str(&offer).ok()).ok_or(Enrol::NotApproved)?;
+    if approval.shown_hash != offer.shown_hash {
+        return Err(Enrol::Changed.into());
+    }
+    let did = Did::parse(&device.did)?;
+    let credential = offer.template.check_signed(&approval.credential, &did.key()?)?;
+    check_entries(&offer, &approval.entries)?;
+    let issuer = logs::issuer(&mut tx, &session.account, &device.app).await.internal()?.ok_or(Log::Invalid)?;
+    let mut entries = logs::entries(&mut tx, &issuer.log).await.internal()?;
+    entries.extend(approval.entries.iter().cloned());
+    let head = DeviceLog::replay(&entries)?.head().hash;
+    logs::append(&mut tx, &issuer.log, issuer.next_n, &approval.entries, &head, now).await.internal()?.ok_or(Log::Moved)?;
+    let visible = &offer.template.visible;
+    let idx = i64::from(visible.status.status_list.idx);
+    devices::renew(&mut tx, &device.did, &device.credential_hash, &approval.credential, &credential.hash, visible.exp, idx)
+        .await
+        .internal()?
+        .ok_or(Enrol::State)?;
+    status::revoke(&mut tx, device.status_idx).await.internal()?;
+    outbox::write_device(&mut tx, &device.did, now).await?;
+    ledger::write(&mut tx, &session.account, "device.renewed", &json!({"device": id}), now).await.internal()?;
+    tx.commit().await.internal()?;
+    let issued = identity.pump().await?;
+    Ok(Json(json!({"state": if issued { "issued" } else { "approved" }})))
+}

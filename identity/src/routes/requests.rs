@@ -1,0 +1,109 @@
+//! The person looks at a request: by the authorization request of this device, or by the code another device shows.
+
+use crate::state::Identity;
+use crate::store::requests::{self, LIFETIME_SECS, Request};
+use crate::{ledger, page_session};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use baton_protocol::enrolment::normalise_user_code;
+use baton_protocol::id::{AccountId, RequestId};
+use baton_protocol::key::hash;
+use baton_protocol::refusal::{Enrol, Input, Limit};
+use baton_service::edge;
+use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::AnyConnection;
+use std::sync::Arc;
+
+/// Wrong user codes of one account in ten minutes.
+const MAX_WRONG: i64 = 5;
+/// Wrong user codes of everybody in ten minutes.
+const MAX_WRONG_ALL: i64 = 500;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Open {
+    request_uri: Option<String>,
+    user_code: Option<String>,
+}
+
+/// `POST /v1/requests/open`: binds the request to the account that looks at it, and gives everything the person decides by.
+pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+    page_session::check_origin(&identity, &headers)?;
+    let body: Open = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let found = match (&body.request_uri, &body.user_code) {
+        (Some(uri), None) => requests::by_request_uri(&mut tx, &hash(uri.as_bytes())).await.internal()?,
+        (None, Some(code)) => by_code(&identity, &mut tx, &session.account, code).await?,
+        _ => return Err(Input::Invalid.into()),
+    };
+    let Some(request) = found else {
+        // The count of wrong codes is what must stay.
+        tx.commit().await.internal()?;
+        return Err(Enrol::Code.into());
+    };
+    let id = RequestId::parse(&request.request_id).map_err(|_| NOT_FOUND)?;
+    check_open(&identity, &request)?;
+    if requests::bind_account(&mut tx, &id, &session.account).await.internal()?.is_none() {
+        // One code shown to two persons is the mark of phishing: nobody gets it (attacks.md DEV-12).
+        requests::deny(&mut tx, &id).await.internal()?;
+        tx.commit().await.internal()?;
+        return Err(Enrol::Code.into());
+    }
+    let client = identity.config.clients.get(&request.client_id).ok_or(NOT_FOUND)?;
+    let shown = request.shown(&client.name).ok_or_else(|| Problem::Internal("request does not parse".into()))?;
+    tx.commit().await.internal()?;
+    Ok(Json(json!({"shown": shown, "shown_hash": shown.hash(), "state": request.state})))
+}
+
+async fn by_code(identity: &Identity, db: &mut AnyConnection, account: &AccountId, code: &str) -> Result<Option<Request>, Problem> {
+    let now = identity.base.now();
+    let (mine, all) = requests::wrong_codes(db, account, now.0 - LIFETIME_SECS * 1000).await.internal()?;
+    if mine >= MAX_WRONG || all >= MAX_WRONG_ALL {
+        return Err(Limit::Rate.into());
+    }
+    let found = match normalise_user_code(code) {
+        Some(code) => requests::by_user_code(db, &code).await.internal()?.filter(|request| !request.is_expired(now)),
+        None => None,
+    };
+    if found.is_none() {
+        requests::wrong_code(db, account, now).await.internal()?;
+    }
+    Ok(found)
+}
+
+/// Refuses what can no longer be decided.
+pub fn check_open(identity: &Identity, request: &Request) -> Result<(), Enrol> {
+    match request.state.as_str() {
+        "denied" => Err(Enrol::NotApproved),
+        "requested" if request.is_expired(identity.base.now()) => Err(Enrol::Expired),
+        _ => Ok(()),
+    }
+}
+
+/// `POST /v1/requests/{id}/deny`
+pub async fn deny(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    page_session::check_origin(&identity, &headers)?;
+    let id = RequestId::parse(&id)?;
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let request = bound(&mut tx, &id, &session.account).await?;
+    if requests::deny(&mut tx, &id).await.internal()?.is_none() && request.state != "denied" {
+        return Err(Enrol::State.into());
+    }
+    if request.state == "requested" {
+        ledger::write(&mut tx, &session.account, "device.denied", &json!({"request": id}), identity.base.now()).await.internal()?;
+    }
+    tx.commit().await.internal()?;
+    Ok(Json(json!({"state": "denied"})))
+}
+
+/// The request this account looks at; anybody else's is not there.
+pub async fn bound(db: &mut AnyConnection, id: &RequestId, account: &AccountId) -> Result<Request, Problem> {
+    let request = requests::find(db, id).await.internal()?;
+    request.filter(|request| request.account_id.as_deref() == Some(account.as_str())).ok_or_else(|| NOT_FOUND.into())
+}

@@ -1,0 +1,165 @@
+//! A device asks to be enrolled: pushed authorization request (RFC 9126, lane 1) or device authorization (RFC 8628, lane 2).
+//!
+//! The DPoP proof is the proof of possession of the device key. What is approved later is fixed here.
+
+use super::form::Form;
+use crate::clients::{Client, is_scope};
+use crate::state::Identity;
+use crate::store::requests::{Handles, LIFETIME_SECS, Request, create};
+use crate::store::devices;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use baton_protocol::enrolment::{DETAILS_TYPE, DeviceDetails, Lane, check_code, user_code};
+use baton_protocol::id::RequestId;
+use baton_protocol::key::{PublicKey, hash};
+use baton_protocol::refusal::{Enrol, Oauth};
+use baton_service::edge;
+use baton_service::guard::{self, Proven};
+use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Seconds between polls of lane 2.
+const INTERVAL: i64 = 5;
+
+/// `POST /par`
+pub async fn pushed(
+    State(identity): State<Arc<Identity>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let asked = read(&identity, peer, &uri, &headers, body, "/par").await?;
+    let form = &asked.form;
+    if form.need("response_type")? != "code" || form.get("request_uri").is_some() || form.get("code_challenge_method") != Some("S256") {
+        return Err(Problem::oauth(Oauth::Request));
+    }
+    let challenge = form.need("code_challenge")?;
+    let redirect_uri = form.need("redirect_uri")?;
+    let thumbprint_fits = form.get("dpop_jkt").is_none_or(|jkt| jkt == asked.proven.jkt().as_str());
+    if baton_protocol::b64::decode_array::<32>(challenge).is_err() || !asked.client.allows_redirect(redirect_uri) || !thumbprint_fits {
+        return Err(Problem::oauth(Oauth::Request));
+    }
+    let request_uri = format!("urn:ietf:params:oauth:request_uri:{}", identity.base.entropy.token());
+    let mut request = asked.request(&identity, Lane::SameDevice);
+    request.redirect_uri = Some(redirect_uri.into());
+    request.code_challenge = Some(challenge.into());
+    request.client_state = form.get("state").map(Into::into);
+    let handles = Handles { request_uri: Some(hash(request_uri.as_bytes())), ..Handles::default() };
+    store(&identity, asked.proven, &request, &handles).await?;
+    Ok((StatusCode::CREATED, Json(json!({"request_uri": request_uri, "expires_in": LIFETIME_SECS}))))
+}
+
+/// `POST /device_authorization`
+pub async fn device(
+    State(identity): State<Arc<Identity>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    let asked = read(&identity, peer, &uri, &headers, body, "/device_authorization").await?;
+    let (device_code, check) = (identity.base.entropy.token(), check_code(identity.base.entropy.bytes()));
+    let mut request = asked.request(&identity, Lane::CrossDevice);
+    let code = user_code(&identity.base.entropy.bytes());
+    request.user_code = Some(code.clone());
+    request.check_code_hash = Some(check_hash(&request.request_id, &check));
+    let handles = Handles { device_code: Some(hash(device_code.as_bytes())), ..Handles::default() };
+    store(&identity, asked.proven, &request, &handles).await?;
+    let page = format!("{}/device", identity.config.page_origin);
+    Ok(Json(json!({
+        "device_code": device_code, "user_code": code, "check_code": check, "verification_uri": page,
+        "verification_uri_complete": format!("{page}#{code}"), "expires_in": LIFETIME_SECS, "interval": INTERVAL,
+    })))
+}
+
+/// How a check code is kept: bound to its request.
+pub fn check_hash(request_id: &str, code: &str) -> String {
+    hash(format!("{request_id}\n{code}").as_bytes())
+}
+
+struct Asked {
+    form: Form,
+    client: Client,
+    proven: Proven,
+    details: DeviceDetails,
+    scope: String,
+    seen_address: String,
+}
+
+async fn read(identity: &Identity, peer: SocketAddr, uri: &Uri, headers: &HeaderMap, body: Body, path: &str) -> Result<Asked, Problem> {
+    identity.starts.count(&peer.ip().to_string(), identity.base.now())?;
+    let body = edge::bytes(body, edge::MAX_BODY).await?;
+    let form = Form::parse(uri, headers, &body)?;
+    let client = identity.config.clients.get(form.need("client_id")?).cloned().ok_or_else(|| Problem::oauth(Oauth::Client))?;
+    let proven = guard::proof(&identity.base, headers, "POST", path, None, Dialect::Oauth)?;
+    let scope = form.need("scope")?.to_owned();
+    if !is_scope(&scope) {
+        return Err(Problem::oauth(Oauth::Scope));
+    }
+    let details = read_details(form.need("authorization_details")?)?;
+    Ok(Asked { form, client, proven, details, scope, seen_address: peer.ip().to_string() })
+}
+
+fn read_details(text: &str) -> Result<DeviceDetails, Problem> {
+    let bad = || Problem::oauth(Oauth::Request);
+    let value = baton_protocol::json::value(text.as_bytes(), 16 * 1024).map_err(|_| bad())?;
+    let mut all: Vec<DeviceDetails> = serde_json::from_value(value).map_err(|_| bad())?;
+    let details = all.pop().filter(|details| all.is_empty() && details.r#type == DETAILS_TYPE).ok_or_else(bad)?;
+    details.claims.check()?;
+    let agreement = serde_json::to_value(&details.agreement_jwk).map_err(|_| bad())?;
+    PublicKey::from_jwk(&agreement).map_err(|_| bad())?;
+    Ok(details)
+}
+
+impl Asked {
+    fn request(&self, identity: &Identity, lane: Lane) -> Request {
+        let now = identity.base.now();
+        let key = self.proven.key();
+        Request {
+            request_id: RequestId::new(now, identity.base.entropy.bytes()).to_string(),
+            lane: lane.as_str().into(),
+            client_id: self.client.client_id.clone(),
+            app: self.client.app.clone(),
+            scope: self.scope.clone(),
+            device_jwk: key.jwk_value().to_string(),
+            did: key.did().to_string(),
+            jkt: key.thumbprint().0,
+            agreement_jwk: serde_json::to_string(&self.details.agreement_jwk).expect("strings"),
+            claims: serde_json::to_string(&self.details.claims).expect("strings"),
+            seen_address: self.seen_address.clone(),
+            redirect_uri: None,
+            code_challenge: None,
+            client_state: None,
+            user_code: None,
+            check_code_hash: None,
+            poll_interval: INTERVAL,
+            polled_at: None,
+            check_failures: 0,
+            state: "requested".into(),
+            account_id: None,
+            offer: None,
+            status_idx: None,
+            outbox_seq: None,
+            redeemed_at: None,
+            created_at: now.0,
+            expires_at: now.plus_secs(LIFETIME_SECS).0,
+        }
+    }
+}
+
+async fn store(identity: &Identity, proven: Proven, request: &Request, handles: &Handles) -> Result<(), Problem> {
+    let mut tx = identity.base.db.begin().await.internal()?;
+    proven.consume(&identity.base, &mut tx).await.map_err(|problem| problem.in_form(Dialect::Oauth))?;
+    match devices::key_use(&mut tx, &request.jkt).await.internal()? {
+        Some(true) => return Err(Enrol::KeyRevoked.into()),
+        Some(false) => return Err(Enrol::KeyInUse.into()),
+        None => {}
+    }
+    create(&mut tx, request, handles).await.internal()?;
+    tx.commit().await.internal()
+}

@@ -1,0 +1,88 @@
+//! Identity's parts, and how it is opened.
+
+use crate::clients::Clients;
+use crate::passkeys::Passkeys;
+use crate::peers::StandingPeer;
+use baton_protocol::key::PublicKey;
+use baton_service::base::Base;
+use baton_service::guard::TokenIssuer;
+use baton_service::limits::Rate;
+use sqlx::migrate::Migrator;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Its PostgreSQL schema.
+pub const SCHEMA: &str = "identity";
+
+/// Its migrations.
+pub fn migrations() -> &'static Migrator {
+    static OWN: Migrator = sqlx::migrate!("./migrations");
+    &OWN
+}
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the pages are: the one origin passkeys are made for, and the one that may post to the pages' API.
+    pub page_origin: String,
+    /// Registered clients.
+    pub clients: Clients,
+    /// Most devices of one account.
+    pub max_devices: i64,
+    /// The verifier, whose tokens for audience identity are taken.
+    pub verifier_url: String,
+    /// Its keys by name.
+    pub verifier_keys: Vec<(String, PublicKey)>,
+}
+
+/// The service.
+pub struct Identity {
+    pub(crate) base: Base,
+    pub(crate) config: Config,
+    pub(crate) passkeys: Passkeys,
+    pub(crate) peers: Vec<Arc<dyn StandingPeer>>,
+    pub(crate) own_tokens: TokenIssuer,
+    pub(crate) verifier_tokens: TokenIssuer,
+    pub(crate) pump: Mutex<()>,
+    pub(crate) starts: Rate,
+    pub(crate) sign_ins: Rate,
+}
+
+impl Identity {
+    /// Puts it together. Fails when the page origin cannot be a passkey's.
+    pub fn new(base: Base, config: Config, peers: Vec<Arc<dyn StandingPeer>>) -> Result<Self, String> {
+        let passkeys = Passkeys::new(&config.page_origin)?;
+        let own_tokens = TokenIssuer { url: base.url.clone(), keys: base.keys.verifying() };
+        let verifier_tokens = TokenIssuer { url: config.verifier_url.clone(), keys: config.verifier_keys.clone() };
+        let (starts, sign_ins) = (Rate::new(120, 60), Rate::new(120, 60));
+        Ok(Self { base, config, passkeys, peers, own_tokens, verifier_tokens, pump: Mutex::new(()), starts, sign_ins })
+    }
+
+    /// What must stand in the database before the first request: the status list.
+    pub async fn prepare(&self) -> Result<(), baton_service::database::Error> {
+        let mut tx = self.base.db.begin().await?;
+        crate::store::status::ensure(&mut tx).await?;
+        tx.commit().await
+    }
+
+    /// The URL of the one status list.
+    pub(crate) fn status_uri(&self) -> String {
+        format!("{}/v1/status-lists/1", self.base.url)
+    }
+
+    /// `did:web` of this service (W3C CCG did:web §2.1).
+    pub(crate) fn did_web(&self) -> String {
+        let rest = self.base.url.split_once("://").map_or(self.base.url.as_str(), |(_, rest)| rest);
+        format!("did:web:{}", rest.replace(':', "%3A").replace('/', ":"))
+    }
+
+    /// Whether its database answers.
+    pub async fn is_ready(&self) -> bool {
+        self.base.db.is_ready().await
+    }
+
+    /// Its base, for the process that runs it.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+}

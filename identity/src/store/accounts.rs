@@ -1,0 +1,132 @@
+//! Accounts, their passkeys and their wrapped roots.
+
+use baton_protocol::id::AccountId;
+use baton_protocol::key::PublicKey;
+use baton_protocol::time::Millis;
+use baton_protocol::wrap::{Opener, WrappedRoot};
+use baton_service::database::Error;
+use sqlx::{AnyConnection, FromRow};
+
+/// An account's row.
+#[derive(FromRow)]
+pub struct Account {
+    /// Its root's fingerprint.
+    pub root: String,
+    account_jwk: String,
+    /// When the person confirmed that they keep the recovery code.
+    pub recovery_confirmed_at: Option<i64>,
+}
+
+impl Account {
+    /// The account key.
+    pub fn key(&self) -> Option<PublicKey> {
+        PublicKey::from_jwk(&serde_json::from_str(&self.account_jwk).ok()?).ok()
+    }
+}
+
+/// What a new account begins with. Never less: an account without copies of its root could not be opened again.
+pub struct NewAccount<'a> {
+    /// Its id.
+    pub account: &'a AccountId,
+    /// Its root's fingerprint.
+    pub root: &'a str,
+    /// Its account key.
+    pub key: &'a PublicKey,
+    /// How a recovery code finds it.
+    pub recovery_id: &'a str,
+    /// The first passkey's id and state.
+    pub passkey: (&'a str, &'a str),
+    /// The copies.
+    pub wraps: &'a [WrappedRoot],
+}
+
+/// Creates an account.
+pub async fn create(db: &mut AnyConnection, new: &NewAccount<'_>, now: Millis) -> Result<(), Error> {
+    sqlx::query("INSERT INTO accounts (account_id, root, account_jwk, recovery_id, created_at) VALUES ($1, $2, $3, $4, $5)")
+        .bind(new.account.as_str())
+        .bind(new.root)
+        .bind(new.key.jwk_value().to_string())
+        .bind(new.recovery_id)
+        .bind(now.0)
+        .execute(&mut *db)
+        .await?;
+    add_passkey(&mut *db, new.account, new.passkey, now).await?;
+    for wrapped in new.wraps {
+        add_wrap(&mut *db, new.account, wrapped, now).await?;
+    }
+    Ok(())
+}
+
+/// Adds a passkey; its id must be new to all accounts.
+pub async fn add_passkey(db: &mut AnyConnection, account: &AccountId, (id, passkey): (&str, &str), now: Millis) -> Result<(), Error> {
+    sqlx::query("INSERT INTO passkeys (credential_id, account_id, passkey, created_at) VALUES ($1, $2, $3, $4)")
+        .bind(id)
+        .bind(account.as_str())
+        .bind(passkey)
+        .bind(now.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Adds a copy, or replaces the one its opener had.
+pub async fn add_wrap(db: &mut AnyConnection, account: &AccountId, wrapped: &WrappedRoot, now: Millis) -> Result<(), Error> {
+    let opener = match &wrapped.opener {
+        Opener::Passkey { credential_id, .. } => credential_id.as_str(),
+        Opener::Recovery => "recovery",
+    };
+    let text = serde_json::to_string(wrapped).expect("strings");
+    sqlx::query(
+        "INSERT INTO wraps (account_id, opener, wrapped, created_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (account_id, opener) DO UPDATE SET wrapped = excluded.wrapped, created_at = excluded.created_at",
+    )
+    .bind(account.as_str())
+    .bind(opener)
+    .bind(text)
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// An account.
+pub async fn find(db: &mut AnyConnection, account: &AccountId) -> Result<Option<Account>, Error> {
+    sqlx::query_as("SELECT root, account_jwk, recovery_confirmed_at FROM accounts WHERE account_id = $1").bind(account.as_str()).fetch_optional(db).await
+}
+
+/// The account a recovery code belongs to.
+pub async fn by_recovery_id(db: &mut AnyConnection, recovery_id: &str) -> Result<Option<String>, Error> {
+    sqlx::query_scalar("SELECT account_id FROM accounts WHERE recovery_id = $1").bind(recovery_id).fetch_optional(db).await
+}
+
+/// Its wrapped copies, as stored.
+pub async fn wraps(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<WrappedRoot>, Error> {
+    let texts: Vec<(String,)> = sqlx::query_as("SELECT wrapped FROM wraps WHERE account_id = $1 ORDER BY opener").bind(account.as_str()).fetch_all(db).await?;
+    Ok(texts.iter().filter_map(|(text,)| serde_json::from_str(text).ok()).collect())
+}
+
+/// Owner and state of a passkey.
+pub async fn passkey(db: &mut AnyConnection, credential_id: &str) -> Result<Option<(String, String)>, Error> {
+    sqlx::query_as("SELECT account_id, passkey FROM passkeys WHERE credential_id = $1").bind(credential_id).fetch_optional(db).await
+}
+
+/// Notes a use; `changed` is the passkey's new state.
+pub async fn used(db: &mut AnyConnection, credential_id: &str, changed: Option<&str>, now: Millis) -> Result<(), Error> {
+    sqlx::query("UPDATE passkeys SET used_at = $2, passkey = COALESCE($3, passkey) WHERE credential_id = $1")
+        .bind(credential_id)
+        .bind(now.0)
+        .bind(changed)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Notes that the recovery code is kept; false when it was noted before.
+pub async fn confirm_recovery(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<bool, Error> {
+    let done = sqlx::query("UPDATE accounts SET recovery_confirmed_at = $2 WHERE account_id = $1 AND recovery_confirmed_at IS NULL")
+        .bind(account.as_str())
+        .bind(now.0)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,8 @@
+//! Identity's rows. Functions take the transaction; a guard that failed is `None`, never an error.
+
+pub mod accounts;
+pub mod ceremonies;
+pub mod devices;
+pub mod logs;
+pub mod requests;
+pub mod status;

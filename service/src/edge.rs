@@ -1,0 +1,88 @@
+//! The outer edge of every service: bounded bodies, safe headers, one security event for each refusal, and no panic past one request.
+
+use crate::problem::{Problem, Refused, family};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, body::Bytes};
+use baton_protocol::refusal::{Input, Limit};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+/// Largest body on most routes.
+pub const MAX_BODY: usize = 128 * 1024;
+/// Largest body where sealed state is carried.
+pub const MAX_STATE_BODY: usize = 1024 * 1024;
+
+/// Wraps a service's routes. `service` names it in events.
+pub fn wrap(routes: Router, service: &'static str) -> Router {
+    routes
+        .layer(DefaultBodyLimit::max(MAX_STATE_BODY))
+        .layer(middleware::from_fn(move |request, next| watch(service, request, next)))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(30)))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::Internal("panic in a handler".into()).into_response()))
+}
+
+async fn watch(service: &'static str, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    // The path alone: a query may carry what a log must not.
+    let path = request.uri().path().to_owned();
+    let refusal = refuse_early(&request).err();
+    let mut response = match refusal {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    };
+    if let Some(Refused(refusal)) = response.extensions().get::<Refused>().copied() {
+        tracing::warn!(target: "security", service, %method, path, status = response.status().as_u16(), family = family(&refusal),
+            code = refusal.code(), reason = refusal.reason(), "refused");
+    }
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(HeaderName::from_static("content-security-policy")).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.insert(HeaderName::from_static("x-frame-options"), HeaderValue::from_static("DENY"));
+    response
+}
+
+fn refuse_early(request: &Request) -> Result<(), Problem> {
+    let query = request.uri().query().unwrap_or_default();
+    if query.split('&').any(|pair| matches!(pair.split('=').next(), Some("access_token" | "token" | "dpop"))) {
+        return Err(Input::TokenInUrl.into());
+    }
+    if request.headers().contains_key(CONTENT_ENCODING) {
+        return Err(Problem::from(Input::Invalid).with("detail", "content-encoding is not accepted"));
+    }
+    Ok(())
+}
+
+/// Reads a body of at most `max` bytes.
+pub async fn bytes(body: Body, max: usize) -> Result<Bytes, Problem> {
+    match Limited::new(body, max).collect().await {
+        Ok(all) => Ok(all.to_bytes()),
+        Err(why) if why.is::<LengthLimitError>() => Err(Limit::Body.into()),
+        Err(_) => Err(Input::Invalid.into()),
+    }
+}
+
+/// Reads one of our own bodies: JSON, strict, nothing unknown (the types deny it).
+pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let value = baton_protocol::json::value(bytes, MAX_STATE_BODY).map_err(|_| Input::Invalid)?;
+    serde_json::from_value(value).map_err(|why| Problem::from(Input::Invalid).with("detail", shape(&why)))
+}
+
+/// What was wrong with the shape, without quoting any value the client sent.
+fn shape(why: &serde_json::Error) -> String {
+    let text = why.to_string();
+    let known = ["missing field", "unknown field", "duplicate field"].iter().find(|start| text.starts_with(**start));
+    match known {
+        Some(_) if text.len() < 120 => text.split(", expected").next().unwrap_or("shape").to_owned(),
+        _ => "a member has the wrong form".to_owned(),
+    }
+}

@@ -1,0 +1,114 @@
+//! A service's own ES256 keys. The newest signs; all verify until they are retired.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use baton_protocol::b64;
+use baton_protocol::jose::Draft;
+use baton_protocol::key::PublicKey;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// Why keys could not be had. Never answered by making new ones over an existing database.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read or written.
+    #[error("key file {0}: {1}")]
+    File(String, std::io::Error),
+    /// The file is not a key file.
+    #[error("key file {0} is not readable as one")]
+    Form(String),
+}
+
+/// Signing and verifying keys, and the nonce key.
+pub struct KeyRing {
+    signer: EcdsaKeyPair,
+    kid: String,
+    public: PublicKey,
+    nonce_secret: [u8; 32],
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    v: u8,
+    pkcs8: String,
+    nonce_secret: String,
+}
+
+impl KeyRing {
+    /// A ring with a fresh key, in memory.
+    pub fn generate() -> Self {
+        let signer = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("randomness");
+        let mut nonce_secret = [0; 32];
+        aws_lc_rs::rand::fill(&mut nonce_secret).expect("randomness");
+        Self::from_parts(signer, nonce_secret)
+    }
+
+    fn from_parts(signer: EcdsaKeyPair, nonce_secret: [u8; 32]) -> Self {
+        let sec1: &[u8; 65] = signer.public_key().as_ref().try_into().expect("an uncompressed P-256 point");
+        let public = PublicKey::from_sec1(sec1).expect("a point of its own curve");
+        let kid = public.thumbprint().0[..16].to_owned();
+        Self { signer, kid, public, nonce_secret }
+    }
+
+    /// Reads the ring at `path`, or makes one there when `fresh` says that nothing rests on an older one.
+    pub fn open(path: &Path, fresh: bool) -> Result<Self, KeyError> {
+        let name = path.display().to_string();
+        match fs::read(path) {
+            Ok(bytes) => Self::parse(&bytes).ok_or(KeyError::Form(name)),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound && fresh => {
+                let ring = Self::generate();
+                ring.write(path).map_err(|why| KeyError::File(name, why))?;
+                Ok(ring)
+            }
+            Err(why) => Err(KeyError::File(name, why)),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let file: File = serde_json::from_slice(bytes).ok().filter(|file: &File| file.v == 1)?;
+        let signer = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &b64::decode(&file.pkcs8).ok()?).ok()?;
+        Some(Self::from_parts(signer, b64::decode_array(&file.nonce_secret).ok()?))
+    }
+
+    fn write(&self, path: &Path) -> std::io::Result<()> {
+        let pkcs8 = self.signer.to_pkcs8v1().map_err(|_| std::io::Error::other("key does not encode"))?;
+        let file = File { v: 1, pkcs8: b64::encode(pkcs8.as_ref()), nonce_secret: b64::encode(self.nonce_secret) };
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        out.write_all(&serde_json::to_vec(&file)?)?;
+        out.sync_all()
+    }
+
+    /// Signs a draft.
+    pub fn sign(&self, draft: Draft) -> String {
+        let signature = self.signer.sign(&SystemRandom::new(), draft.signing_input()).expect("an in-memory key signs");
+        draft.signed(signature.as_ref().try_into().expect("64 bytes"))
+    }
+    /// The signing key's name.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+    /// The key of that name.
+    pub fn key(&self, kid: &str) -> Option<PublicKey> {
+        (kid == self.kid).then(|| self.public.clone())
+    }
+    /// The nonce key's bytes.
+    pub fn nonce_secret(&self) -> &[u8; 32] {
+        &self.nonce_secret
+    }
+    /// The public keys as a JWK set (RFC 7517 §5).
+    pub fn jwks(&self) -> Value {
+        let mut jwk = self.public.jwk_value();
+        jwk["kid"] = self.kid.clone().into();
+        jwk["alg"] = "ES256".into();
+        jwk["use"] = "sig".into();
+        json!({"keys": [jwk]})
+    }
+    /// As verifying keys for another service in this process.
+    pub fn verifying(&self) -> Vec<(String, PublicKey)> {
+        vec![(self.kid.clone(), self.public.clone())]
+    }
+}

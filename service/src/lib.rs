@@ -1,0 +1,17 @@
+//! What each of Baton's three services needs to be a server, and nothing that only one of them uses.
+//!
+//! A request goes: [`edge`] bounds it, [`guard`] checks token and proof, a handler opens a transaction on [`database`], admits the caller in
+//! it ([`guard::Candidate::admit`]), decides, writes once, answers. Refusals become answers in [`problem`] and events in [`edge`].
+
+pub mod base;
+pub mod database;
+pub mod edge;
+pub mod guard;
+pub mod idempotency;
+pub mod key_ring;
+pub mod limits;
+pub mod once;
+pub mod problem;
+pub mod standing;
+#[cfg(feature = "testing")]
+pub mod testing;
