@@ -5,7 +5,7 @@ use baton_protocol::Refusal;
 use baton_protocol::refusal::{Webauthn as Refused, Wrap};
 use serde_json::{Value, json};
 use webauthn_rs::prelude::{
-    COSEAlgorithm, DiscoverableAuthentication, DiscoverableKey, Passkey, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Url, Uuid,
+    COSEAlgorithm, DiscoverableAuthentication, Passkey, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Url, Uuid,
     Webauthn, WebauthnBuilder, WebauthnError,
 };
 
@@ -72,8 +72,7 @@ impl Passkeys {
         let state: DiscoverableAuthentication = serde_json::from_str(state).map_err(|_| Refused::Challenge)?;
         let answer: PublicKeyCredential = serde_json::from_value(credential.clone()).map_err(|_| Refused::Other)?;
         let mut passkey: Passkey = serde_json::from_str(stored).map_err(|_| Refused::Credential)?;
-        let key = DiscoverableKey::from(&passkey);
-        let result = self.webauthn.finish_discoverable_authentication(&answer, state, &[key]).map_err(|e| why(&e))?;
+        let result = self.webauthn.finish_discoverable_authentication_v2(&answer, state, &passkey).map_err(|e| why(&e))?;
         if !result.user_verified() {
             return Err(Refused::Uv.into());
         }

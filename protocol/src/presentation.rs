@@ -70,7 +70,7 @@ pub struct Expected<'a> {
     /// Its own name, compared byte for byte.
     pub audience: &'a str,
     /// Whether this nonce is one it gave to this key. Consuming it is the caller's next step.
-    pub nonce: &'a dyn Fn(&str, &Thumbprint) -> bool,
+    pub nonce: &'a (dyn Fn(&str, &Thumbprint) -> bool + Sync),
     /// What must have been agreed to: exactly this, nothing more.
     pub transaction_data: &'a [TransactionData],
     /// Claims that must have been disclosed.

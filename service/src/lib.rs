@@ -6,6 +6,7 @@
 pub mod base;
 pub mod database;
 pub mod edge;
+pub mod form;
 pub mod guard;
 pub mod idempotency;
 pub mod key_ring;

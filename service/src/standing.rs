@@ -82,6 +82,12 @@ pub async fn find(db: &mut AnyConnection, device: &Did) -> Result<Option<Standin
     Ok(row.and_then(Row::read))
 }
 
+/// A device's standing as it is now, for readers that hold nothing.
+pub async fn look(db: &mut AnyConnection, device: &Did) -> Result<Option<Standing>, Error> {
+    let row: Option<Row> = sqlx::query_as("SELECT * FROM standing WHERE device = $1").bind(device.as_str()).fetch_optional(db).await?;
+    Ok(row.and_then(Row::read))
+}
+
 /// Whether a standing allows anything at `now`.
 pub fn is_live(standing: &Standing, now: Millis) -> bool {
     standing.revoked_at.is_none() && now.0 < standing.grant_until

@@ -7,7 +7,6 @@ mod authorize;
 mod credential;
 mod device_log;
 mod devices;
-mod form;
 mod metadata;
 mod recovery;
 mod renew;

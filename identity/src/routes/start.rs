@@ -2,7 +2,7 @@
 //!
 //! The DPoP proof is the proof of possession of the device key. What is approved later is fixed here.
 
-use super::form::Form;
+use baton_service::form::Form;
 use crate::clients::{Client, is_scope};
 use crate::state::Identity;
 use crate::store::requests::{Handles, LIFETIME_SECS, Request, create};
@@ -139,13 +139,11 @@ impl Asked {
             check_code_hash: None,
             poll_interval: INTERVAL,
             polled_at: None,
-            check_failures: 0,
             state: "requested".into(),
             account_id: None,
             offer: None,
             status_idx: None,
             outbox_seq: None,
-            redeemed_at: None,
             created_at: now.0,
             expires_at: now.plus_secs(LIFETIME_SECS).0,
         }

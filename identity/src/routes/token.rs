@@ -1,7 +1,7 @@
 //! `POST /token`: a device redeems its approval (authorization code or device code) for its credential, its log and a token for identity.
 
 use super::credential::issued;
-use super::form::Form;
+use baton_service::form::Form;
 use crate::state::Identity;
 use crate::store::requests::{self, Request};
 use axum::Json;

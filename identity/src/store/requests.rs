@@ -54,8 +54,6 @@ pub struct Request {
     pub poll_interval: i64,
     /// When it last polled.
     pub polled_at: Option<i64>,
-    /// Wrong check codes so far.
-    pub check_failures: i64,
     /// `requested`, `approved` or `denied`.
     pub state: String,
     /// Who looks at it.
@@ -66,8 +64,6 @@ pub struct Request {
     pub status_idx: Option<i64>,
     /// Which change peers must have taken before it counts as issued.
     pub outbox_seq: Option<i64>,
-    /// When its grant was redeemed.
-    pub redeemed_at: Option<i64>,
     /// When it was made.
     pub created_at: i64,
     /// When it ends.

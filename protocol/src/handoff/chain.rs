@@ -136,8 +136,8 @@ impl Accepted {
     }
 }
 
-/// What a chain says once all its statements are taken in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// What a chain says once all its statements are taken in. Serialisable, so that a broker need not replay it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Chain {
     session: SessionId,
     app: String,
@@ -204,6 +204,13 @@ impl Chain {
         self.epoch = statement.epoch;
         self.holder = statement.device.clone();
         self.released = None;
+    }
+
+    /// Without its history but the last statement: all that is needed to take in the next one.
+    #[must_use]
+    pub fn trimmed(mut self) -> Self {
+        self.hashes.drain(..self.hashes.len() - 1);
+        self
     }
 
     /// Whether this chain continues one whose last statement was `known`; if not, both branches are to be kept.

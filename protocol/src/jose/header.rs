@@ -49,6 +49,8 @@ typs! {
     Accepted = "baton-accepted+jwt";
     /// A session key, inside its envelope.
     SessionKey = "baton-key+jwt";
+    /// A browser's one-use ticket for an event stream.
+    Ticket = "baton-ticket+jwt";
     /// A session update, inside its seal.
     Update = "baton-update+jwt";
 }

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, Uri};
 use baton_protocol::refusal::Oauth;
-use baton_service::problem::Problem;
+use crate::problem::Problem;
 use std::collections::HashMap;
 
 /// The parameters of a request.

@@ -1,0 +1,58 @@
+//! Taking identity's news in. A revocation clears the holder, voids what was under way and refuses old keys, in the transaction that
+//! records it; streams notice at once.
+
+use crate::state::Broker;
+use crate::store::{events, handoffs, sessions};
+use baton_protocol::handoff::machine::{State, Target};
+use baton_protocol::standing::{Feed, Standing};
+use baton_protocol::time::Millis;
+use baton_service::database::Error;
+use baton_service::standing;
+use sqlx::AnyConnection;
+
+impl Broker {
+    /// Takes a feed in.
+    pub async fn take(&self, feed: &Feed) -> Result<(), Error> {
+        let now = self.base.now();
+        for change in &feed.changes {
+            let mut tx = self.base.db.begin().await?;
+            let before = standing::find(&mut tx, &change.device).await?;
+            standing::take(&mut tx, change).await?;
+            let newly = change.revoked_at.is_some() && before.is_none_or(|before| before.revoked_at.is_none());
+            if newly {
+                revoke(&mut tx, change, now).await?;
+            }
+            tx.commit().await?;
+            self.bell.ring(&change.log);
+        }
+        self.freshness.renew(feed.fresh_until);
+        Ok(())
+    }
+}
+
+async fn revoke(db: &mut AnyConnection, change: &Standing, now: Millis) -> Result<(), Error> {
+    let device = change.device.as_str();
+    // Sessions before handoffs: the order every other step locks them in.
+    for session in sessions::live_of_log(&mut *db, &change.log).await? {
+        if sessions::detach(&mut *db, &session.session_id, device, now).await? {
+            let event = events::New { kind: "session.detached", session: Some(&session.session_id), ..Default::default() };
+            events::append(&mut *db, &change.log, &event, now).await?;
+        }
+    }
+    for row in handoffs::open(&mut *db, &change.log).await? {
+        let Some(machine) = row.machine() else { continue };
+        let concerned = machine.from == change.device
+            || machine.to == Target::Device(change.device.clone())
+            || matches!(&machine.state, State::Accepted { by, .. } if *by == change.device);
+        // What is sealed stays: its target may still complete, or its source reclaim at once when the target is the one revoked.
+        if !concerned || matches!(machine.state, State::Sealed { .. }) {
+            continue;
+        }
+        let Some(held) = handoffs::hold(&mut *db, &row.handoff_id, &change.log).await? else { continue };
+        handoffs::step(&mut *db, &held, &machine.void(), None).await?;
+        sessions::set_handoff(&mut *db, &row.session_id, Some(&row.handoff_id), None).await?;
+        let event = events::New { kind: "handoff.void", session: Some(&row.session_id), handoff: Some(&row.handoff_id), devices: [None, None] };
+        events::append(&mut *db, &change.log, &event, now).await?;
+    }
+    events::append(db, &change.log, &events::New { kind: "device.revoked", ..Default::default() }, now).await
+}

@@ -1,0 +1,216 @@
+//! One step by one device: admitted, in one transaction, with the session it is about.
+
+use crate::state::Broker;
+use crate::store::{events, handoffs, sessions};
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, Method, Uri, request::Parts};
+use baton_protocol::Refusal;
+use baton_protocol::credential::Tier;
+use baton_protocol::handoff::chain::{Chain, Statement};
+use baton_protocol::handoff::machine::By;
+use baton_protocol::id::SessionId;
+use baton_protocol::key::Did;
+use baton_protocol::nonce::Purpose;
+use baton_protocol::presentation::{self, Expected, TransactionData};
+use baton_protocol::refusal::{Handoff, Kb, Status};
+use baton_protocol::time::Millis;
+use baton_service::edge;
+use baton_service::guard::{self, Caller};
+use baton_service::once;
+use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sqlx::{Any, Transaction};
+use std::convert::Infallible;
+
+/// Method, path and headers of a request: what a proof is checked against.
+pub struct Ask {
+    /// Method.
+    pub method: Method,
+    /// Path below the service, with query.
+    pub uri: Uri,
+    /// Headers.
+    pub headers: HeaderMap,
+}
+
+impl<S: Sync> FromRequestParts<S> for Ask {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self { method: parts.method.clone(), uri: parts.uri.clone(), headers: parts.headers.clone() })
+    }
+}
+
+/// A step under way.
+pub struct Acting<'a> {
+    /// The broker.
+    pub broker: &'a Broker,
+    /// The transaction.
+    pub tx: Transaction<'static, Any>,
+    /// The device.
+    pub caller: Caller,
+    /// One instant for the whole step.
+    pub now: Millis,
+}
+
+impl<'a> Acting<'a> {
+    /// Checks token and proof, begins the transaction, admits the device, and demands the scope.
+    pub async fn begin(broker: &'a Broker, ask: &Ask, scope: &str) -> Result<Self, Problem> {
+        let candidate = guard::candidate(&broker.base, &broker.tokens, &ask.headers, ask.method.as_str(), ask.uri.path())?;
+        let mut tx = broker.base.db.begin().await.internal()?;
+        let caller = candidate.admit(&broker.base, &broker.freshness, &mut tx).await?;
+        caller.needs(scope)?;
+        Ok(Self { broker, tx, caller, now: broker.base.now() })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Did {
+        &self.caller.standing.device
+    }
+    /// As the handoff machine knows it.
+    pub fn by(&self) -> By {
+        By { device: self.device().clone(), tier: self.caller.standing.tier }
+    }
+    /// The subject.
+    pub fn log(&self) -> &str {
+        &self.caller.standing.log
+    }
+
+    /// The session, held. Another subject's is not there; a token narrowed to another session is refused; a limited device sees what it
+    /// holds and what is being handed to or from it.
+    pub async fn session(&mut self, id: &SessionId) -> Result<sessions::Session, Problem> {
+        if self.caller.token.narrowed_to().is_some_and(|only| only != id.as_str()) {
+            return Err(Handoff::Binding.into());
+        }
+        let log = self.log().to_owned();
+        let mut session = sessions::hold(&mut self.tx, id, &log).await.internal()?.filter(|s| s.app == self.caller.standing.app).ok_or(NOT_FOUND)?;
+        self.settle(&mut session).await?;
+        if self.caller.standing.tier == Tier::Limited && !self.concerns(&session).await? {
+            return Err(NOT_FOUND.into());
+        }
+        Ok(session)
+    }
+
+    /// Whether a session concerns this device: held by it, held by it once, or in a handoff that names it.
+    pub async fn concerns(&mut self, session: &sessions::Session) -> Result<bool, Problem> {
+        let mine = session.is_held_by(self.device()) || session.chain().is_some_and(|chain| chain.holder() == self.device());
+        if mine || handoffs::names(&mut self.tx, session.open_handoff.as_deref(), &self.caller.standing.device).await.internal()? {
+            return Ok(true);
+        }
+        sessions::ever_held(&mut self.tx, &session.session_id, &self.caller.standing.device).await.internal()
+    }
+
+    /// Ends a handoff whose time is over, so that the session is what it says.
+    pub async fn settle(&mut self, session: &mut sessions::Session) -> Result<(), Problem> {
+        let Some(open) = session.open_handoff.clone() else { return Ok(()) };
+        let log = session.log.clone();
+        let row = handoffs::hold(&mut self.tx, &open, &log).await.internal()?;
+        let Some((row, machine)) = row.and_then(|row| row.machine().map(|machine| (row, machine))) else {
+            return Err(Problem::Internal("open handoff is not there".into()));
+        };
+        let settled = machine.clone().at(self.now);
+        if settled == machine {
+            return Ok(());
+        }
+        handoffs::step(&mut self.tx, &row, &settled, None).await.internal()?;
+        sessions::set_handoff(&mut self.tx, &session.session_id, Some(&open), None).await.internal()?;
+        session.open_handoff = None;
+        let kind = format!("handoff.{}", settled.state.name());
+        let new = events::New { kind: &kind, session: Some(&session.session_id), handoff: Some(&open), devices: [Some(settled.from.as_str()), None] };
+        events::append(&mut self.tx, &log, &new, self.now).await.internal()
+    }
+
+    /// Takes a statement into the session's chain and writes both. Gives the broker's acceptance.
+    pub async fn accept(&mut self, session: &sessions::Session, statement: &Statement, hash: &str, text: &str, released: bool) -> Result<String, Problem> {
+        if statement.device != *self.device() || statement.session.as_str() != session.session_id {
+            return Err(Handoff::Statement.into());
+        }
+        let chain: Chain = session.chain().ok_or_else(|| Problem::Internal("stored chain does not parse".into()))?;
+        let next = chain.apply(statement, hash.to_owned())?;
+        if !sessions::advance(&mut self.tx, session, &next, released, self.now).await.internal()? {
+            return Err(Handoff::Statement.into());
+        }
+        let accepted = self.broker.accept(&statement.session, hash);
+        sessions::add_statement(&mut self.tx, &session.session_id, session.chain_n, hash, text, &accepted).await.internal()?;
+        Ok(accepted)
+    }
+
+    /// The answer to a statement that was accepted before: a repeat after a lost reply.
+    pub async fn repeated(&mut self, session: &sessions::Session, hash: &str) -> Result<Option<Value>, Problem> {
+        let accepted = sessions::acceptance(&mut self.tx, &session.session_id, hash).await.internal()?;
+        Ok(accepted.map(|accepted| json!({"accepted": accepted, "session": view(session, self.now)})))
+    }
+
+    /// Checks a presentation by the calling device over `data`. A nonce of ours is consumed; a challenge is consumed by the step itself.
+    pub async fn present(&mut self, text: Option<&str>, challenge: Option<&str>, data: &[TransactionData]) -> Result<(), Problem> {
+        let text = text.ok_or(Handoff::Presentation)?;
+        let base = &self.broker.base;
+        let nonce = |nonce: &str, jkt: &_| match challenge {
+            Some(challenge) => nonce == challenge,
+            None => base.accepts_nonce(Purpose::Presentation, nonce, jkt),
+        };
+        let expected = Expected { audience: &base.url, nonce: &nonce, transaction_data: data, required_claims: &[] };
+        let pending = presentation::verify(text, &expected, &(), self.now)?;
+        let credential = pending.credential();
+        if credential.visible.sub != *self.device() || credential.key.thumbprint() != self.caller.token.cnf.jkt {
+            return Err(Handoff::Binding.into());
+        }
+        if credential.hash != self.caller.standing.credential_hash {
+            return Err(Status::Revoked.into());
+        }
+        if challenge.is_none() && !once::consume(&mut self.tx, "presentation", pending.nonce(), self.now.plus_secs(120)).await.internal()? {
+            return Err(Kb::Replay.into());
+        }
+        Ok(())
+    }
+
+    /// Notes what happened.
+    pub async fn event(&mut self, new: &events::New<'_>) -> Result<(), Problem> {
+        let log = self.log().to_owned();
+        events::append(&mut self.tx, &log, new, self.now).await.internal()
+    }
+
+    /// Commits and wakes the subject's streams.
+    pub async fn commit(self) -> Result<(), Problem> {
+        self.tx.commit().await.internal()?;
+        self.broker.bell.ring(&self.caller.standing.log);
+        Ok(())
+    }
+}
+
+/// A session as its owner sees it.
+pub fn view(session: &sessions::Session, now: Millis) -> Value {
+    json!({
+        "session": session.session_id, "app": session.app, "mode": session.mode, "phase": session.phase(now), "epoch": session.epoch,
+        "holder": session.holder, "lease_until": session.lease_until, "key_version": session.key_version,
+        "rekey_required": session.rekey_since.is_some(), "head": session.head(), "chain_head": session.chain_head, "open_handoff": session.open_handoff,
+    })
+}
+
+/// One of our own bodies.
+pub async fn body<T: DeserializeOwned>(body: Body, max: usize) -> Result<T, Problem> {
+    edge::json(&edge::bytes(body, max).await?)
+}
+
+/// A session id from a path.
+pub fn session_id(text: &str) -> Result<SessionId, Refusal> {
+    Ok(SessionId::parse(text)?)
+}
+
+/// Reads a signed statement.
+pub fn statement(text: &str) -> Result<(Statement, String), Refusal> {
+    Ok(Statement::read(text)?)
+}
+
+/// Epochs are whole numbers from 1; one ahead of the session is nonsense, one behind it is fenced.
+pub fn check_epoch(given: i64, session: &sessions::Session) -> Result<(), Problem> {
+    if given < 1 || given > session.epoch {
+        return Err(Handoff::Epoch.into());
+    }
+    if given < session.epoch { Err(fenced(session)) } else { Ok(()) }
+}
+
+/// Refused because the session moved on; says where it is now.
+pub fn fenced(session: &sessions::Session) -> Problem {
+    Problem::from(Handoff::Fenced).with("epoch", session.epoch)
+}

@@ -1,0 +1,53 @@
+//! Branches: what a former holder wrote too late is kept beside the session, for its holder to merge or show. Never dropped, never silently applied.
+
+use super::acting::{Acting, Ask, session_id};
+use super::updates::read;
+use crate::state::Broker;
+use crate::store::{events, sessions, updates};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use baton_protocol::refusal::{Handoff, State as StateRefusal};
+use baton_service::problem::{InternalExt as _, Problem};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Most branch updates of one device in one session.
+const MAX_COUNT: i64 = 256;
+/// And their size.
+const MAX_SIZE: i64 = 8 * 1024 * 1024;
+
+/// `POST /v1/sessions/{id}/branches`
+pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
+    let update = read(content).await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    let device = acting.device().clone();
+    let place = &update.place;
+    if place.session.as_str() != session.session_id || place.epoch < 1 || place.epoch > session.epoch {
+        return Err(Handoff::Epoch.into());
+    }
+    if !sessions::ever_held(&mut acting.tx, &session.session_id, &device).await.internal()? {
+        return Err(Handoff::NotHolder.into());
+    }
+    let (count, size) = updates::branch_use(&mut acting.tx, &session.session_id, &device).await.internal()?;
+    if count >= MAX_COUNT || size >= MAX_SIZE {
+        return Err(StateRefusal::Quota.into());
+    }
+    updates::add_branch(&mut acting.tx, &update, &device, acting.now).await.internal()?;
+    acting.event(&events::New { kind: "session.branched", session: Some(&session.session_id), ..Default::default() }).await?;
+    acting.commit().await?;
+    Ok((StatusCode::CREATED, Json(json!({"hash": update.hash()}))))
+}
+
+/// `GET /v1/sessions/{id}/branches`
+pub async fn list(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    let rows = updates::branches(&mut acting.tx, &session.session_id).await.internal()?;
+    acting.commit().await?;
+    let shown: Vec<_> =
+        rows.into_iter().map(|(device, update)| json!({"device": device, "update": serde_json::from_str::<Value>(&update).unwrap_or_default()})).collect();
+    Ok(Json(json!({"branches": shown})))
+}

@@ -1,0 +1,69 @@
+//! Claim: a full device takes over a session that nobody holds, from the very head it knows, with a new key.
+
+use super::acting::{Acting, Ask, body, session_id, statement, view};
+use super::sessions::check_envelope;
+use crate::state::Broker;
+use crate::store::{events, handoffs, sessions, updates};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use baton_protocol::handoff::chain::Act;
+use baton_protocol::handoff::wire::claim_data;
+use baton_protocol::refusal::{Handoff, State as StateRefusal};
+use baton_service::edge;
+use baton_service::problem::{InternalExt as _, Problem};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claim {
+    statement: String,
+    envelope: String,
+    presentation: Option<String>,
+}
+
+/// `POST /v1/sessions/{id}/claim`
+pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "handoff:accept").await?;
+    acting.caller.needs_full()?;
+    let claim: Claim = body(content, edge::MAX_BODY).await?;
+    let (said, hash) = statement(&claim.statement)?;
+    let id = session_id(&id)?;
+    let session = acting.session(&id).await?;
+    if let Some(answer) = acting.repeated(&session, &hash).await? {
+        acting.commit().await?;
+        return Ok(Json(answer));
+    }
+    let Act::Claim { from, key_version, envelope, .. } = &said.act else { return Err(Handoff::Statement.into()) };
+    acting.present(claim.presentation.as_deref(), None, &[claim_data(&id, from, &hash)]).await?;
+    if session.phase(acting.now) == "ended" || !session.is_detached(acting.now) {
+        return Err(Handoff::Taken.into());
+    }
+    if *from != session.head() {
+        return Err(Problem::from(StateRefusal::Conflict).with("head", json!(session.head())));
+    }
+    check_envelope(&mut acting, &claim.envelope, envelope).await?;
+    if let Some(open) = session.open_handoff.clone() {
+        void(&mut acting, &session, &open).await?;
+    }
+    let accepted = acting.accept(&session, &said, &hash, &claim.statement, false).await?;
+    let device = acting.device().clone();
+    updates::add_envelope(&mut acting.tx, &session.session_id, *key_version, &claim.envelope, &device, acting.now).await.internal()?;
+    let new = events::New { kind: "session.active", session: Some(&session.session_id), devices: [Some(device.as_str()), session.holder.as_deref()], ..Default::default() };
+    acting.event(&new).await?;
+    let session = acting.session(&id).await?;
+    let answer = json!({"accepted": accepted, "session": view(&session, acting.now)});
+    acting.commit().await?;
+    Ok(Json(answer))
+}
+
+async fn void(acting: &mut Acting<'_>, session: &sessions::Session, open: &str) -> Result<(), Problem> {
+    let row = handoffs::hold(&mut acting.tx, open, &session.log).await.internal()?;
+    if let Some((row, machine)) = row.and_then(|row| row.machine().map(|machine| (row, machine))) {
+        handoffs::step(&mut acting.tx, &row, &machine.void(), None).await.internal()?;
+    }
+    sessions::set_handoff(&mut acting.tx, &session.session_id, Some(open), None).await.internal()?;
+    acting.event(&events::New { kind: "handoff.void", session: Some(&session.session_id), handoff: Some(open), ..Default::default() }).await
+}

@@ -1,0 +1,139 @@
+//! `GET /v1/events`: the subject's events over WebSocket, from a cursor. Native clients show token and proof; browsers, which cannot set
+//! headers, a one-use ticket that they fetched with them. Cookies authenticate nothing here.
+
+use super::acting::{Acting, Ask};
+use crate::state::Broker;
+use crate::store::events;
+use crate::streams;
+use axum::Json;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use baton_protocol::access_token::AccessToken;
+use baton_protocol::refusal::{Limit, Stream};
+use baton_service::once;
+use baton_service::problem::{InternalExt as _, Problem};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::{Arc, PoisonError};
+
+/// How long a ticket lives.
+const TICKET_SECS: i64 = 30;
+/// Most streams of one device.
+const MAX_STREAMS: usize = 16;
+/// Largest frame a client may send: it has nothing to say.
+const MAX_FRAME: usize = 4096;
+
+/// `POST /v1/events/tickets`
+pub async fn ticket(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let origin = ask.headers.get("origin").and_then(|origin| origin.to_str().ok());
+    let until = acting.now.plus_secs(TICKET_SECS);
+    let body = json!({"token": acting.caller.token, "origin": origin, "until": until, "salt": broker.base.entropy.token()});
+    acting.commit().await?;
+    // Sealed under the broker's signature rather than stored; its one use is stored.
+    let ticket = broker.base.keys.sign(baton_protocol::jose::Draft::new(baton_protocol::jose::Typ::Ticket, broker.base.keys.kid(), &body));
+    Ok(Json(json!({"ticket": ticket, "expires_in": TICKET_SECS})))
+}
+
+/// Where to begin, and a browser's ticket.
+#[derive(Deserialize)]
+pub struct From {
+    /// The last event that was seen; none for "from now on".
+    cursor: Option<i64>,
+    /// A ticket.
+    ticket: Option<String>,
+}
+
+/// `GET /v1/events`
+pub async fn stream(
+    State(broker): State<Arc<Broker>>,
+    Query(from): Query<From>,
+    ask: Ask,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let token = match &from.ticket {
+        Some(ticket) => redeem(&broker, &ask, ticket).await?,
+        None => {
+            // A browser sends Origin and cannot send a proof: with a proof, no Origin is expected.
+            if ask.headers.contains_key("origin") {
+                return Err(Stream::Origin.into());
+            }
+            let acting = Acting::begin(&broker, &ask, "session:read").await?;
+            let token = acting.caller.token.clone();
+            acting.commit().await?;
+            token
+        }
+    };
+    let mut db = broker.base.db.reader().acquire().await.internal()?;
+    let (first, last) = events::range(&mut db, &token.sub).await.internal()?;
+    drop(db);
+    let cursor = from.cursor.unwrap_or(last);
+    if cursor < first - 1 || cursor > last {
+        return Err(Problem::from(Stream::Gap).with("first", first).with("last", last));
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return Ok(rejection.into_response()),
+    };
+    let place = Place::take(&broker, token.device.as_str())?;
+    let serving = broker.clone();
+    Ok(upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).on_upgrade(move |socket| async move {
+        streams::serve(serving, token, cursor, socket).await;
+        drop(place);
+    }))
+}
+
+async fn redeem(broker: &Broker, ask: &Ask, ticket: &str) -> Result<AccessToken, Problem> {
+    let jws = baton_protocol::jose::Unverified::parse(ticket, baton_protocol::jose::Typ::Ticket).map_err(|_| Stream::Ticket)?;
+    let key = jws.unverified_header().kid.as_deref().and_then(|kid| broker.base.keys.key(kid)).ok_or(Stream::Ticket)?;
+    let verified = jws.verify(&key).map_err(|_| Stream::Ticket)?;
+    let hash = verified.payload_hash();
+    let body = &verified.claims;
+    let until = body.get("until").and_then(Value::as_i64).ok_or(Stream::Ticket)?;
+    if broker.base.now().0 >= until {
+        return Err(Stream::Ticket.into());
+    }
+    let origin = ask.headers.get("origin").and_then(|origin| origin.to_str().ok());
+    if body.get("origin").and_then(Value::as_str) != origin {
+        return Err(Stream::Origin.into());
+    }
+    let token = body.get("token").cloned().and_then(|token| serde_json::from_value(token).ok()).ok_or(Stream::Ticket)?;
+    let mut tx = broker.base.db.begin().await.internal()?;
+    if !once::consume(&mut tx, "ticket", &hash, broker.base.now().plus_secs(120)).await.internal()? {
+        return Err(Stream::Ticket.into());
+    }
+    tx.commit().await.internal()?;
+    Ok(token)
+}
+
+/// A place among a device's streams, given back on drop.
+struct Place {
+    broker: Arc<Broker>,
+    device: String,
+}
+
+impl Place {
+    fn take(broker: &Arc<Broker>, device: &str) -> Result<Self, Limit> {
+        let mut open = broker.open_streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(device.to_owned()).or_insert(0);
+        if *count >= MAX_STREAMS {
+            return Err(Limit::Streams);
+        }
+        *count += 1;
+        Ok(Self { broker: broker.clone(), device: device.to_owned() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.broker.open_streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.device) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.device);
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Handoffs up to acceptance: offer, look, accept, decline, cancel.
+
+use super::acting::{Acting, Ask, body, check_epoch, fenced};
+use crate::state::Broker;
+use crate::store::{events, handoffs, sessions};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use baton_protocol::credential::Tier;
+use baton_protocol::handoff::machine::{Act, Handoff as Machine, State as MachineState, Target};
+use baton_protocol::handoff::wire::{Offer, accept_data, offer_data};
+use baton_protocol::id::{HandoffId, SessionId};
+use baton_protocol::refusal::Handoff;
+use baton_service::edge;
+use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// A handoff with its session, both held; sessions are always locked first.
+pub struct Held {
+    /// The session.
+    pub session: sessions::Session,
+    /// The row.
+    pub row: handoffs::Row,
+    /// Its state at this instant.
+    pub machine: Machine,
+    /// The offer it began with.
+    pub offer: Offer,
+}
+
+/// Finds a handoff that this device may see.
+pub async fn held(acting: &mut Acting<'_>, id: &str) -> Result<Held, Problem> {
+    let id = HandoffId::parse(id)?;
+    let log = acting.log().to_owned();
+    let row = handoffs::find(&mut acting.tx, id.as_str(), &log).await.internal()?.ok_or(NOT_FOUND)?;
+    let named = handoffs::names(&mut acting.tx, Some(id.as_str()), &acting.caller.standing.device).await.internal()?;
+    if acting.caller.standing.tier == Tier::Limited && !named {
+        return Err(NOT_FOUND.into());
+    }
+    let session_id = SessionId::parse(&row.session_id)?;
+    if acting.caller.token.narrowed_to().is_some_and(|only| only != session_id.as_str()) {
+        return Err(Handoff::Binding.into());
+    }
+    let mut session = sessions::hold(&mut acting.tx, &session_id, &log).await.internal()?.ok_or(NOT_FOUND)?;
+    acting.settle(&mut session).await?;
+    let row = handoffs::hold(&mut acting.tx, id.as_str(), &log).await.internal()?.ok_or(NOT_FOUND)?;
+    let machine = row.machine().ok_or_else(|| Problem::Internal("stored handoff does not parse".into()))?;
+    let (offer, _) = Offer::read(&row.offer)?;
+    Ok(Held { session, row, machine, offer })
+}
+
+/// A handoff as its parties see it.
+pub fn view(row: &handoffs::Row, machine: &Machine) -> Value {
+    let (by, until) = match &machine.state {
+        MachineState::Offered { until } => (None, Some(until)),
+        MachineState::Accepted { by, until } => (Some(by), Some(until)),
+        MachineState::Sealed { to, reclaim_at, .. } => (Some(to), Some(reclaim_at)),
+        MachineState::Completed { by } => (Some(by), None),
+        MachineState::Ended { .. } => (None, None),
+    };
+    let release = if let MachineState::Sealed { release, .. } = &machine.state { Some(release) } else { None };
+    json!({"handoff": row.handoff_id, "session": row.session_id, "state": machine.state.name(), "epoch": machine.epoch, "from": machine.from, "to": machine.to,
+        "by": by, "until": until, "release": release, "offer": row.offer, "presentation": row.presentation})
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewOffer {
+    offer: String,
+    presentation: Option<String>,
+}
+
+/// `POST /v1/handoffs`: the holder offers. The same offer twice gives the same answer.
+pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "handoff:offer").await?;
+    let new: NewOffer = body(content, edge::MAX_BODY).await?;
+    let (offer, hash) = Offer::read(&new.offer)?;
+    if offer.from != *acting.device() {
+        return Err(Handoff::Binding.into());
+    }
+    let session = acting.session(&offer.session).await?;
+    let log = acting.log().to_owned();
+    if let Some(row) = handoffs::find(&mut acting.tx, offer.handoff.as_str(), &log).await.internal()? {
+        let machine = row.machine().filter(|_| row.offer_hash == hash).ok_or(Handoff::Exists)?;
+        acting.commit().await?;
+        return Ok((StatusCode::CREATED, Json(view(&row, &machine))));
+    }
+    acting.present(new.presentation.as_deref(), None, &[offer_data(&hash)]).await?;
+    check_epoch(offer.epoch, &session)?;
+    if !session.is_held_by(acting.device()) || session.released_at.is_some() {
+        return Err(fenced(&session));
+    }
+    if let Target::Device(target) = &offer.to {
+        let standing = baton_service::standing::look(&mut acting.tx, target).await.internal()?;
+        let live = standing.is_some_and(|s| s.log == log && baton_service::standing::is_live(&s, acting.now));
+        if !live {
+            return Err(Handoff::Target.into());
+        }
+    }
+    let machine = Machine::offer(offer.from.clone(), offer.epoch, offer.to.clone(), acting.now);
+    let fresh = handoffs::create(&mut acting.tx, &offer, &new.offer, &hash, &machine, &log, acting.now).await.internal()?;
+    if !fresh {
+        return Err(Handoff::Exists.into());
+    }
+    if !sessions::set_handoff(&mut acting.tx, &session.session_id, None, Some(offer.handoff.as_str())).await.internal()? {
+        return Err(Handoff::State.into());
+    }
+    note(&mut acting, &session.session_id, offer.handoff.as_str(), &machine).await?;
+    let row = handoffs::find(&mut acting.tx, offer.handoff.as_str(), &log).await.internal()?.ok_or(NOT_FOUND)?;
+    acting.commit().await?;
+    Ok((StatusCode::CREATED, Json(view(&row, &machine))))
+}
+
+/// One event for where the handoff went.
+pub async fn note(acting: &mut Acting<'_>, session: &str, handoff: &str, machine: &Machine) -> Result<(), Problem> {
+    let kind = format!("handoff.{}", machine.state.name());
+    let other = match (&machine.state, &machine.to) {
+        (MachineState::Accepted { by, .. } | MachineState::Completed { by } | MachineState::Sealed { to: by, .. }, _) | (_, Target::Device(by)) => Some(by.as_str()),
+        _ => None,
+    };
+    acting.event(&events::New { kind: &kind, session: Some(session), handoff: Some(handoff), devices: [Some(machine.from.as_str()), other] }).await
+}
+
+/// `GET /v1/handoffs`: those under way that concern this device.
+pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let log = acting.log().to_owned();
+    let limited = acting.caller.standing.tier == Tier::Limited;
+    let mut shown = Vec::new();
+    for row in handoffs::open(&mut acting.tx, &log).await.internal()? {
+        let Some(machine) = row.machine().map(|machine| machine.at(acting.now)) else { continue };
+        let named = machine.from == *acting.device() || machine.to == Target::Device(acting.device().clone());
+        if (!limited || named) && !machine.state.is_over() {
+            shown.push(view(&row, &machine));
+        }
+    }
+    acting.commit().await?;
+    Ok(Json(json!({"handoffs": shown})))
+}
+
+/// `GET /v1/handoffs/{id}`
+pub async fn show(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let held = held(&mut acting, &id).await?;
+    acting.commit().await?;
+    Ok(Json(view(&held.row, &held.machine)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Accept {
+    presentation: Option<String>,
+}
+
+/// `POST /v1/handoffs/{id}/accept`: token, and a presentation with the offer's challenge over this very handoff.
+pub async fn accept(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "handoff:accept").await?;
+    let accept: Accept = body(content, edge::MAX_BODY).await?;
+    let held = held(&mut acting, &id).await?;
+    // Who it is for is asked before what they show: a chosen device learns nothing new, another one nothing at all.
+    let (next, _) = held.machine.clone().apply(&acting.by(), Act::Accept, acting.now)?;
+    let data = accept_data(&held.offer, &held.row.offer_hash, acting.device(), &acting.caller.token.cnf.jkt);
+    acting.present(accept.presentation.as_deref(), Some(&held.offer.challenge), &[data]).await?;
+    if next != held.machine {
+        step(&mut acting, &held, &next, accept.presentation.as_deref()).await?;
+    }
+    finish(acting, &held.row.handoff_id).await
+}
+
+/// `POST /v1/handoffs/{id}/decline`
+pub async fn decline(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+    end(&broker, &id, &ask, "handoff:accept", Act::Decline).await
+}
+
+/// `POST /v1/handoffs/{id}/cancel`
+pub async fn cancel(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+    end(&broker, &id, &ask, "handoff:offer", Act::Cancel).await
+}
+
+async fn end(broker: &Broker, id: &str, ask: &Ask, scope: &str, act: Act) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(broker, ask, scope).await?;
+    let held = held(&mut acting, id).await?;
+    let (next, _) = held.machine.clone().apply(&acting.by(), act, acting.now)?;
+    if next != held.machine {
+        step(&mut acting, &held, &next, None).await?;
+        sessions::set_handoff(&mut acting.tx, &held.session.session_id, Some(&held.row.handoff_id), None).await.internal()?;
+    }
+    finish(acting, &held.row.handoff_id).await
+}
+
+/// Writes the handoff's next state and its event.
+pub async fn step(acting: &mut Acting<'_>, held: &Held, next: &Machine, presentation: Option<&str>) -> Result<(), Problem> {
+    if !handoffs::step(&mut acting.tx, &held.row, next, presentation).await.internal()? {
+        return Err(Handoff::State.into());
+    }
+    note(acting, &held.session.session_id, &held.row.handoff_id, next).await
+}
+
+async fn finish(mut acting: Acting<'_>, id: &str) -> Result<Json<Value>, Problem> {
+    let log = acting.log().to_owned();
+    let row = handoffs::find(&mut acting.tx, id, &log).await.internal()?.ok_or(NOT_FOUND)?;
+    let machine = row.machine().ok_or(NOT_FOUND)?;
+    acting.commit().await?;
+    Ok(Json(view(&row, &machine)))
+}

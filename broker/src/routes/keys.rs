@@ -1,0 +1,84 @@
+//! Key envelopes: looked up by members, added for newly enrolled devices, replaced by the holder.
+
+use super::acting::{Acting, Ask, body, check_epoch, fenced, session_id, statement, view};
+use super::sessions::{check_envelope, check_recipients};
+use crate::state::Broker;
+use crate::store::{events, updates};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use baton_protocol::handoff::chain::Act;
+use baton_protocol::refusal::{Handoff, State as StateRefusal};
+use baton_service::edge;
+use baton_service::problem::{InternalExt as _, Problem};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `GET /v1/sessions/{id}/envelopes`
+pub async fn list(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    let rows = updates::envelopes(&mut acting.tx, &session.session_id).await.internal()?;
+    acting.commit().await?;
+    let shown: Vec<_> = rows.into_iter().map(|(version, envelope)| json!({"key_version": version, "envelope": envelope})).collect();
+    Ok(Json(json!({"envelopes": shown})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Add {
+    key_version: i64,
+    envelope: String,
+}
+
+/// `POST /v1/sessions/{id}/envelopes`: any full member may let a newly enrolled full device in.
+pub async fn add(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
+    acting.caller.needs_full()?;
+    let add: Add = body(content, edge::MAX_BODY).await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    if add.key_version < 1 || add.key_version > session.key_version {
+        return Err(StateRefusal::RekeyRequired.into());
+    }
+    check_recipients(&mut acting, &add.envelope).await?;
+    let device = acting.device().clone();
+    updates::add_envelope(&mut acting.tx, &session.session_id, add.key_version, &add.envelope, &device, acting.now).await.internal()?;
+    acting.commit().await?;
+    Ok((StatusCode::CREATED, Json(json!({"key_version": add.key_version}))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rekey {
+    statement: String,
+    envelope: String,
+}
+
+/// `POST /v1/sessions/{id}/rekey`: the holder brings in a new key.
+pub async fn rekey(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
+    let rekey: Rekey = body(content, edge::MAX_BODY).await?;
+    let (said, hash) = statement(&rekey.statement)?;
+    let id = session_id(&id)?;
+    let session = acting.session(&id).await?;
+    if let Some(answer) = acting.repeated(&session, &hash).await? {
+        acting.commit().await?;
+        return Ok(Json(answer));
+    }
+    let Act::Rekey { key_version, envelope } = &said.act else { return Err(Handoff::Statement.into()) };
+    check_epoch(said.epoch, &session)?;
+    if !session.is_held_by(acting.device()) {
+        return Err(fenced(&session));
+    }
+    check_envelope(&mut acting, &rekey.envelope, envelope).await?;
+    let accepted = acting.accept(&session, &said, &hash, &rekey.statement, false).await?;
+    let device = acting.device().clone();
+    updates::add_envelope(&mut acting.tx, &session.session_id, *key_version, &rekey.envelope, &device, acting.now).await.internal()?;
+    acting.event(&events::New { kind: "session.rekeyed", session: Some(&session.session_id), ..Default::default() }).await?;
+    let session = acting.session(&id).await?;
+    let answer = json!({"accepted": accepted, "session": view(&session, acting.now)});
+    acting.commit().await?;
+    Ok(Json(answer))
+}

@@ -1,0 +1,45 @@
+//! The broker's HTTP surface. One file an endpoint family; tests mirror these paths.
+
+mod acting;
+mod branches;
+mod claim;
+mod events;
+mod handoffs;
+mod keys;
+mod moves;
+mod nonces;
+mod sessions;
+mod updates;
+
+use crate::state::Broker;
+use axum::Router;
+use axum::routing::{get, post};
+use std::sync::Arc;
+
+/// All routes; `path` is the broker's path (`/broker`).
+pub fn router(broker: Arc<Broker>, path: &str) -> Router {
+    let own = Router::new()
+        .route("/jwks", get(nonces::jwks))
+        .route("/v1/nonces", post(nonces::create))
+        .route("/v1/sessions", get(sessions::list).post(sessions::open))
+        .route("/v1/sessions/{id}", get(sessions::show))
+        .route("/v1/sessions/{id}/statements", get(sessions::statements))
+        .route("/v1/sessions/{id}/heartbeat", post(sessions::heartbeat))
+        .route("/v1/sessions/{id}/end", post(sessions::end))
+        .route("/v1/sessions/{id}/updates", get(updates::list).post(updates::append))
+        .route("/v1/sessions/{id}/branches", get(branches::list).post(branches::append))
+        .route("/v1/sessions/{id}/envelopes", get(keys::list).post(keys::add))
+        .route("/v1/sessions/{id}/rekey", post(keys::rekey))
+        .route("/v1/sessions/{id}/claim", post(claim::claim))
+        .route("/v1/handoffs", get(handoffs::list).post(handoffs::offer))
+        .route("/v1/handoffs/{id}", get(handoffs::show))
+        .route("/v1/handoffs/{id}/accept", post(handoffs::accept))
+        .route("/v1/handoffs/{id}/decline", post(handoffs::decline))
+        .route("/v1/handoffs/{id}/cancel", post(handoffs::cancel))
+        .route("/v1/handoffs/{id}/seal", post(moves::seal))
+        .route("/v1/handoffs/{id}/complete", post(moves::complete))
+        .route("/v1/handoffs/{id}/reclaim", post(moves::reclaim))
+        .route("/v1/events", get(events::stream))
+        .route("/v1/events/tickets", post(events::ticket));
+    Router::new().nest(path, own).with_state(broker)
+}

@@ -1,0 +1,154 @@
+//! Sessions: open, look, stay alive, end.
+
+use super::acting::{Acting, Ask, body, check_epoch, fenced, session_id, statement, view};
+use crate::state::Broker;
+use crate::store::{events, sessions, updates};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use baton_protocol::credential::Tier;
+use baton_protocol::handoff::chain::{Act, Chain};
+use baton_protocol::key::hash;
+use baton_protocol::refusal::{Handoff, State as StateRefusal};
+use baton_protocol::session::envelope_recipients;
+use baton_service::edge;
+use baton_service::problem::{InternalExt as _, Problem};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Open {
+    statement: String,
+    envelope: String,
+}
+
+/// `POST /v1/sessions`: the client made the id. The same opening twice gives the same answer; the id under another opening is refused.
+pub async fn open(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
+    acting.caller.needs_full()?;
+    let open: Open = body(content, edge::MAX_BODY).await?;
+    let (first, hash_of) = statement(&open.statement)?;
+    let chain = Chain::open(&first, hash_of.clone())?;
+    let Act::Open { app, subject, mode, envelope } = &first.act else { return Err(Handoff::Statement.into()) };
+    if first.device != *acting.device() || *subject != acting.caller.standing.log || *app != acting.caller.standing.app {
+        return Err(Handoff::Statement.into());
+    }
+    check_envelope(&mut acting, &open.envelope, envelope).await?;
+    let mode = serde_json::to_value(mode).internal()?;
+    if !sessions::open(&mut acting.tx, &first.session, &chain, mode.as_str().unwrap_or_default(), acting.now).await.internal()? {
+        let Some(session) = sessions::find(&mut acting.tx, first.session.as_str(), subject).await.internal()? else { return Err(Handoff::Exists.into()) };
+        let answer = acting.repeated(&session, &hash_of).await?.ok_or(Handoff::Exists)?;
+        acting.commit().await?;
+        return Ok((StatusCode::CREATED, Json(answer)));
+    }
+    let accepted = broker.accept(&first.session, &hash_of);
+    let id = first.session.as_str();
+    sessions::add_statement(&mut acting.tx, id, 0, &hash_of, &open.statement, &accepted).await.internal()?;
+    let device = acting.device().clone();
+    updates::add_envelope(&mut acting.tx, id, 1, &open.envelope, &device, acting.now).await.internal()?;
+    acting.event(&events::New { kind: "session.opened", session: Some(id), devices: [Some(device.as_str()), None], ..Default::default() }).await?;
+    let session = acting.session(&first.session).await?;
+    let answer = json!({"accepted": accepted, "session": view(&session, acting.now)});
+    acting.commit().await?;
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// An envelope must have the digest its statement names, and only live devices of the subject as recipients.
+pub async fn check_envelope(acting: &mut Acting<'_>, envelope: &str, digest: &str) -> Result<(), Problem> {
+    if hash(envelope.as_bytes()) != digest {
+        return Err(Handoff::Statement.into());
+    }
+    check_recipients(acting, envelope).await
+}
+
+/// Only live devices of the subject may be recipients (attacks.md ECC-13).
+pub async fn check_recipients(acting: &mut Acting<'_>, envelope: &str) -> Result<(), Problem> {
+    for recipient in envelope_recipients(envelope)? {
+        let standing = baton_service::standing::look(&mut acting.tx, &recipient).await.internal()?;
+        let live = standing.is_some_and(|s| s.log == acting.caller.standing.log && baton_service::standing::is_live(&s, acting.now));
+        if !live {
+            return Err(StateRefusal::Recipient.into());
+        }
+    }
+    Ok(())
+}
+
+/// `GET /v1/sessions`
+pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let log = acting.log().to_owned();
+    let mut shown = Vec::new();
+    for session in sessions::list(&mut acting.tx, &log).await.internal()? {
+        if acting.caller.standing.tier == Tier::Full || acting.concerns(&session).await? {
+            shown.push(view(&session, acting.now));
+        }
+    }
+    acting.commit().await?;
+    Ok(Json(json!({"sessions": shown})))
+}
+
+/// `GET /v1/sessions/{id}`
+pub async fn show(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    let snapshot = updates::last_snapshot(&mut acting.tx, &session.session_id).await.internal()?;
+    let mut shown = view(&session, acting.now);
+    shown["last_snapshot"] = snapshot.into();
+    acting.commit().await?;
+    Ok(Json(shown))
+}
+
+/// Where to read on.
+#[derive(Deserialize)]
+pub struct From {
+    /// Statement number.
+    #[serde(default)]
+    from: i64,
+}
+
+/// `GET /v1/sessions/{id}/statements`: the chain with the broker's acceptances.
+pub async fn statements(State(broker): State<Arc<Broker>>, Path(id): Path<String>, Query(page): Query<From>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    let rows = sessions::statements(&mut acting.tx, &session.session_id, page.from).await.internal()?;
+    acting.commit().await?;
+    let shown: Vec<_> = rows.into_iter().map(|(statement, accepted)| json!({"statement": statement, "accepted": accepted})).collect();
+    Ok(Json(json!({"statements": shown})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Beat {
+    epoch: i64,
+}
+
+/// `POST /v1/sessions/{id}/heartbeat`
+pub async fn heartbeat(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
+    let beat: Beat = body(content, edge::MAX_BODY).await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    check_epoch(beat.epoch, &session)?;
+    let device = acting.device().clone();
+    if !sessions::heartbeat(&mut acting.tx, &session.session_id, &device, beat.epoch, acting.now).await.internal()? {
+        return Err(fenced(&session));
+    }
+    acting.commit().await?;
+    Ok(Json(json!({"epoch": beat.epoch})))
+}
+
+/// `POST /v1/sessions/{id}/end`: by its holder, or by any full device.
+pub async fn end(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    if !session.is_held_by(acting.device()) {
+        acting.caller.needs_full()?;
+    }
+    if sessions::end(&mut acting.tx, &session.session_id, acting.now).await.internal()? {
+        acting.event(&events::New { kind: "session.ended", session: Some(&session.session_id), ..Default::default() }).await?;
+    }
+    acting.commit().await?;
+    Ok(Json(json!({"phase": "ended"})))
+}

@@ -1,0 +1,75 @@
+//! Sealed updates: written by the holder at the present epoch, in order, under the present key; acknowledged once durable.
+
+use super::acting::{Acting, Ask, body, check_epoch, fenced, session_id};
+use crate::state::Broker;
+use crate::store::{events, updates};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use baton_protocol::refusal::State as StateRefusal;
+use baton_protocol::session::SealedUpdate;
+use baton_service::edge;
+use baton_service::problem::{InternalExt as _, Problem};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Reads an update and checks what a broker can of it.
+pub async fn read(content: Body) -> Result<SealedUpdate, Problem> {
+    let value: Value = body(content, edge::MAX_STATE_BODY).await?;
+    let update: SealedUpdate = serde_json::from_value(value.clone()).map_err(|_| StateRefusal::NotEncrypted)?;
+    // Flattened types cannot deny unknown members; comparing does.
+    if serde_json::to_value(&update).ok() != Some(value) {
+        return Err(StateRefusal::NotEncrypted.into());
+    }
+    update.check_form()?;
+    Ok(update)
+}
+
+/// `POST /v1/sessions/{id}/updates`
+pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
+    let update = read(content).await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    let place = &update.place;
+    if place.session.as_str() != session.session_id {
+        return Err(StateRefusal::NotEncrypted.into());
+    }
+    // A repeat after a lost reply, whatever happened since.
+    if updates::stands(&mut acting.tx, &update).await.internal()? {
+        acting.commit().await?;
+        return Ok(Json(json!({"seq": place.seq, "hash": update.hash()})));
+    }
+    check_epoch(place.epoch, &session)?;
+    if !session.is_held_by(acting.device()) || session.released_at.is_some() {
+        return Err(fenced(&session));
+    }
+    if session.rekey_since.is_some() || place.key_version != session.key_version {
+        return Err(StateRefusal::RekeyRequired.into());
+    }
+    let device = acting.device().clone();
+    if !updates::append(&mut acting.tx, &update, &device, acting.now).await.internal()? {
+        return Err(Problem::from(StateRefusal::Conflict).with("head", json!(session.head())));
+    }
+    let new = events::New { kind: "session.updated", session: Some(&session.session_id), devices: [Some(device.as_str()), None], ..Default::default() };
+    acting.event(&new).await?;
+    acting.commit().await?;
+    Ok(Json(json!({"seq": place.seq, "hash": update.hash()})))
+}
+
+/// Where to read on.
+#[derive(Deserialize)]
+pub struct After {
+    /// Update number.
+    #[serde(default)]
+    after: i64,
+}
+
+/// `GET /v1/sessions/{id}/updates`
+pub async fn list(State(broker): State<Arc<Broker>>, Path(id): Path<String>, Query(page): Query<After>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let session = acting.session(&session_id(&id)?).await?;
+    let found = updates::list(&mut acting.tx, &session, page.after).await.internal()?;
+    acting.commit().await?;
+    Ok(Json(json!({"updates": found})))
+}

@@ -1,0 +1,81 @@
+//! The broker's parts.
+
+use crate::streams::Bell;
+use baton_protocol::handoff::chain::Accepted;
+use baton_protocol::id::SessionId;
+use baton_protocol::key::PublicKey;
+use baton_service::base::Base;
+use baton_service::guard::TokenIssuer;
+use baton_service::standing::Freshness;
+use sqlx::migrate::Migrator;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use tokio::sync::watch;
+
+/// Its PostgreSQL schema.
+pub const SCHEMA: &str = "broker";
+
+/// Its migrations.
+pub fn migrations() -> &'static Migrator {
+    static OWN: Migrator = sqlx::migrate!("./migrations");
+    &OWN
+}
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The verifier, whose tokens are taken.
+    pub verifier_url: String,
+    /// Its keys by name.
+    pub verifier_keys: Vec<(String, PublicKey)>,
+    /// Where pages may open event streams from.
+    pub page_origin: String,
+}
+
+/// The service.
+pub struct Broker {
+    pub(crate) base: Base,
+    pub(crate) config: Config,
+    pub(crate) tokens: TokenIssuer,
+    pub(crate) freshness: Freshness,
+    pub(crate) bell: Bell,
+    pub(crate) open_streams: Mutex<HashMap<String, usize>>,
+    pub(crate) closing: watch::Sender<bool>,
+}
+
+impl Broker {
+    /// Puts it together.
+    pub fn new(base: Base, config: Config) -> Self {
+        let tokens = TokenIssuer { url: config.verifier_url.clone(), keys: config.verifier_keys.clone() };
+        Self {
+            base,
+            config,
+            tokens,
+            freshness: Freshness::default(),
+            bell: Bell::default(),
+            open_streams: Mutex::new(HashMap::new()),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// The broker's acceptance of a statement: from here on it counts.
+    pub(crate) fn accept(&self, session: &SessionId, statement: &str) -> String {
+        let accepted = Accepted { v: 1, session: session.clone(), statement: statement.into(), at: self.base.now() };
+        self.base.keys.sign(accepted.draft(self.base.keys.kid()))
+    }
+
+    /// Whether its database answers and its feed is fresh.
+    pub async fn is_ready(&self) -> bool {
+        self.freshness.is_fresh(self.base.now()) && self.base.db.is_ready().await
+    }
+
+    /// Ends open streams, so that a server can stop.
+    pub fn close_streams(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Its base, for the process that runs it.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+}

@@ -1,0 +1,109 @@
+//! Handoffs: the machine as JSON, guarded by its revision.
+
+use baton_protocol::handoff::machine::Handoff;
+use baton_protocol::handoff::wire::Offer;
+use baton_protocol::time::Millis;
+use baton_service::database::Error;
+use baton_service::locked;
+use sqlx::{AnyConnection, FromRow};
+
+/// A handoff's row.
+#[derive(FromRow, Clone)]
+pub struct Row {
+    /// Its id.
+    pub handoff_id: String,
+    /// Its session.
+    pub session_id: String,
+    machine: String,
+    rev: i64,
+    /// The signed offer.
+    pub offer: String,
+    /// Its hash.
+    pub offer_hash: String,
+    /// The target's presentation, for the source's own check.
+    pub presentation: Option<String>,
+}
+
+impl Row {
+    /// The handoff as it was written.
+    pub fn machine(&self) -> Option<Handoff> {
+        serde_json::from_str(&self.machine).ok()
+    }
+}
+
+/// A new handoff; false when the id was used before.
+pub async fn create(db: &mut AnyConnection, offer: &Offer, text: &str, hash: &str, machine: &Handoff, log: &str, now: Millis) -> Result<bool, Error> {
+    let target = match &machine.to {
+        baton_protocol::handoff::machine::Target::Device(device) => Some(device.as_str()),
+        baton_protocol::handoff::machine::Target::AnyFull => None,
+    };
+    let done = sqlx::query(
+        "INSERT INTO handoffs (handoff_id, session_id, log, machine, state, rev, source, target, offer, offer_hash, created_at)
+         VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+    )
+    .bind(offer.handoff.as_str())
+    .bind(offer.session.as_str())
+    .bind(log)
+    .bind(serde_json::to_string(machine).expect("machine serialises"))
+    .bind(machine.state.name())
+    .bind(machine.from.as_str())
+    .bind(target)
+    .bind(text)
+    .bind(hash)
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A handoff of this subject, held until the transaction ends.
+pub async fn hold(db: &mut AnyConnection, id: &str, log: &str) -> Result<Option<Row>, Error> {
+    let sql = locked!("SELECT handoff_id, session_id, machine, rev, offer, offer_hash, presentation FROM handoffs WHERE handoff_id = $1 AND log = $2").on(db);
+    sqlx::query_as(sql).bind(id).bind(log).fetch_optional(db).await
+}
+
+/// A handoff of this subject, to look at.
+pub async fn find(db: &mut AnyConnection, id: &str, log: &str) -> Result<Option<Row>, Error> {
+    sqlx::query_as("SELECT handoff_id, session_id, machine, rev, offer, offer_hash, presentation FROM handoffs WHERE handoff_id = $1 AND log = $2")
+        .bind(id)
+        .bind(log)
+        .fetch_optional(db)
+        .await
+}
+
+/// Handoffs of a subject that are not over.
+pub async fn open(db: &mut AnyConnection, log: &str) -> Result<Vec<Row>, Error> {
+    sqlx::query_as(
+        "SELECT handoff_id, session_id, machine, rev, offer, offer_hash, presentation FROM handoffs
+         WHERE log = $1 AND state IN ('offered', 'accepted', 'sealed') ORDER BY handoff_id LIMIT 100",
+    )
+    .bind(log)
+    .fetch_all(db)
+    .await
+}
+
+/// Writes the next state; false when it moved meanwhile.
+pub async fn step(db: &mut AnyConnection, row: &Row, next: &Handoff, presentation: Option<&str>) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "UPDATE handoffs SET machine = $3, state = $4, rev = rev + 1, presentation = COALESCE($5, presentation) WHERE handoff_id = $1 AND rev = $2",
+    )
+    .bind(&row.handoff_id)
+    .bind(row.rev)
+    .bind(serde_json::to_string(next).expect("machine serialises"))
+    .bind(next.state.name())
+    .bind(presentation)
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Whether a handoff names a device as its source or its target.
+pub async fn names(db: &mut AnyConnection, id: Option<&str>, device: &baton_protocol::key::Did) -> Result<bool, Error> {
+    let Some(id) = id else { return Ok(false) };
+    let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM handoffs WHERE handoff_id = $1 AND (source = $2 OR target = $2)")
+        .bind(id)
+        .bind(device.as_str())
+        .fetch_one(db)
+        .await?;
+    Ok(found > 0)
+}

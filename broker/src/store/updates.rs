@@ -1,0 +1,152 @@
+//! Sealed updates, key envelopes, branches.
+
+use super::sessions::Session;
+use baton_protocol::id::SessionId;
+use baton_protocol::key::Did;
+use baton_protocol::session::{Head, Kind, LEASE_SECS, Place, SealedUpdate};
+use baton_protocol::time::Millis;
+use baton_service::database::Error;
+use sqlx::{AnyConnection, FromRow};
+
+#[derive(FromRow)]
+struct Row {
+    session_id: String,
+    seq: i64,
+    epoch: i64,
+    prev: String,
+    key_version: i64,
+    kind: String,
+    iv: String,
+    ct: String,
+}
+
+impl Row {
+    fn read(self) -> Option<SealedUpdate> {
+        let kind = if self.kind == "snapshot" { Kind::Snapshot } else { Kind::Update };
+        let place = Place { session: SessionId::parse(&self.session_id).ok()?, epoch: self.epoch, seq: self.seq, prev: self.prev, key_version: self.key_version, kind };
+        Some(SealedUpdate { place, iv: self.iv, ct: self.ct })
+    }
+}
+
+/// Appends an update after the head it names; false when the head moved, the epoch or holder changed, or the key is old.
+pub async fn append(db: &mut AnyConnection, update: &SealedUpdate, device: &Did, now: Millis) -> Result<bool, Error> {
+    let (place, hash) = (&update.place, update.hash());
+    let moved = sqlx::query(
+        "UPDATE sessions SET head_epoch = $4, head_seq = $5, head_hash = $6, lease_until = $8
+         WHERE session_id = $1 AND holder = $2 AND head_hash = $3 AND head_seq = $5 - 1 AND epoch = $4 AND key_version = $7 AND rekey_since IS NULL
+           AND released_at IS NULL AND state = 'live'",
+    )
+    .bind(place.session.as_str())
+    .bind(device.as_str())
+    .bind(&place.prev)
+    .bind(place.epoch)
+    .bind(place.seq)
+    .bind(&hash)
+    .bind(place.key_version)
+    .bind(now.plus_secs(LEASE_SECS).0)
+    .execute(&mut *db)
+    .await?;
+    if moved.rows_affected() != 1 {
+        return Ok(false);
+    }
+    sqlx::query(
+        "INSERT INTO updates (session_id, seq, epoch, prev, hash, key_version, kind, device, iv, ct, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(place.session.as_str())
+    .bind(place.seq)
+    .bind(place.epoch)
+    .bind(&place.prev)
+    .bind(hash)
+    .bind(place.key_version)
+    .bind(if place.kind == Kind::Snapshot { "snapshot" } else { "update" })
+    .bind(device.as_str())
+    .bind(&update.iv)
+    .bind(&update.ct)
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(true)
+}
+
+/// Whether this very update stands already.
+pub async fn stands(db: &mut AnyConnection, update: &SealedUpdate) -> Result<bool, Error> {
+    let hash: Option<String> = sqlx::query_scalar("SELECT hash FROM updates WHERE session_id = $1 AND seq = $2")
+        .bind(update.place.session.as_str())
+        .bind(update.place.seq)
+        .fetch_optional(db)
+        .await?;
+    Ok(hash.as_deref() == Some(&update.hash()))
+}
+
+/// Updates after number `after`, in order.
+pub async fn list(db: &mut AnyConnection, session: &Session, after: i64) -> Result<Vec<SealedUpdate>, Error> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT session_id, seq, epoch, prev, key_version, kind, iv, ct FROM updates WHERE session_id = $1 AND seq > $2 ORDER BY seq LIMIT 100",
+    )
+    .bind(&session.session_id)
+    .bind(after)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().filter_map(Row::read).collect())
+}
+
+/// Where content stood when an epoch ended: branches may hang there.
+pub async fn head_at(db: &mut AnyConnection, session: &str, seq: i64) -> Result<Option<Head>, Error> {
+    let row: Option<(i64, String)> =
+        sqlx::query_as("SELECT epoch, hash FROM updates WHERE session_id = $1 AND seq = $2").bind(session).bind(seq).fetch_optional(db).await?;
+    Ok(row.map(|(epoch, hash)| Head { epoch, seq, hash }))
+}
+
+/// Number of the newest snapshot.
+pub async fn last_snapshot(db: &mut AnyConnection, session: &str) -> Result<i64, Error> {
+    sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM updates WHERE session_id = $1 AND kind = 'snapshot'").bind(session).fetch_one(db).await
+}
+
+/// Keeps a key envelope.
+pub async fn add_envelope(db: &mut AnyConnection, session: &str, version: i64, envelope: &str, device: &Did, now: Millis) -> Result<(), Error> {
+    sqlx::query("INSERT INTO envelopes (session_id, key_version, digest, envelope, device, at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
+        .bind(session)
+        .bind(version)
+        .bind(baton_protocol::key::hash(envelope.as_bytes()))
+        .bind(envelope)
+        .bind(device.as_str())
+        .bind(now.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// All envelopes of a session: version and text.
+pub async fn envelopes(db: &mut AnyConnection, session: &str) -> Result<Vec<(i64, String)>, Error> {
+    sqlx::query_as("SELECT key_version, envelope FROM envelopes WHERE session_id = $1 ORDER BY key_version, at LIMIT 200").bind(session).fetch_all(db).await
+}
+
+/// How many branch updates a device has left in a session, and their size.
+pub async fn branch_use(db: &mut AnyConnection, session: &str, device: &Did) -> Result<(i64, i64), Error> {
+    sqlx::query_as("SELECT COUNT(*), CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM branches WHERE session_id = $1 AND device = $2")
+        .bind(session)
+        .bind(device.as_str())
+        .fetch_one(db)
+        .await
+}
+
+/// Keeps a late update beside the session. The same one twice is one.
+pub async fn add_branch(db: &mut AnyConnection, update: &SealedUpdate, device: &Did, now: Millis) -> Result<(), Error> {
+    let text = serde_json::to_string(update).expect("strings and numbers");
+    sqlx::query("INSERT INTO branches (session_id, hash, device, epoch, branch, size, at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING")
+        .bind(update.place.session.as_str())
+        .bind(update.hash())
+        .bind(device.as_str())
+        .bind(update.place.epoch)
+        .bind(&text)
+        .bind(text.len() as i64)
+        .bind(now.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// The late updates of a session: device and update.
+pub async fn branches(db: &mut AnyConnection, session: &str) -> Result<Vec<(String, String)>, Error> {
+    sqlx::query_as("SELECT device, branch FROM branches WHERE session_id = $1 ORDER BY at, hash LIMIT 500").bind(session).fetch_all(db).await
+}

@@ -1,0 +1,12 @@
+//! Verifier: a device presents its credential with a fresh proof by its key and gets a token bound to the same key; relying services
+//! ask what a presentation is worth.
+//!
+//! Issuer signatures that were verified may be remembered, dates and status never.
+
+mod issuer_cache;
+mod routes;
+mod state;
+
+pub use issuer_cache::IssuerCache;
+pub use routes::router;
+pub use state::{Config, RelyingService, SCHEMA, Verifier, migrations};

@@ -1,0 +1,22 @@
+//! The verifier's HTTP surface.
+
+mod metadata;
+mod nonces;
+mod presentations;
+mod token;
+
+use crate::state::Verifier;
+use axum::Router;
+use axum::routing::{get, post};
+use std::sync::Arc;
+
+/// All routes; `path` is the verifier's path (`/verifier`).
+pub fn router(verifier: Arc<Verifier>, path: &str) -> Router {
+    let own = Router::new()
+        .route("/token", post(token::exchange))
+        .route("/jwks", get(metadata::jwks))
+        .route("/v1/nonces", post(nonces::create))
+        .route("/v1/presentations/verify", post(presentations::verify));
+    let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
+    Router::new().nest(path, own).merge(well_known).with_state(verifier)
+}

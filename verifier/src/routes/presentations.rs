@@ -1,0 +1,70 @@
+//! `POST /v1/presentations/verify`: what a presentation is worth, for an authenticated relying service that made the nonce.
+//!
+//! The service sends the presentation as it got it, its own audience and the nonce it gave. `(caller, nonce)` counts once.
+
+use super::token::status_of;
+use crate::state::{RelyingService, Verifier};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use baton_protocol::key::hash;
+use baton_protocol::presentation::{self, Expected};
+use baton_protocol::refusal::{Input, Kb, Oauth, Vc};
+use baton_service::edge;
+use baton_service::once;
+use baton_service::problem::{Form, InternalExt as _, Problem};
+use baton_service::standing;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How long a used nonce is remembered: far past the life of any proof that could carry it.
+const REMEMBERED_SECS: i64 = 600;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ask {
+    presentation: String,
+    audience: String,
+    nonce: String,
+    #[serde(default)]
+    required_claims: Vec<String>,
+}
+
+/// `POST /v1/presentations/verify`
+pub async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+    let caller = authenticate(&verifier, &headers)?;
+    let ask: Ask = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
+    if ask.nonce.len() < 16 || ask.nonce.len() > 256 || ask.audience.is_empty() || ask.required_claims.len() > 16 {
+        return Err(Input::Invalid.into());
+    }
+    let now = verifier.base.now();
+    let required: Vec<_> = ask.required_claims.iter().map(String::as_str).collect();
+    let expected = Expected { audience: &ask.audience, nonce: &|nonce, _| nonce == ask.nonce, transaction_data: &[], required_claims: &required };
+    let pending = presentation::verify(&ask.presentation, &expected, &verifier.issuers, now)?;
+
+    let mut tx = verifier.base.db.begin().await.internal()?;
+    let once = format!("{}\n{}", caller.name, ask.nonce);
+    if !once::consume(&mut tx, "relying", &once, now.plus_secs(REMEMBERED_SECS)).await.internal()? {
+        return Err(Kb::Replay.into());
+    }
+    let standing = standing::hold(&mut tx, &pending.credential().visible.sub, &verifier.freshness, now).await?.ok_or(Vc::DeviceNotActive)?;
+    let status = status_of(&standing, &pending.credential().hash, now)?;
+    let verdict = pending.admit(status)?;
+    tx.commit().await.internal()?;
+    Ok(Json(json!({
+        "verdict": "valid", "device": verdict.device, "issuer": verdict.issuer, "subject": verdict.log, "client_id": verdict.client_id,
+        "tier": standing.tier, "jkt": verdict.jkt, "claims": verdict.claims, "expires_at": verdict.expires_at,
+        "status": {"value": "valid", "source": "standing", "age_ms": 0}, "checked_at": now.secs(),
+    })))
+}
+
+fn authenticate<'a>(verifier: &'a Verifier, headers: &HeaderMap) -> Result<&'a RelyingService, Problem> {
+    let refuse = || Problem::from(Oauth::Client).in_form(Form::Oauth);
+    let value = headers.get("authorization").and_then(|value| value.to_str().ok()).ok_or_else(refuse)?;
+    let key = value.strip_prefix("Bearer ").ok_or_else(refuse)?;
+    // Compared as digests: what an early mismatch tells is about a hash of the guess.
+    let digest = hash(key.as_bytes());
+    verifier.config.relying_services.iter().find(|service| service.key_sha256 == digest).ok_or_else(refuse)
+}

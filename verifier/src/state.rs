@@ -1,0 +1,77 @@
+//! The verifier's parts.
+
+use crate::issuer_cache::IssuerCache;
+use baton_protocol::standing::Feed;
+use baton_service::base::Base;
+use baton_service::database::Error;
+use baton_service::standing::{self, Freshness};
+use serde::{Deserialize, Serialize};
+use sqlx::migrate::Migrator;
+
+/// Its PostgreSQL schema.
+pub const SCHEMA: &str = "verifier";
+
+/// Its migrations.
+pub fn migrations() -> &'static Migrator {
+    static OWN: Migrator = sqlx::migrate!("./migrations");
+    &OWN
+}
+
+/// A service that may ask what presentations are worth.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelyingService {
+    /// Its name.
+    pub name: String,
+    /// base64url SHA-256 of its API key; the key itself is never kept.
+    pub key_sha256: String,
+}
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The broker's URL: an audience tokens are minted for.
+    pub broker_url: String,
+    /// Identity's URL: the other audience.
+    pub identity_url: String,
+    /// Who may ask.
+    pub relying_services: Vec<RelyingService>,
+}
+
+/// The service.
+pub struct Verifier {
+    pub(crate) base: Base,
+    pub(crate) config: Config,
+    pub(crate) freshness: Freshness,
+    pub(crate) issuers: IssuerCache,
+}
+
+impl Verifier {
+    /// Puts it together.
+    pub fn new(base: Base, config: Config) -> Self {
+        Self { base, config, freshness: Freshness::default(), issuers: IssuerCache::default() }
+    }
+
+    /// Takes identity's news in.
+    pub async fn take(&self, feed: &Feed) -> Result<(), Error> {
+        if !feed.changes.is_empty() {
+            let mut tx = self.base.db.begin().await?;
+            for change in &feed.changes {
+                standing::take(&mut tx, change).await?;
+            }
+            tx.commit().await?;
+        }
+        self.freshness.renew(feed.fresh_until);
+        Ok(())
+    }
+
+    /// Whether its database answers and its feed is fresh.
+    pub async fn is_ready(&self) -> bool {
+        self.freshness.is_fresh(self.base.now()) && self.base.db.is_ready().await
+    }
+
+    /// Its base, for the process that runs it.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+}
