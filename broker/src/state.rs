@@ -28,14 +28,11 @@ pub struct Config {
     pub verifier_url: String,
     /// Its keys by name.
     pub verifier_keys: Vec<(String, PublicKey)>,
-    /// Where pages may open event streams from.
-    pub page_origin: String,
 }
 
 /// The service.
 pub struct Broker {
     pub(crate) base: Base,
-    pub(crate) config: Config,
     pub(crate) tokens: TokenIssuer,
     pub(crate) freshness: Freshness,
     pub(crate) bell: Bell,
@@ -46,10 +43,9 @@ pub struct Broker {
 impl Broker {
     /// Puts it together.
     pub fn new(base: Base, config: Config) -> Self {
-        let tokens = TokenIssuer { url: config.verifier_url.clone(), keys: config.verifier_keys.clone() };
+        let tokens = TokenIssuer { url: config.verifier_url, keys: config.verifier_keys };
         Self {
             base,
-            config,
             tokens,
             freshness: Freshness::default(),
             bell: Bell::default(),

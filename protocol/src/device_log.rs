@@ -191,6 +191,14 @@ impl DeviceLog {
     pub fn member(&self, device: &Did) -> Result<&Member, Log> {
         self.members.get(device).filter(|member| !member.revoked).ok_or(Log::NotMember)
     }
+    /// Whether a device was ever let in: what it signed before it was taken out stays signed.
+    pub fn knows(&self, device: &Did) -> bool {
+        self.members.contains_key(device)
+    }
+    /// What a device may do, or could when it was taken out.
+    pub fn tier(&self, device: &Did) -> Option<Tier> {
+        self.members.get(device).map(|member| member.tier)
+    }
     /// All devices the log has not taken out.
     pub fn members(&self) -> impl Iterator<Item = (&Did, &Member)> {
         self.members.iter().filter(|(_, member)| !member.revoked)

@@ -16,6 +16,10 @@ macro_rules! family {
             /// Every variant, for documents and tests.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
         }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{} ({})", self.code(), self.reason()) }
+        }
+        impl std::error::Error for $name {}
     };
 }
 

@@ -8,8 +8,10 @@ use crate::store::{events, sessions, updates};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
+use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::{Act as Says, Statement};
 use baton_protocol::handoff::machine::{Act, State as MachineState};
+use baton_protocol::key::Did;
 use baton_protocol::refusal::{Handoff, State as StateRefusal};
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, Problem};
@@ -121,9 +123,18 @@ async fn take_over(broker: &Broker, id: &str, ask: &Ask, content: Body, scope: &
     step(&mut acting, &held, &next, None).await?;
     sessions::set_handoff(&mut acting.tx, &held.session.session_id, Some(&held.row.handoff_id), None).await.internal()?;
     let device = acting.device().clone();
+    if device != held.machine.from && is_limited(&mut acting, &held.machine.from).await? {
+        // A limited device knew this key and is not to read on.
+        sessions::require_rekey(&mut acting.tx, &held.session.session_id, acting.now).await.internal()?;
+    }
     let devices = [Some(device.as_str()), Some(held.machine.from.as_str())];
     acting.event(&events::New { kind: "session.active", session: Some(&held.session.session_id), devices, ..Default::default() }).await?;
     finish(acting, &held, &accepted).await
+}
+
+async fn is_limited(acting: &mut Acting<'_>, device: &Did) -> Result<bool, Problem> {
+    let standing = baton_service::standing::look(&mut acting.tx, device).await.internal()?;
+    Ok(standing.is_none_or(|standing| standing.tier == Tier::Limited))
 }
 
 async fn is_target_revoked(acting: &mut Acting<'_>, held: &Held) -> Result<bool, Problem> {

@@ -202,8 +202,14 @@ pub async fn set_handoff(db: &mut AnyConnection, id: &str, was: Option<&str>, no
 /// Takes the session from a holder that was revoked, and refuses the old key from now on.
 pub async fn detach(db: &mut AnyConnection, id: &str, device: &str, now: Millis) -> Result<bool, Error> {
     let done = sqlx::query("UPDATE sessions SET holder = NULL WHERE session_id = $1 AND holder = $2").bind(id).bind(device).execute(&mut *db).await?;
-    sqlx::query("UPDATE sessions SET rekey_since = $2 WHERE session_id = $1 AND rekey_since IS NULL").bind(id).bind(now.0).execute(db).await?;
+    require_rekey(db, id, now).await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Refuses the present key from now on.
+pub async fn require_rekey(db: &mut AnyConnection, id: &str, now: Millis) -> Result<(), Error> {
+    sqlx::query("UPDATE sessions SET rekey_since = $2 WHERE session_id = $1 AND rekey_since IS NULL").bind(id).bind(now.0).execute(db).await?;
+    Ok(())
 }
 
 /// Ends a session for good.

@@ -3,7 +3,7 @@
 use super::sessions::Session;
 use baton_protocol::id::SessionId;
 use baton_protocol::key::Did;
-use baton_protocol::session::{Head, Kind, LEASE_SECS, Place, SealedUpdate};
+use baton_protocol::session::{Kind, LEASE_SECS, Place, SealedUpdate};
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
 use sqlx::{AnyConnection, FromRow};
@@ -88,13 +88,6 @@ pub async fn list(db: &mut AnyConnection, session: &Session, after: i64) -> Resu
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().filter_map(Row::read).collect())
-}
-
-/// Where content stood when an epoch ended: branches may hang there.
-pub async fn head_at(db: &mut AnyConnection, session: &str, seq: i64) -> Result<Option<Head>, Error> {
-    let row: Option<(i64, String)> =
-        sqlx::query_as("SELECT epoch, hash FROM updates WHERE session_id = $1 AND seq = $2").bind(session).bind(seq).fetch_optional(db).await?;
-    Ok(row.map(|(epoch, hash)| Head { epoch, seq, hash }))
 }
 
 /// Number of the newest snapshot.

@@ -25,13 +25,14 @@ pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
 
     let mut db = base.db.reader().acquire().await.internal()?;
     let entries = logs::entries(&mut db, &caller.standing.log).await.internal()?;
+    let rows = devices::directory(&mut db, &caller.standing.log).await.internal()?;
+    let live: Vec<_> = rows.iter().map(|(device, _, _)| device.clone()).collect();
     let directory = match caller.needs_full() {
         Ok(()) => {
-            let rows = devices::directory(&mut db, &caller.standing.log).await.internal()?;
             Some(rows.into_iter().map(|(device, name, kind)| json!({"device": device, "name": name, "kind": kind})).collect::<Vec<_>>())
         }
         Err(baton_protocol::Refusal::Token(Token::Tier)) => None,
         Err(other) => return Err(other.into()),
     };
-    Ok(Json(json!({"entries": entries, "directory": directory})))
+    Ok(Json(json!({"entries": entries, "live": live, "directory": directory})))
 }

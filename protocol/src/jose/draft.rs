@@ -24,6 +24,11 @@ impl Draft {
     pub fn dpop(key: &PublicKey, payload: &impl Serialize) -> Self {
         Self::with_header(&json!({"alg": "ES256", "typ": Typ::Dpop.as_str(), "jwk": key.jwk_value()}), payload)
     }
+    /// A draft over a payload given as exact JSON text: what is signed is what was read.
+    pub fn exact(typ: Typ, kid: &str, payload: &str) -> Self {
+        let header = json!({"alg": "ES256", "typ": typ.as_str(), "kid": kid});
+        Self(format!("{}.{}", b64::encode(header.to_string()), b64::encode(payload)))
+    }
     fn with_header(header: &serde_json::Value, payload: &impl Serialize) -> Self {
         let payload = serde_json::to_vec(payload).expect("claims serialise: string keys, finite numbers");
         Self(format!("{}.{}", b64::encode(header.to_string()), b64::encode(payload)))

@@ -1,0 +1,276 @@
+//! An enrolled device: it presents itself, gets tokens, reads its log, and speaks to the broker.
+
+use crate::error::Error;
+use crate::http::{Http, Request, form};
+use crate::keys::SoftKey;
+use crate::keystore::{Enrolled, Kept, Keystore, Pin};
+use crate::servers::Servers;
+use baton_protocol::credential::Tier;
+use baton_protocol::device_log::DeviceLog;
+use baton_protocol::jose::{Typ, Unverified};
+use baton_protocol::key::{Did, PublicKey};
+use baton_protocol::presentation::{self, TransactionData};
+use baton_protocol::refusal::Log;
+use baton_protocol::sd_jwt::Compact;
+use baton_protocol::signer::Signer as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// A device.
+pub struct Device {
+    pub(crate) http: Http,
+    pub(crate) servers: Servers,
+    pub(crate) signing: SoftKey,
+    pub(crate) agreement: SoftKey,
+    did: Did,
+    tier: Tier,
+    subject: String,
+    status_uri: String,
+    kept: Mutex<(Keystore, Kept)>,
+    tokens: Mutex<HashMap<String, (String, i64)>>,
+    keys: Mutex<HashMap<String, Vec<(String, PublicKey)>>>,
+}
+
+/// The log as this device checked it, and who of it identity says is live.
+pub struct Members {
+    /// The log.
+    pub log: DeviceLog,
+    /// Live devices. Identity may leave some out; it cannot add any.
+    pub live: Vec<Did>,
+    /// Labels, for full devices: what the person called each. Not evidence.
+    pub labels: Vec<(Did, String)>,
+}
+
+impl Members {
+    /// Log members that are live: the only ones keys are sealed to.
+    pub fn recipients(&self, wanted: impl Fn(&Did, Tier) -> bool) -> Vec<(Did, PublicKey)> {
+        let live = |device: &Did| self.live.contains(device);
+        self.log.members().filter(|(device, member)| live(device) && wanted(device, member.tier)).map(|(device, member)| (device.clone(), member.agreement.clone())).collect()
+    }
+    /// The device of that label.
+    pub fn by_label(&self, label: &str) -> Option<&Did> {
+        self.labels.iter().find(|(_, name)| name == label).map(|(device, _)| device)
+    }
+}
+
+impl Device {
+    /// A device from what it kept; `None` when it is not enrolled yet.
+    pub fn from_kept(keystore: Keystore, kept: Kept, http: Http) -> Result<Option<Self>, Error> {
+        let Some(enrolled) = &kept.enrolled else { return Ok(None) };
+        let (signing, agreement) = (kept.signing()?, kept.agreement()?);
+        let claims = unverified_claims(&enrolled.credential)?;
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned).ok_or(Error::Answer("credential"));
+        let tier = Tier::parse(&text("tier")?).ok_or(Error::Answer("credential"))?;
+        let status_uri = claims.get("status").and_then(|s| s.pointer("/status_list/uri")).and_then(Value::as_str).ok_or(Error::Answer("credential"))?.to_owned();
+        Ok(Some(Self {
+            did: signing.key().did(),
+            subject: text("log")?,
+            tier,
+            status_uri,
+            servers: kept.servers.clone(),
+            http,
+            signing,
+            agreement,
+            kept: Mutex::new((keystore, kept)),
+            tokens: Mutex::default(),
+            keys: Mutex::default(),
+        }))
+    }
+
+    /// Its DID.
+    pub fn did(&self) -> &Did {
+        &self.did
+    }
+    /// What it may do.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+    /// The person, as this app sees them.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+    /// Where its services are.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+    /// Its signing key.
+    pub fn signer(&self) -> &SoftKey {
+        &self.signing
+    }
+    /// Its HTTP client.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+    /// What identity issued to it.
+    pub fn enrolled(&self) -> Enrolled {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1.enrolled.clone().expect("a device is enrolled")
+    }
+    /// Everything it keeps, as a restored copy would have it.
+    pub fn kept(&self) -> Kept {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// A presentation: its credential with the named claims, and a key-binding JWT for this audience, nonce and transaction.
+    pub async fn present(&self, audience: &str, nonce: &str, data: &[TransactionData], disclose: &[&str]) -> Result<String, Error> {
+        let enrolled = self.enrolled();
+        let shown = Compact::parse(&enrolled.credential)?.select(|name| disclose.contains(&name));
+        let draft = presentation::draft(&shown, audience, nonce, data, self.http.now());
+        let kb = self.signing.seal(draft).await?;
+        Ok(format!("{shown}{kb}"))
+    }
+
+    /// A nonce for a presentation to a service.
+    pub async fn nonce(&self, service: &str) -> Result<String, Error> {
+        let body = json!({"jkt": self.signing.key().thumbprint()}).to_string().into_bytes();
+        let request = Request { method: "POST", url: format!("{service}/v1/nonces"), service, token: None, body: Some(("application/json", body)) };
+        let answer = self.http.plain(&request).await?;
+        Ok(answer["nonce"].as_str().ok_or(Error::Answer("nonce"))?.to_owned())
+    }
+
+    /// A token for an audience, a scope and, if given, one session. Kept until half a minute before it ends.
+    pub async fn token(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<String, Error> {
+        let name = format!("{audience} {scope} {}", session.unwrap_or_default());
+        let now = self.http.now().secs();
+        let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        if let Some((token, _)) = known.filter(|(_, until)| now < *until) {
+            return Ok(token);
+        }
+        let (token, lives) = self.exchange(audience, scope, session).await?;
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(name, (token.clone(), now + lives - 30));
+        Ok(token)
+    }
+
+    async fn exchange(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {
+        let verifier = &self.servers.verifier;
+        let nonce = self.nonce(verifier).await?;
+        let presentation = self.present(verifier, &nonce, &[], &[]).await?;
+        let details = session.map(|session| json!([{"type": "baton_session", "session": session}]).to_string());
+        let mut pairs = vec![
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token_type", "urn:baton:token-type:device-presentation"),
+            ("subject_token", &presentation),
+            ("audience", audience),
+            ("scope", scope),
+        ];
+        if let Some(details) = &details {
+            pairs.push(("authorization_details", details));
+        }
+        let body = Some(("application/x-www-form-urlencoded", form(&pairs)));
+        let request = Request { method: "POST", url: format!("{verifier}/token"), service: verifier, token: None, body };
+        // A lost reply spends the nonce: the whole exchange is what is tried again.
+        let answer = self.http.proven(&request, &self.signing).await?;
+        let token = answer["access_token"].as_str().ok_or(Error::Answer("access_token"))?.to_owned();
+        Ok((token, answer["expires_in"].as_i64().ok_or(Error::Answer("expires_in"))?))
+    }
+
+    /// Forgets its tokens, so that the next step presents anew.
+    pub fn forget_tokens(&self) {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Calls the broker, presenting anew once when the token turns out dead.
+    pub(crate) async fn broker(&self, method: &str, path: &str, scope: &str, session: Option<&str>, body: Option<&Value>) -> Result<Value, Error> {
+        let audience = self.servers.broker.clone();
+        let url = format!("{audience}{path}");
+        for attempt in 0..2 {
+            let token = self.token(&audience, scope, session).await?;
+            let body = body.map(|body| ("application/json", body.to_string().into_bytes()));
+            let request = Request { method, url: url.clone(), service: &audience, token: Some(token), body };
+            match self.http.proven(&request, &self.signing).await {
+                Err(error) if attempt == 0 && error.is("invalid_token") => self.forget_tokens(),
+                other => return other,
+            }
+        }
+        Err(Error::Answer("token"))
+    }
+
+    /// Reads the device log, checks all of it, and checks that it goes on from what this device saw before.
+    pub async fn members(&self) -> Result<Members, Error> {
+        let identity = &self.servers.identity;
+        let token = self.token(identity, "log:read", None).await?;
+        let request = Request { method: "GET", url: format!("{identity}/v1/log"), service: identity, token: Some(token), body: None };
+        let answer = self.http.proven(&request, &self.signing).await?;
+        #[derive(Deserialize)]
+        struct Label {
+            device: Did,
+            name: String,
+        }
+        #[derive(Deserialize)]
+        struct Answer {
+            entries: Vec<String>,
+            live: Vec<Did>,
+            directory: Option<Vec<Label>>,
+        }
+        let answer: Answer = serde_json::from_value(answer).map_err(|_| Error::Answer("log"))?;
+        let log = DeviceLog::replay(&answer.entries)?;
+        if log.subject() != self.subject {
+            return Err(Log::Fork.into());
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let pinned = kept.1.enrolled.as_ref().map(|enrolled| enrolled.log_head.clone()).ok_or(Log::NotMember)?;
+        log.continues(&pinned)?;
+        if log.head() != pinned {
+            if let Some(enrolled) = kept.1.enrolled.as_mut() {
+                enrolled.log_head = log.head();
+            }
+            kept.0.save(&kept.1)?;
+        }
+        drop(kept);
+        let labels = answer.directory.unwrap_or_default().into_iter().map(|label| (label.device, label.name)).collect();
+        Ok(Members { log, live: answer.live, labels })
+    }
+
+    /// A service's public keys.
+    pub(crate) async fn keys_of(&self, service: &str) -> Result<Vec<(String, PublicKey)>, Error> {
+        if let Some(known) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(service).cloned() {
+            return Ok(known);
+        }
+        let request = Request { method: "GET", url: format!("{service}/jwks"), service, token: None, body: None };
+        let answer = self.http.plain(&request).await?;
+        let keys: Vec<_> = answer["keys"]
+            .as_array()
+            .ok_or(Error::Answer("jwks"))?
+            .iter()
+            .filter_map(|jwk| Some((jwk.get("kid")?.as_str()?.to_owned(), PublicKey::from_jwk(jwk).ok()?)))
+            .collect();
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(service.to_owned(), keys.clone());
+        Ok(keys)
+    }
+
+    /// The present status of a credential of this identity service, from its signed list.
+    pub(crate) async fn status(&self, idx: u32, uri: &str) -> Result<baton_protocol::status_list::Status, Error> {
+        if uri != self.status_uri {
+            return Err(baton_protocol::Refusal::from(baton_protocol::refusal::Status::Uri).into());
+        }
+        let identity = &self.servers.identity;
+        let request = Request { method: "GET", url: uri.to_owned(), service: identity, token: None, body: None };
+        let token = self.http.plain(&request).await?;
+        let token = token.as_str().ok_or(Error::Answer("status list"))?;
+        let kid = Unverified::parse(token, Typ::StatusList)?.unverified_header().kid.clone();
+        let keys = self.keys_of(identity).await?;
+        let key = keys.into_iter().find(|(name, _)| Some(name) == kid.as_ref()).map(|(_, key)| key).ok_or(Error::Answer("status list key"))?;
+        let list = baton_protocol::status_list::check(token, uri, &key, 0, self.http.now()).map_err(baton_protocol::Refusal::from)?;
+        Ok(list.status(idx).map_err(baton_protocol::Refusal::from)?)
+    }
+
+    /// What it saw last of a session.
+    pub(crate) fn pin(&self, session: &str) -> Option<Pin> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.pins.get(session).cloned()
+    }
+
+    /// Keeps what it saw of a session.
+    pub(crate) fn set_pin(&self, session: &str, pin: Pin) -> Result<(), Error> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1.pins.insert(session.to_owned(), pin);
+        kept.0.save(&kept.1)
+    }
+}
+
+/// Claims of a credential this device already checked when it got it.
+fn unverified_claims(credential: &str) -> Result<serde_json::Map<String, Value>, Error> {
+    let compact = Compact::parse(credential)?;
+    Ok(Unverified::parse(compact.jwt, Typ::Credential)?.unverified_claims().clone())
+}

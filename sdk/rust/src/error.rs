@@ -1,0 +1,62 @@
+//! What can go wrong, as an app wants to know it.
+
+use baton_protocol::Refusal;
+use baton_protocol::refusal::{Handoff, Jose, Log, State, Vc, Wrap};
+use baton_protocol::signer::SignError;
+use serde_json::Value;
+
+/// An SDK failure.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A service refused, with its stable code.
+    #[error("refused: {code} ({status})")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The stable code of docs/protocol.md.
+        code: String,
+        /// The whole answer.
+        body: Value,
+    },
+    /// This device's own check failed: somebody, perhaps a service, is not telling the truth.
+    #[error("own check failed: {0}")]
+    Check(Refusal),
+    /// Nobody answered, after retries.
+    #[error("no answer: {0}")]
+    Transport(String),
+    /// A service answered something that is not the protocol.
+    #[error("unexpected answer: {0}")]
+    Answer(&'static str),
+    /// The keystore failed.
+    #[error("keystore: {0}")]
+    Store(String),
+    /// The key holder did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+impl Error {
+    /// The stable code, where there is one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::Check(refusal) => Some(refusal.code()),
+            _ => None,
+        }
+    }
+    /// Whether a service refused with this code.
+    pub fn is(&self, wanted: &str) -> bool {
+        self.code() == Some(wanted)
+    }
+}
+
+macro_rules! own_checks {
+    ($($family:ty),*) => { $(impl From<$family> for Error { fn from(why: $family) -> Self { Self::Check(why.into()) } })* };
+}
+own_checks!(Handoff, Jose, Log, State, Vc, Wrap);
+
+impl From<Refusal> for Error {
+    fn from(why: Refusal) -> Self {
+        Self::Check(why)
+    }
+}

@@ -1,0 +1,87 @@
+//! The event stream: contiguous, resumable, and loud about gaps.
+
+use crate::device::Device;
+use crate::error::Error;
+use baton_protocol::event::{Event, Frame};
+use futures_util::StreamExt as _;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Why a stream ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// With this WebSocket close code: 4401 present anew, 4403 revoked.
+    Closed(u16),
+    /// The connection broke; resume from [`Events::cursor`].
+    Broken,
+    /// A number was left out. Read the resources anew.
+    Gap,
+}
+
+/// A stream of events.
+pub struct Events {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    cursor: Option<i64>,
+}
+
+impl Device {
+    /// Opens the stream after `cursor`, or from now on.
+    pub async fn events(&self, cursor: Option<i64>) -> Result<Events, Error> {
+        let broker = &self.servers.broker;
+        for attempt in 0..3 {
+            let token = self.token(broker, "session:read", None).await?;
+            let url = format!("{broker}/v1/events");
+            let proof = self.http.proof(&self.signing, "GET", &url, broker, Some(&token)).await?;
+            let query = cursor.map_or(String::new(), |cursor| format!("?cursor={cursor}"));
+            let mut request = format!("ws{}{query}", &url["http".len()..]).into_client_request().map_err(|_| Error::Answer("url"))?;
+            let headers = request.headers_mut();
+            headers.insert("authorization", format!("DPoP {token}").parse().map_err(|_| Error::Answer("token"))?);
+            headers.insert("dpop", proof.parse().map_err(|_| Error::Answer("proof"))?);
+            match tokio_tungstenite::connect_async(request).await {
+                Ok((socket, _)) => return Ok(Events { socket, cursor }),
+                Err(tungstenite::Error::Http(answer)) => {
+                    let body: serde_json::Value = answer.body().as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
+                    let code = body["code"].as_str().unwrap_or("unknown").to_owned();
+                    if code == "use_dpop_nonce" && attempt < 2 {
+                        let nonce = answer.headers().get("dpop-nonce").and_then(|nonce| nonce.to_str().ok()).unwrap_or_default();
+                        self.http.learn_nonce(broker, nonce);
+                        continue;
+                    }
+                    return Err(Error::Refused { status: answer.status().as_u16(), code, body });
+                }
+                Err(other) => return Err(Error::Transport(other.to_string())),
+            }
+        }
+        Err(Error::Answer("nonce"))
+    }
+}
+
+impl Events {
+    /// The last event that was seen.
+    pub fn cursor(&self) -> Option<i64> {
+        self.cursor
+    }
+
+    /// The next event.
+    pub async fn next(&mut self) -> Result<Event, Ended> {
+        loop {
+            let text = match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => text,
+                Some(Ok(Message::Close(frame))) => return Err(frame.map_or(Ended::Broken, |frame| Ended::Closed(frame.code.into()))),
+                Some(Ok(_)) => continue,
+                Some(Err(_)) | None => return Err(Ended::Broken),
+            };
+            match serde_json::from_str(&text) {
+                Ok(Frame::Event(event)) if self.cursor.is_none_or(|cursor| event.seq == cursor + 1) => {
+                    self.cursor = Some(event.seq);
+                    return Ok(event);
+                }
+                Ok(Frame::Event(event)) if self.cursor.is_some_and(|cursor| event.seq <= cursor) => {}
+                Ok(Frame::Event(_) | Frame::Gap { .. }) => return Err(Ended::Gap),
+                Err(_) => return Err(Ended::Broken),
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Handing over and taking over. Source and target each check the other themselves; the broker is not believed.
+
+use crate::device::Device;
+use crate::error::Error;
+use crate::session::{Session, envelope};
+use baton_protocol::handoff::chain::Act;
+use baton_protocol::handoff::machine::Target;
+use baton_protocol::handoff::wire::{Offer, accept_data, offer_data};
+use baton_protocol::id::HandoffId;
+use baton_protocol::key::Did;
+use baton_protocol::presentation::{self, Expected};
+use baton_protocol::refusal::{Handoff, Kb, Log};
+use baton_protocol::session::Kind;
+use baton_protocol::signer::Signer as _;
+use baton_protocol::{Refusal, b64};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// An offer this device made.
+pub struct Offered {
+    offer: Offer,
+    hash: String,
+}
+
+/// A handoff that waits for this device.
+pub struct Waiting {
+    device: Arc<Device>,
+    offer: Offer,
+    hash: String,
+}
+
+impl Offered {
+    /// The handoff's id.
+    pub fn id(&self) -> &HandoffId {
+        &self.offer.handoff
+    }
+}
+
+impl Session {
+    /// Offers the session to one device, or to any full one.
+    pub async fn offer(&self, to: Target) -> Result<Offered, Error> {
+        let device = &self.device;
+        let entropy = device.http.entropy();
+        let offer = Offer {
+            v: 1,
+            handoff: HandoffId::new(device.http.now(), entropy.bytes()),
+            session: self.id.clone(),
+            epoch: self.held.ok_or(Handoff::NotHolder)?,
+            from: device.did().clone(),
+            to,
+            challenge: b64::encode(entropy.bytes::<16>()),
+        };
+        let text = device.signing.seal(offer.draft()).await?;
+        let (_, hash) = Offer::read(&text)?;
+        let nonce = device.nonce(&device.servers.broker).await?;
+        let presentation = device.present(&device.servers.broker, &nonce, &[offer_data(&hash)], &[]).await?;
+        let body = json!({"offer": text, "presentation": presentation});
+        device.broker("POST", "/v1/handoffs", "handoff:offer", Some(self.id.as_str()), Some(&body)).await?;
+        Ok(Offered { offer, hash })
+    }
+
+    /// Whether the offer was accepted, and by whom.
+    pub async fn accepted(&self, offered: &Offered) -> Result<Option<Did>, Error> {
+        let shown = self.show(offered).await?;
+        Ok(if shown["state"] == "accepted" { shown["by"].as_str().and_then(|by| Did::parse(by).ok()) } else { None })
+    }
+
+    /// Whether an offer can lead nowhere any more.
+    pub async fn is_over(&self, offered: &Offered) -> Result<bool, Error> {
+        let shown = self.show(offered).await?;
+        Ok(!matches!(shown["state"].as_str(), Some("offered" | "accepted" | "sealed" | "completed")))
+    }
+
+    async fn show(&self, offered: &Offered) -> Result<Value, Error> {
+        let path = format!("/v1/handoffs/{}", offered.id());
+        self.device.broker("GET", &path, "session:read", None, None).await
+    }
+
+    /// Checks the target, seals the present content to it, and releases. From then on this device does not write.
+    pub async fn seal(&mut self, offered: &Offered) -> Result<(), Error> {
+        let shown = self.show(offered).await?;
+        if shown["state"] != "accepted" {
+            return Err(Handoff::State.into());
+        }
+        let target = self.check_target(offered, &shown).await?;
+        let epoch = self.held.ok_or(Handoff::NotHolder)?;
+        let key = self.keys.get(&self.chain.key_version()).cloned().ok_or(Handoff::NoKey)?;
+        let members = self.device.members().await?;
+        let has_key = members.log.tier(&target) == Some(baton_protocol::credential::Tier::Full);
+        let envelope = if has_key { None } else { Some(envelope(&self.device, &self.id, &key, Some(&target)).await?.0) };
+        let content = self.content.clone();
+        self.write_as(&content, Kind::Snapshot).await?;
+        let act = Act::Release {
+            handoff: offered.id().clone(),
+            head: self.head.clone(),
+            key_version: key.version,
+            envelope: envelope.as_ref().map(|text| baton_protocol::key::hash(text.as_bytes())),
+            to: target,
+        };
+        let (text, statement, digest) = self.sign(epoch, act).await?;
+        let mut body = json!({"statement": text});
+        if let Some(envelope) = envelope {
+            body["envelope"] = envelope.into();
+        }
+        let path = format!("/v1/handoffs/{}/seal", offered.id());
+        let answer = self.device.broker("POST", &path, "handoff:offer", Some(self.id.as_str()), Some(&body)).await?;
+        self.take(&answer, &statement, digest).await?;
+        self.held = None;
+        Ok(())
+    }
+
+    /// The target's presentation, checked by this device: over this very handoff, by a live member of this device's own log.
+    async fn check_target(&self, offered: &Offered, shown: &Value) -> Result<Did, Error> {
+        let device = &self.device;
+        let target = shown["by"].as_str().and_then(|by| Did::parse(by).ok()).ok_or(Handoff::Target)?;
+        if matches!(&offered.offer.to, Target::Device(named) if *named != target) {
+            return Err(Handoff::Target.into());
+        }
+        let text = shown["presentation"].as_str().ok_or(Handoff::Presentation)?;
+        let jkt = target.key()?.thumbprint();
+        let data = [accept_data(&offered.offer, &offered.hash, &target, &jkt)];
+        let challenge = &offered.offer.challenge;
+        let expected = Expected { audience: &device.servers.broker, nonce: &|nonce, _| nonce == challenge, transaction_data: &data, required_claims: &[] };
+        let pending = presentation::verify(text, &expected, &(), device.http.now())?;
+        let visible = pending.credential().visible.clone();
+        let status = device.status(visible.status.status_list.idx, &visible.status.status_list.uri).await?;
+        pending.admit(status)?;
+        let members = device.members().await?;
+        let member = members.log.member(&target)?;
+        let right = visible.sub == target && visible.iss == *members.log.issuer() && visible.log == members.log.subject() && visible.tier == member.tier;
+        if right && members.live.contains(&target) { Ok(target) } else { Err(Log::NotMember.into()) }
+    }
+
+    /// Takes a released session back: after a minute, or at once when the target was revoked.
+    pub async fn reclaim(&mut self, offered: &Offered) -> Result<(), Error> {
+        let (text, statement, digest) = self.sign(self.chain.epoch() + 1, Act::Reclaim { handoff: offered.id().clone() }).await?;
+        let path = format!("/v1/handoffs/{}/reclaim", offered.id());
+        let answer = self.device.broker("POST", &path, "handoff:offer", Some(self.id.as_str()), Some(&json!({"statement": text}))).await?;
+        self.take(&answer, &statement, digest).await?;
+        self.held = Some(self.chain.epoch());
+        Ok(())
+    }
+
+    /// Withdraws an offer.
+    pub async fn cancel(&self, offered: &Offered) -> Result<(), Error> {
+        let path = format!("/v1/handoffs/{}/cancel", offered.id());
+        self.device.broker("POST", &path, "handoff:offer", Some(self.id.as_str()), Some(&json!({}))).await.map(|_| ())
+    }
+}
+
+impl Waiting {
+    /// Handoffs that name this device or any full one, each with its source's signature checked against the log.
+    pub async fn list(device: &Arc<Device>) -> Result<Vec<Self>, Error> {
+        let answer = device.broker("GET", "/v1/handoffs", "session:read", None, None).await?;
+        let members = device.members().await?;
+        let mut waiting = Vec::new();
+        for shown in answer["handoffs"].as_array().ok_or(Error::Answer("handoffs"))? {
+            let (offer, hash) = Offer::read(shown["offer"].as_str().ok_or(Error::Answer("offer"))?)?;
+            members.log.member(&offer.from)?;
+            let for_me = match &offer.to {
+                Target::Device(named) => named == device.did(),
+                Target::AnyFull => device.tier() == baton_protocol::credential::Tier::Full && offer.from != *device.did(),
+            };
+            if for_me {
+                waiting.push(Self { device: device.clone(), offer, hash });
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// The offer.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// What this device would agree to by accepting.
+    pub fn data(&self) -> presentation::TransactionData {
+        accept_data(&self.offer, &self.hash, self.device.did(), &self.device.signing.key().thumbprint())
+    }
+
+    /// Accepts: token, and a presentation with the offer's challenge over this very handoff.
+    pub async fn accept(&self) -> Result<(), Error> {
+        let device = &self.device;
+        let presentation = device.present(&device.servers.broker, &self.offer.challenge, &[self.data()], &[]).await?;
+        self.post("accept", &json!({"presentation": presentation})).await.map(|_| ())
+    }
+
+    /// Declines.
+    pub async fn decline(&self) -> Result<(), Error> {
+        self.post("decline", &json!({})).await.map(|_| ())
+    }
+
+    /// Whether the source has sealed.
+    pub async fn is_sealed(&self) -> Result<bool, Error> {
+        let path = format!("/v1/handoffs/{}", self.offer.handoff);
+        Ok(self.device.broker("GET", &path, "session:read", None, None).await?["state"] == "sealed")
+    }
+
+    /// Opens what was sealed, proves it, and holds the session.
+    pub async fn complete(&self) -> Result<Session, Error> {
+        let mut session = Session::load(&self.device, &self.offer.session).await?;
+        if session.chain.released_to() != Some(self.device.did()) || *session.chain.holder() != self.offer.from {
+            return Err(Handoff::Target.into());
+        }
+        let release = session.chain.last().to_owned();
+        let key = session.keys.get(&session.chain.key_version()).ok_or(Handoff::NoKey)?;
+        let proof = key.receipt_proof(&release, &session.content);
+        let (text, statement, digest) = session.sign(session.chain.epoch() + 1, Act::Receipt { handoff: self.offer.handoff.clone(), proof }).await?;
+        let answer = self.post("complete", &json!({"statement": text})).await?;
+        session.take(&answer, &statement, digest).await?;
+        session.held = Some(session.chain.epoch());
+        Ok(session)
+    }
+
+    async fn post(&self, verb: &str, body: &Value) -> Result<Value, Error> {
+        let path = format!("/v1/handoffs/{}/{verb}", self.offer.handoff);
+        self.device.broker("POST", &path, "handoff:accept", Some(self.offer.session.as_str()), Some(body)).await
+    }
+}
+
+impl From<Kb> for Error {
+    fn from(why: Kb) -> Self {
+        Self::Check(Refusal::from(why))
+    }
+}

@@ -1,0 +1,207 @@
+//! Requests with proofs: nonces learnt, clock offset learnt, bounded retries with jitter. A retry is always a fresh proof.
+
+use crate::error::Error;
+use baton_protocol::dpop::{self, Claims};
+use baton_protocol::ports::{Clock, Entropy};
+use baton_protocol::signer::Signer;
+use baton_protocol::time::Millis;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Tries of one request when nobody answers.
+const TRIES: u32 = 4;
+/// First pause between tries; doubled each time, half of it random.
+const PAUSE_MS: u64 = 100;
+
+/// An HTTP client for one key.
+pub struct Http {
+    client: reqwest::Client,
+    clock: Clock,
+    entropy: Entropy,
+    offset_ms: AtomicI64,
+    nonces: Mutex<HashMap<String, String>>,
+}
+
+/// What to send.
+#[derive(Clone)]
+pub struct Request<'a> {
+    /// Method.
+    pub method: &'a str,
+    /// URL, with query.
+    pub url: String,
+    /// Service it belongs to: nonces are kept by it.
+    pub service: &'a str,
+    /// Access token.
+    pub token: Option<String>,
+    /// Content type and body.
+    pub body: Option<(&'a str, Vec<u8>)>,
+}
+
+impl Http {
+    /// A client. It follows no redirects: no service here sends one.
+    pub fn new(clock: Clock, entropy: Entropy) -> Result<Self, Error> {
+        let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(30)).no_proxy();
+        let client = builder.build().map_err(|e| Error::Transport(e.to_string()))?;
+        Ok(Self { client, clock, entropy, offset_ms: AtomicI64::new(0), nonces: Mutex::default() })
+    }
+
+    /// Now, by the server's clock as far as it is known.
+    pub fn now(&self) -> Millis {
+        Millis(self.clock.now().0 + self.offset_ms.load(Ordering::Relaxed))
+    }
+    /// Randomness.
+    pub fn entropy(&self) -> &Entropy {
+        &self.entropy
+    }
+
+    /// Keeps a nonce that a service gave outside of an HTTP answer of ours.
+    pub(crate) fn learn_nonce(&self, service: &str, nonce: &str) {
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).insert(service.to_owned(), nonce.to_owned());
+    }
+
+    /// Sends without a proof.
+    pub async fn plain(&self, request: &Request<'_>) -> Result<Value, Error> {
+        let answer = self.retry(request, None::<&crate::keys::SoftKey>).await?;
+        answer.into_result()
+    }
+
+    /// Sends with a proof by `key`; learns nonce and clock offset from refusals that name them, once each.
+    pub async fn proven<K: Signer>(&self, request: &Request<'_>, key: &K) -> Result<Value, Error> {
+        let mut answer = self.retry(request, Some(key)).await?;
+        if answer.code() == Some("use_dpop_nonce") {
+            answer = self.retry(request, Some(key)).await?;
+        }
+        if answer.code() == Some("invalid_dpop_proof") && self.learn_offset(answer.date) {
+            answer = self.retry(request, Some(key)).await?;
+            if answer.code() == Some("use_dpop_nonce") {
+                answer = self.retry(request, Some(key)).await?;
+            }
+        }
+        answer.into_result()
+    }
+
+    /// Takes over the server's clock when ours is off by more than a proof may be.
+    fn learn_offset(&self, date: Option<i64>) -> bool {
+        let Some(date) = date else { return false };
+        let offset = date * 1000 - self.clock.now().0;
+        let off = (offset - self.offset_ms.load(Ordering::Relaxed)).abs() > 3000;
+        if off {
+            self.offset_ms.store(offset, Ordering::Relaxed);
+        }
+        off
+    }
+
+    async fn retry<K: Signer>(&self, request: &Request<'_>, key: Option<&K>) -> Result<Answer, Error> {
+        let mut pause = PAUSE_MS;
+        let mut last = Error::Transport("not tried".into());
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                let jitter = u64::from_be_bytes(self.entropy.bytes()) % (pause / 2 + 1);
+                tokio::time::sleep(Duration::from_millis(pause / 2 + jitter)).await;
+                pause *= 2;
+            }
+            match self.once(request, key).await {
+                Ok(answer) if answer.status == 503 => last = answer.into_error(),
+                Ok(answer) => return Ok(answer),
+                Err(error @ Error::Transport(_)) => last = error,
+                Err(other) => return Err(other),
+            }
+        }
+        Err(last)
+    }
+
+    async fn once<K: Signer>(&self, request: &Request<'_>, key: Option<&K>) -> Result<Answer, Error> {
+        let method = reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::Answer("method"))?;
+        let mut out = self.client.request(method, &request.url);
+        if let Some(key) = key {
+            out = out.header("dpop", self.proof(key, request.method, &request.url, request.service, request.token.as_deref()).await?);
+        }
+        if let Some(token) = &request.token {
+            out = out.header("authorization", format!("DPoP {token}"));
+        }
+        if let Some((kind, body)) = &request.body {
+            out = out.header("content-type", *kind).body(body.clone());
+        }
+        let answer = out.send().await.map_err(|e| Error::Transport(e.without_url().to_string()))?;
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        if let Some(nonce) = header("dpop-nonce") {
+            self.nonces.lock().unwrap_or_else(PoisonError::into_inner).insert(request.service.to_owned(), nonce);
+        }
+        let (status, date) = (answer.status().as_u16(), header("date").and_then(|date| parse_date(&date)));
+        let bytes = answer.bytes().await.map_err(|e| Error::Transport(e.without_url().to_string()))?;
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())) };
+        Ok(Answer { status, date, body })
+    }
+
+    /// A DPoP proof for one request.
+    pub async fn proof<K: Signer>(&self, key: &K, method: &str, url: &str, service: &str, token: Option<&str>) -> Result<String, Error> {
+        let nonce = self.nonces.lock().unwrap_or_else(PoisonError::into_inner).get(service).cloned();
+        let claims = Claims {
+            jti: self.entropy.token(),
+            htm: method.into(),
+            htu: url.split(['?', '#']).next().unwrap_or_default().into(),
+            iat: self.now().secs(),
+            ath: token.map(dpop::token_hash),
+            nonce,
+        };
+        Ok(key.seal(dpop::draft(key.key(), &claims)).await?)
+    }
+}
+
+struct Answer {
+    status: u16,
+    date: Option<i64>,
+    body: Value,
+}
+
+impl Answer {
+    fn code(&self) -> Option<&str> {
+        if self.status < 400 { None } else { self.body.get("code").or(self.body.get("error")).and_then(Value::as_str) }
+    }
+    fn into_result(self) -> Result<Value, Error> {
+        if (200..300).contains(&self.status) { Ok(self.body) } else { Err(self.into_error()) }
+    }
+    fn into_error(self) -> Error {
+        let code = self.code().unwrap_or("unknown").to_owned();
+        Error::Refused { status: self.status, code, body: self.body }
+    }
+}
+
+/// Seconds of an HTTP date (RFC 9110 §5.6.7, the one form servers send).
+fn parse_date(text: &str) -> Option<i64> {
+    let parts: Vec<&str> = text.split([' ', ':', ',']).filter(|part| !part.is_empty()).collect();
+    let [_, day, month, year, hour, minute, second, "GMT"] = parts.as_slice() else { return None };
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = months.iter().position(|name| name == month)? as i64 + 1;
+    let number = |text: &str| text.parse::<i64>().ok();
+    let (year, day) = (number(year)?, number(day)?);
+    // Days from civil, after Howard Hinnant.
+    let y = if month <= 2 { year - 1 } else { year };
+    let (era, yoe) = (y.div_euclid(400), y.rem_euclid(400));
+    let doy = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
+    Some(days * 86_400 + number(hour)? * 3600 + number(minute)? * 60 + number(second)?)
+}
+
+/// A form body (RFC 6749 appendix B).
+pub fn form(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let encode = |text: &str| {
+        text.bytes().fold(String::new(), |out, b| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { out + &char::from(b).to_string() } else { out + &format!("%{b:02X}") })
+    };
+    pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect::<Vec<_>>().join("&").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_rfc_9110() {
+        assert_eq!(parse_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(parse_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(parse_date("Sunday, 06-Nov-94 08:49:37 GMT"), None);
+    }
+}

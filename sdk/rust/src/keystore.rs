@@ -1,0 +1,163 @@
+//! Where a device keeps its keys, its credential and what it has pinned: in memory, or in a file of mode 0600 sealed under a passphrase
+//! (Argon2id, AES-256-GCM), replaced atomically.
+
+use crate::error::Error;
+use crate::keys::SoftKey;
+use crate::servers::Servers;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use baton_protocol::b64;
+use baton_protocol::device_log::Head;
+use baton_protocol::ports::Entropy;
+use baton_protocol::secret::Secret;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// What identity issued to the device.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// Its id.
+    pub device_id: String,
+    /// Its credential with all disclosures.
+    pub credential: String,
+    /// The highest log head it saw.
+    pub log_head: Head,
+}
+
+/// What a device saw last of a session: a chain or content that does not go on from there is a fork or a rollback.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pin {
+    /// Hash of the last statement.
+    pub chain: String,
+    /// Number of the last update.
+    pub seq: i64,
+}
+
+/// Everything a device keeps.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Kept {
+    signing: String,
+    agreement: String,
+    /// Where its services are.
+    pub servers: Servers,
+    /// Its OAuth client.
+    pub client_id: String,
+    /// What it is, once enrolled.
+    pub enrolled: Option<Enrolled>,
+    /// Pins by session.
+    #[serde(default)]
+    pub pins: BTreeMap<String, Pin>,
+}
+
+impl Kept {
+    /// Fresh keys for a device that is not enrolled yet.
+    pub fn fresh(servers: Servers, client_id: &str, entropy: &Entropy) -> Self {
+        let text = |key: SoftKey| b64::encode(key.scalar().expose());
+        let (signing, agreement) = (text(SoftKey::generate(entropy)), text(SoftKey::generate(entropy)));
+        Self { signing, agreement, servers, client_id: client_id.into(), enrolled: None, pins: BTreeMap::new() }
+    }
+    /// The signing key.
+    pub fn signing(&self) -> Result<SoftKey, Error> {
+        key(&self.signing)
+    }
+    /// The agreement key.
+    pub fn agreement(&self) -> Result<SoftKey, Error> {
+        key(&self.agreement)
+    }
+}
+
+fn key(text: &str) -> Result<SoftKey, Error> {
+    let scalar = b64::decode_array(text).ok().map(Secret::new);
+    scalar.and_then(|scalar| SoftKey::from_scalar(&scalar)).ok_or_else(|| Error::Store("a stored key is damaged".into()))
+}
+
+/// A place to keep it.
+pub enum Keystore {
+    /// Gone when the process is.
+    Memory,
+    /// A sealed file.
+    File(Sealed),
+}
+
+/// An open sealed file.
+pub struct Sealed {
+    path: PathBuf,
+    key: LessSafeKey,
+    salt: [u8; 16],
+    entropy: Entropy,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    v: u8,
+    salt: String,
+    iv: String,
+    ct: String,
+}
+
+impl Keystore {
+    /// A new file; refuses to replace one.
+    pub fn create(path: &Path, passphrase: &str, kept: &Kept, entropy: &Entropy) -> Result<Self, Error> {
+        if path.exists() {
+            return Err(Error::Store(format!("{} exists already", path.display())));
+        }
+        let salt = entropy.bytes();
+        let sealed = Sealed { path: path.into(), key: derive(passphrase, &salt)?, salt, entropy: entropy.clone() };
+        sealed.save(kept)?;
+        Ok(Self::File(sealed))
+    }
+
+    /// Opens a file.
+    pub fn open(path: &Path, passphrase: &str, entropy: &Entropy) -> Result<(Self, Kept), Error> {
+        let bytes = fs::read(path).map_err(|e| Error::Store(format!("{}: {e}", path.display())))?;
+        let damaged = || Error::Store("the keystore is damaged or the passphrase is wrong".into());
+        let file: File = serde_json::from_slice(&bytes).ok().filter(|file: &File| file.v == 1).ok_or_else(damaged)?;
+        let salt = b64::decode_array(&file.salt).map_err(|_| damaged())?;
+        let iv = b64::decode_array(&file.iv).map_err(|_| damaged())?;
+        let mut ct = Zeroizing::new(b64::decode(&file.ct).map_err(|_| damaged())?);
+        let key = derive(passphrase, &salt)?;
+        let plain = key.open_in_place(Nonce::assume_unique_for_key(iv), Aad::from(b"baton/keystore/1"), &mut ct).map_err(|_| damaged())?;
+        let kept = serde_json::from_slice(plain).map_err(|_| damaged())?;
+        Ok((Self::File(Sealed { path: path.into(), key, salt, entropy: entropy.clone() }), kept))
+    }
+
+    /// Keeps the present state.
+    pub fn save(&self, kept: &Kept) -> Result<(), Error> {
+        match self {
+            Self::Memory => Ok(()),
+            Self::File(sealed) => sealed.save(kept),
+        }
+    }
+}
+
+impl Sealed {
+    fn save(&self, kept: &Kept) -> Result<(), Error> {
+        let failed = |e: std::io::Error| Error::Store(format!("{}: {e}", self.path.display()));
+        let iv = self.entropy.bytes();
+        let mut bytes = Zeroizing::new(serde_json::to_vec(kept).map_err(|e| Error::Store(e.to_string()))?);
+        self.key
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), Aad::from(b"baton/keystore/1"), &mut *bytes)
+            .map_err(|_| Error::Store("sealing failed".into()))?;
+        let file = File { v: 1, salt: b64::encode(self.salt), iv: b64::encode(iv), ct: b64::encode(&*bytes) };
+        let next = self.path.with_extension("new");
+        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next).map_err(failed)?;
+        out.write_all(&serde_json::to_vec(&file).map_err(|e| Error::Store(e.to_string()))?).map_err(failed)?;
+        out.sync_all().map_err(failed)?;
+        fs::rename(&next, &self.path).map_err(failed)
+    }
+}
+
+/// Argon2id with the parameters OWASP names for 19 MiB.
+fn derive(passphrase: &str, salt: &[u8; 16]) -> Result<LessSafeKey, Error> {
+    let params = argon2::Params::new(19 * 1024, 2, 1, Some(32)).map_err(|e| Error::Store(e.to_string()))?;
+    let mut key = Zeroizing::new([0; 32]);
+    argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
+        .hash_password_into(passphrase.as_bytes(), salt, &mut *key)
+        .map_err(|e| Error::Store(e.to_string()))?;
+    UnboundKey::new(&AES_256_GCM, &*key).map(LessSafeKey::new).map_err(|_| Error::Store("key".into()))
+}

@@ -1,0 +1,33 @@
+//! Baton for apps, in Rust.
+//!
+//! A [`Device`] enrols once ([`enroll`]), keeps its keys in a [`keystore`], and then opens, writes, offers, accepts and claims
+//! [`Session`]s. The SDK does what an app should not have to: proofs and nonces, tokens, bounded retries with jitter, clock offset,
+//! idempotent repeats, and the device's own checks of everybody else: log, chain, signatures. Time and randomness are arguments.
+//!
+//! What it never does: hold a root (that is [`root`], for approving clients), or act on a statement the broker has not accepted.
+#![warn(missing_docs)]
+
+mod device;
+pub mod enroll;
+mod error;
+mod events;
+mod handoff;
+pub mod http;
+pub mod keys;
+pub mod keystore;
+pub mod root;
+pub mod seal;
+mod servers;
+mod session;
+mod system;
+
+pub use device::{Device, Members};
+pub use error::Error;
+pub use events::{Ended, Events};
+pub use handoff::{Offered, Waiting};
+pub use http::Http;
+pub use servers::Servers;
+pub use session::{Branch, Listed, Session, Written};
+pub use system::{system_clock, system_entropy};
+
+pub use baton_protocol as protocol;

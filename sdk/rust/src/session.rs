@@ -1,0 +1,389 @@
+//! A session on this device: opened here, taken over, claimed or followed. State is bytes the app gives; each write is the whole of it.
+
+use crate::device::Device;
+use crate::error::Error;
+use crate::keystore::Pin;
+use crate::seal;
+use baton_protocol::credential::Tier;
+use baton_protocol::handoff::chain::{Accepted, Act, Chain, Statement};
+use baton_protocol::handoff::wire::claim_data;
+use baton_protocol::id::SessionId;
+use baton_protocol::jose::{Typ, Unverified};
+use baton_protocol::key::{Did, hash};
+use baton_protocol::refusal::{Handoff, State};
+use baton_protocol::secret::Secret;
+use baton_protocol::session::{Head, Kind, Mode, Place, SealedUpdate, SessionKey, draft_update};
+use baton_protocol::signer::Signer as _;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A session as this device knows it.
+pub struct Session {
+    pub(crate) device: Arc<Device>,
+    pub(crate) id: SessionId,
+    pub(crate) chain: Chain,
+    pub(crate) keys: BTreeMap<i64, SessionKey>,
+    pub(crate) head: Head,
+    pub(crate) content: Vec<u8>,
+    /// The epoch at which this device may write, if it may.
+    pub(crate) held: Option<i64>,
+}
+
+/// Where a write went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// Into the session; durable.
+    Session(Head),
+    /// The session had moved on: kept beside it, for its holder to merge or show.
+    Branch {
+        /// Where the session is now.
+        epoch: i64,
+    },
+}
+
+/// A late update kept beside a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// Who wrote it.
+    pub device: Did,
+    /// At which epoch.
+    pub epoch: i64,
+    /// What.
+    pub content: Vec<u8>,
+}
+
+/// A session as the broker lists it: a hint, until [`Session::load`] has checked it.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Listed {
+    /// Its id.
+    pub session: String,
+    /// `active`, `detached`, `handing_off` or `ended`.
+    pub phase: String,
+    /// Its epoch.
+    pub epoch: i64,
+}
+
+impl Device {
+    /// The sessions this device may see.
+    pub async fn sessions(&self) -> Result<Vec<Listed>, Error> {
+        let answer = self.broker("GET", "/v1/sessions", "session:read", None, None).await?;
+        serde_json::from_value(answer["sessions"].clone()).map_err(|_| Error::Answer("sessions"))
+    }
+}
+
+impl Session {
+    /// Opens a session on this device, with its first content.
+    pub async fn open(device: &Arc<Device>, content: &[u8]) -> Result<Self, Error> {
+        let entropy = device.http.entropy();
+        let id = SessionId::new(device.http.now(), entropy.bytes());
+        let key = SessionKey { version: 1, key: Secret::new(entropy.bytes()) };
+        let (envelope, app) = envelope(device, &id, &key, None).await?;
+        let act = Act::Open { app, subject: device.subject().into(), mode: Mode::Exclusive, envelope: hash(envelope.as_bytes()) };
+        let statement = Statement { v: 1, session: id.clone(), epoch: 1, prev: None, device: device.did().clone(), act };
+        let text = device.signing.seal(statement.draft()).await?;
+        let (_, digest) = Statement::read(&text)?;
+        let answer = device.broker("POST", "/v1/sessions", "session:write", None, Some(&json!({"statement": text, "envelope": envelope}))).await?;
+        check_accepted(device, &answer, &id, &digest).await?;
+        let chain = Chain::open(&statement, digest.clone())?;
+        let head = Head { epoch: 1, seq: 0, hash: digest };
+        let mut session = Self { device: device.clone(), id, chain, keys: BTreeMap::from([(1, key)]), head, content: Vec::new(), held: Some(1) };
+        session.write_as(content, Kind::Snapshot).await?;
+        Ok(session)
+    }
+
+    /// Reads a session with all its checks: the chain and its acceptances, keys from members of the log, every update after the last snapshot.
+    pub async fn load(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
+        let path = format!("/v1/sessions/{id}");
+        let shown = device.broker("GET", &path, "session:read", None, None).await?;
+        let chain = read_chain(device, id).await?;
+        if chain.subject() != device.subject() {
+            return Err(Handoff::Statement.into());
+        }
+        let pin = device.pin(id.as_str());
+        if let Some(pin) = &pin {
+            chain.continues(&pin.chain)?;
+        }
+        let keys = read_keys(device, id).await?;
+        let mut session =
+            Self { device: device.clone(), id: id.clone(), head: Head { epoch: 1, seq: 0, hash: String::new() }, content: Vec::new(), chain, keys, held: None };
+        let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
+        session.read_from(snapshot).await?;
+        if pin.is_some_and(|pin| session.head.seq < pin.seq) {
+            return Err(State::Rollback.into());
+        }
+        let holds = session.chain.holder() == device.did() && session.chain.released_to().is_none() && shown["holder"].as_str() == Some(device.did().as_str());
+        session.held = holds.then(|| session.chain.epoch());
+        session.keep_pin()?;
+        Ok(session)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+    /// The content as this device knows it.
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+    /// The epoch.
+    pub fn epoch(&self) -> i64 {
+        self.chain.epoch()
+    }
+    /// Where its content stands.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+    /// Whether this device may write, as far as it knows.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch.
+    pub async fn write(&mut self, content: &[u8]) -> Result<Written, Error> {
+        match self.write_as(content, Kind::Update).await {
+            Err(error) if error.is("handoff.fenced") => {
+                let Error::Refused { body, .. } = &error else { return Err(error) };
+                let epoch = body["epoch"].as_i64().unwrap_or(self.chain.epoch() + 1);
+                self.held = None;
+                self.branch(content).await?;
+                Ok(Written::Branch { epoch })
+            }
+            Err(error) if error.is("state.rekey_required") && self.held.is_some() => {
+                self.rekey().await?;
+                self.write_as(content, Kind::Snapshot).await.map(Written::Session)
+            }
+            other => other.map(Written::Session),
+        }
+    }
+
+    /// Tells the broker that this device is still there.
+    pub async fn heartbeat(&self) -> Result<(), Error> {
+        let epoch = self.held.ok_or(Handoff::NotHolder)?;
+        self.post("heartbeat", "session:write", &json!({"epoch": epoch})).await.map(|_| ())
+    }
+
+    /// Reads what others wrote since.
+    pub async fn follow(&mut self) -> Result<(), Error> {
+        let fresh = Self::load(&self.device, &self.id).await?;
+        *self = fresh;
+        Ok(())
+    }
+
+    /// Brings in a new key: required after a revocation, and when the session leaves a limited device.
+    pub async fn rekey(&mut self) -> Result<(), Error> {
+        let epoch = self.held.ok_or(Handoff::NotHolder)?;
+        let key = SessionKey { version: self.chain.key_version() + 1, key: Secret::new(self.device.http.entropy().bytes()) };
+        let (envelope, _) = envelope(&self.device, &self.id, &key, None).await?;
+        let act = Act::Rekey { key_version: key.version, envelope: hash(envelope.as_bytes()) };
+        self.say("rekey", "session:write", epoch, act, json!({"envelope": envelope})).await?;
+        self.keys.insert(key.version, key);
+        Ok(())
+    }
+
+    /// Claims a session that nobody holds, from the head this device knows, with a new key.
+    pub async fn claim(&mut self) -> Result<(), Error> {
+        if !self.keys.contains_key(&self.chain.key_version()) {
+            return Err(Handoff::NoKey.into());
+        }
+        let device = self.device.clone();
+        let key = SessionKey { version: self.chain.key_version() + 1, key: Secret::new(device.http.entropy().bytes()) };
+        let (envelope, _) = envelope(&device, &self.id, &key, None).await?;
+        let act = Act::Claim { from: self.head.clone(), also: None, key_version: key.version, envelope: hash(envelope.as_bytes()) };
+        let (text, statement, digest) = self.sign(self.chain.epoch() + 1, act).await?;
+        let nonce = device.nonce(&device.servers.broker).await?;
+        let data = [claim_data(&self.id, &self.head, &digest)];
+        let presentation = device.present(&device.servers.broker, &nonce, &data, &[]).await?;
+        let body = json!({"statement": text, "envelope": envelope, "presentation": presentation});
+        let answer = self.post("claim", "handoff:accept", &body).await?;
+        self.take(&answer, &statement, digest).await?;
+        self.keys.insert(key.version, key);
+        self.held = Some(self.chain.epoch());
+        let content = self.content.clone();
+        self.write_as(&content, Kind::Snapshot).await.map(|_| ())
+    }
+
+    /// What a device does that missed a rekey: writes under the key before the present one. For demonstrations of the refusal.
+    pub async fn write_under_old_key(&self, content: &[u8]) -> Result<(), Error> {
+        let old = self.keys.get(&(self.chain.key_version() - 1)).ok_or(Handoff::NoKey)?;
+        let update = self.sealed_under(content, Kind::Update, old).await?;
+        self.post("updates", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await.map(|_| ())
+    }
+
+    /// Late updates kept beside the session, opened where this device has the key.
+    pub async fn branches(&self) -> Result<Vec<Branch>, Error> {
+        let path = format!("/v1/sessions/{}/branches", self.id);
+        let answer = self.device.broker("GET", &path, "session:read", None, None).await?;
+        let rows = answer["branches"].as_array().ok_or(Error::Answer("branches"))?;
+        let members = self.device.members().await?;
+        let mut out = Vec::new();
+        for row in rows {
+            let update: SealedUpdate = serde_json::from_value(row["update"].clone()).map_err(|_| Error::Answer("branch"))?;
+            let key = self.keys.get(&update.place.key_version).ok_or(Handoff::NoKey)?;
+            let (device, content) = update.open(key, |by| members.log.knows(by))?;
+            out.push(Branch { device, epoch: update.place.epoch, content });
+        }
+        Ok(out)
+    }
+
+    async fn branch(&mut self, content: &[u8]) -> Result<(), Error> {
+        let update = self.sealed(content, Kind::Update).await?;
+        self.post("branches", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await.map(|_| ())
+    }
+
+    async fn sealed(&self, content: &[u8], kind: Kind) -> Result<SealedUpdate, Error> {
+        let key = self.keys.get(&self.chain.key_version()).ok_or(Handoff::NoKey)?;
+        self.sealed_under(content, kind, key).await
+    }
+
+    async fn sealed_under(&self, content: &[u8], kind: Kind, key: &SessionKey) -> Result<SealedUpdate, Error> {
+        let place = Place {
+            session: self.id.clone(),
+            epoch: self.chain.epoch(),
+            seq: self.head.seq + 1,
+            prev: self.head.hash.clone(),
+            key_version: key.version,
+            kind,
+        };
+        let jws = self.device.signing.seal(draft_update(&place, content, self.device.did())).await?;
+        Ok(SealedUpdate::seal(place, content, &jws, key, self.device.http.entropy().bytes())?)
+    }
+
+    pub(crate) async fn write_as(&mut self, content: &[u8], kind: Kind) -> Result<Head, Error> {
+        let update = self.sealed(content, kind).await?;
+        self.post("updates", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await?;
+        self.head = Head { epoch: update.place.epoch, seq: update.place.seq, hash: update.hash() };
+        self.content = content.to_vec();
+        self.keep_pin()?;
+        Ok(self.head.clone())
+    }
+
+    pub(crate) fn keep_pin(&self) -> Result<(), Error> {
+        self.device.set_pin(self.id.as_str(), Pin { chain: self.chain.last().into(), seq: self.head.seq })
+    }
+
+    pub(crate) async fn post(&self, verb: &str, scope: &str, body: &Value) -> Result<Value, Error> {
+        let path = format!("/v1/sessions/{}/{verb}", self.id);
+        self.device.broker("POST", &path, scope, Some(self.id.as_str()), Some(body)).await
+    }
+
+    pub(crate) async fn sign(&self, epoch: i64, act: Act) -> Result<(String, Statement, String), Error> {
+        let statement = Statement { v: 1, session: self.id.clone(), epoch, prev: Some(self.chain.last().into()), device: self.device.did().clone(), act };
+        let text = self.device.signing.seal(statement.draft()).await?;
+        let (_, digest) = Statement::read(&text)?;
+        Ok((text, statement, digest))
+    }
+
+    async fn say(&mut self, verb: &str, scope: &str, epoch: i64, act: Act, mut body: Value) -> Result<(), Error> {
+        let (text, statement, digest) = self.sign(epoch, act).await?;
+        body["statement"] = text.into();
+        let answer = self.post(verb, scope, &body).await?;
+        self.take(&answer, &statement, digest).await
+    }
+
+    /// Acts on an own statement only now that the broker has accepted it.
+    pub(crate) async fn take(&mut self, answer: &Value, statement: &Statement, digest: String) -> Result<(), Error> {
+        check_accepted(&self.device, answer, &self.id, &digest).await?;
+        self.chain = self.chain.clone().apply(statement, digest)?;
+        self.keep_pin()
+    }
+
+    async fn read_from(&mut self, snapshot: i64) -> Result<(), Error> {
+        let members = self.device.members().await?;
+        let mut after = (snapshot - 1).max(0);
+        loop {
+            let path = format!("/v1/sessions/{}/updates?after={after}", self.id);
+            let answer = self.device.broker("GET", &path, "session:read", None, None).await?;
+            let updates: Vec<SealedUpdate> = serde_json::from_value(answer["updates"].clone()).map_err(|_| Error::Answer("updates"))?;
+            if updates.is_empty() {
+                return Ok(());
+            }
+            for update in updates {
+                let place = &update.place;
+                let follows = self.head.hash.is_empty() || (place.prev == self.head.hash && place.seq == self.head.seq + 1);
+                if place.session != self.id || !follows || place.epoch > self.chain.epoch() {
+                    return Err(State::Rollback.into());
+                }
+                let key = self.keys.get(&place.key_version).ok_or(Handoff::NoKey)?;
+                let (_, content) = update.open(key, |by| members.log.knows(by))?;
+                self.content = content;
+                self.head = Head { epoch: place.epoch, seq: place.seq, hash: update.hash() };
+                after = place.seq;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).field("epoch", &self.chain.epoch()).field("seq", &self.head.seq).finish_non_exhaustive()
+    }
+}
+
+/// Checks the broker's acceptance of a statement.
+pub(crate) async fn check_accepted(device: &Device, answer: &Value, session: &SessionId, digest: &str) -> Result<(), Error> {
+    let text = answer["accepted"].as_str().ok_or(Error::Answer("accepted"))?;
+    let kid = Unverified::parse(text, Typ::Accepted)?.unverified_header().kid.clone();
+    let keys = device.keys_of(&device.servers.broker).await?;
+    let key = keys.into_iter().find(|(name, _)| Some(name) == kid.as_ref()).map(|(_, key)| key).ok_or(Handoff::Statement)?;
+    let accepted = Accepted::read(text, &key)?;
+    if accepted.session == *session && accepted.statement == digest { Ok(()) } else { Err(Handoff::Statement.into()) }
+}
+
+/// The chain of a session, each statement accepted by the broker and made by a device of the log; claims by full ones alone.
+pub(crate) async fn read_chain(device: &Device, id: &SessionId) -> Result<Chain, Error> {
+    let members = device.members().await?;
+    let mut chain: Option<Chain> = None;
+    let mut from = 0;
+    loop {
+        let path = format!("/v1/sessions/{id}/statements?from={from}");
+        let answer = device.broker("GET", &path, "session:read", None, None).await?;
+        let rows = answer["statements"].as_array().ok_or(Error::Answer("statements"))?.clone();
+        if rows.is_empty() {
+            return chain.ok_or(Error::Answer("chain"));
+        }
+        for row in &rows {
+            let (statement, digest) = Statement::read(row["statement"].as_str().ok_or(Error::Answer("statement"))?)?;
+            check_accepted(device, row, id, &digest).await?;
+            if statement.session != *id || !members.log.knows(&statement.device) {
+                return Err(Handoff::Statement.into());
+            }
+            if matches!(statement.act, Act::Claim { .. }) && members.log.tier(&statement.device) != Some(Tier::Full) {
+                return Err(Handoff::Statement.into());
+            }
+            chain = Some(match chain {
+                None => Chain::open(&statement, digest)?,
+                Some(chain) => chain.apply(&statement, digest)?,
+            });
+        }
+        from += rows.len() as i64;
+    }
+}
+
+/// The session keys this device can open; each signed by a device of the log.
+pub(crate) async fn read_keys(device: &Device, id: &SessionId) -> Result<BTreeMap<i64, SessionKey>, Error> {
+    let members = device.members().await?;
+    let path = format!("/v1/sessions/{id}/envelopes");
+    let answer = device.broker("GET", &path, "session:read", None, None).await?;
+    let mut keys = BTreeMap::new();
+    for row in answer["envelopes"].as_array().ok_or(Error::Answer("envelopes"))? {
+        let (version, envelope) = (row["key_version"].as_i64().ok_or(Error::Answer("key_version"))?, row["envelope"].as_str().ok_or(Error::Answer("envelope"))?);
+        let opened = match seal::open(envelope, device.did(), &device.agreement) {
+            Ok(opened) => opened,
+            // Sealed to others.
+            Err(State::Recipient) => continue,
+            Err(other) => return Err(other.into()),
+        };
+        let (key, _, _) = SessionKey::read(&opened, id, version, |by| members.log.knows(by))?;
+        keys.insert(version, key);
+    }
+    Ok(keys)
+}
+
+/// Seals a key to all live full devices, to this one, and to `also`. Gives the app with it.
+pub(crate) async fn envelope(device: &Device, id: &SessionId, key: &SessionKey, also: Option<&Did>) -> Result<(String, String), Error> {
+    let members = device.members().await?;
+    let recipients = members.recipients(|did, tier| tier == Tier::Full || did == device.did() || Some(did) == also);
+    let jws = device.signing.seal(key.draft(id, members.log.head(), device.did())).await?;
+    Ok((seal::seal(&jws, &recipients)?, members.log.app().to_owned()))
+}

@@ -1,0 +1,167 @@
+//! Configuration: flags over `BATON_*` over `baton.toml` over defaults.
+
+use anyhow::{Context as _, bail};
+use baton_identity::{Client, Clients};
+use baton_verifier::RelyingService;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What flags and environment say.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Flags {
+    /// Configuration file; `baton.toml` in the data directory by default
+    #[arg(long, env = "BATON_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where databases and keys are kept
+    #[arg(long, env = "BATON_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address to listen on
+    #[arg(long, env = "BATON_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Address for health checks; loopback only
+    #[arg(long, env = "BATON_ADMIN_LISTEN", value_name = "ADDR")]
+    pub admin_listen: Option<SocketAddr>,
+    /// The URL people and devices use; https unless it is localhost
+    #[arg(long, env = "BATON_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// PostgreSQL instead of SQLite: `postgres://..`; give it by environment or file, not as a flag
+    #[arg(env = "BATON_DATABASE_URL", long, hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    admin_listen: Option<SocketAddr>,
+    public_url: Option<String>,
+    database_url: Option<String>,
+    max_devices: Option<i64>,
+    #[serde(default)]
+    client: Vec<Client>,
+    #[serde(default)]
+    relying_service: Vec<RelyingService>,
+}
+
+/// What is in force.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where databases and keys are kept.
+    pub data_dir: PathBuf,
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Address for health checks.
+    pub admin_listen: SocketAddr,
+    /// The public URL, without a trailing slash.
+    pub public_url: String,
+    /// PostgreSQL, if not SQLite.
+    pub database_url: Option<String>,
+    /// Most devices of one account.
+    pub max_devices: i64,
+    /// OAuth clients.
+    pub clients: Clients,
+    /// Relying services.
+    pub relying_services: Vec<RelyingService>,
+}
+
+impl Config {
+    /// Puts the layers together and refuses what cannot be safe.
+    pub fn load(flags: Flags) -> anyhow::Result<Self> {
+        let data_dir = flags.data_dir.unwrap_or_else(|| PathBuf::from("data"));
+        let path = flags.config.clone().unwrap_or_else(|| data_dir.join("baton.toml"));
+        let file: File = match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).with_context(|| format!("{}", path.display()))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && flags.config.is_none() => File::default(),
+            Err(e) => return Err(e).with_context(|| format!("{}", path.display())),
+        };
+        let default_listen = SocketAddr::from(([127, 0, 0, 1], 7777));
+        let default_admin = SocketAddr::from(([127, 0, 0, 1], 7778));
+        let config = Self {
+            data_dir,
+            listen: flags.listen.or(file.listen).unwrap_or(default_listen),
+            admin_listen: flags.admin_listen.or(file.admin_listen).unwrap_or(default_admin),
+            public_url: flags.public_url.or(file.public_url).unwrap_or_else(|| "http://localhost:7777".into()).trim_end_matches('/').to_owned(),
+            database_url: flags.database_url.or(file.database_url),
+            max_devices: file.max_devices.unwrap_or(50),
+            clients: if file.client.is_empty() { Clients::default() } else { Clients::new(file.client) },
+            relying_services: file.relying_service,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// TLS is the proxy's; a public URL in clear is only for this machine.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let host = url::Url::parse(&self.public_url).context("public_url")?;
+        let local = matches!(host.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        if host.scheme() != "https" && !(host.scheme() == "http" && local) {
+            bail!("public_url must be https unless its host is localhost");
+        }
+        if !self.admin_listen.ip().is_loopback() {
+            bail!("admin_listen must be a loopback address");
+        }
+        Ok(())
+    }
+
+    /// What is in force, secrets hidden, as TOML.
+    pub fn shown(&self) -> anyhow::Result<String> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            data_dir: &'a PathBuf,
+            listen: SocketAddr,
+            admin_listen: SocketAddr,
+            public_url: &'a str,
+            database: String,
+            max_devices: i64,
+            relying_services: Vec<&'a str>,
+        }
+        let database = match &self.database_url {
+            None => "sqlite in the data directory".to_owned(),
+            Some(url) => hide_password(url),
+        };
+        let relying_services = self.relying_services.iter().map(|service| service.name.as_str()).collect();
+        let Self { data_dir, listen, admin_listen, public_url, max_devices, .. } = self;
+        let shown = Shown { data_dir, listen: *listen, admin_listen: *admin_listen, public_url, database, max_devices: *max_devices, relying_services };
+        Ok(toml::to_string(&shown)?)
+    }
+}
+
+fn hide_password(text: &str) -> String {
+    match url::Url::parse(text) {
+        Ok(mut parsed) => {
+            if parsed.password().is_some() && parsed.set_password(Some("hidden")).is_err() {
+                return "hidden".into();
+            }
+            parsed.set_query(None);
+            parsed.into()
+        }
+        Err(_) => "hidden".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(url: &str) -> Flags {
+        Flags { public_url: Some(url.into()), data_dir: Some("/nonexistent".into()), ..Flags::default() }
+    }
+
+    #[test]
+    fn clear_text_is_for_this_machine_alone() {
+        assert!(Config::load(flags("https://baton.example")).is_ok());
+        assert!(Config::load(flags("http://localhost:7777/")).is_ok_and(|config| config.public_url == "http://localhost:7777"));
+        assert!(Config::load(flags("http://baton.example")).is_err());
+        let public_admin = Flags { admin_listen: Some(SocketAddr::from(([0, 0, 0, 0], 1))), ..flags("https://baton.example") };
+        assert!(Config::load(public_admin).is_err());
+    }
+
+    #[test]
+    fn what_is_shown_hides_the_password() {
+        let with_password = Flags { database_url: Some("postgres://baton:canary@db/baton?password=canary".into()), ..flags("https://baton.example") };
+        let shown = Config::load(with_password).unwrap().shown().unwrap();
+        assert!(!shown.contains("canary") && shown.contains("postgres://baton"), "{shown}");
+    }
+}

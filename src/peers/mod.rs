@@ -1,0 +1,3 @@
+//! How services reach each other: `local`, a direct call in one process.
+
+pub mod local;
