@@ -123,7 +123,8 @@ impl Config {
         };
         let relying_services = self.relying_services.iter().map(|service| service.name.as_str()).collect();
         let Self { data_dir, listen, admin_listen, public_url, max_devices, .. } = self;
-        let shown = Shown { data_dir, listen: *listen, admin_listen: *admin_listen, public_url, database, max_devices: *max_devices, relying_services };
+        let shown =
+            Shown { data_dir, listen: *listen, admin_listen: *admin_listen, public_url, database, max_devices: *max_devices, relying_services };
         Ok(toml::to_string(&shown)?)
     }
 }

@@ -89,7 +89,9 @@ struct Services {
 }
 
 async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Services> {
-    let base = |name: &'static str, migrations: &'static Migrator, rests_on: &'static str| base(config, name, migrations, rests_on, clock.clone(), entropy.clone());
+    let base = |name: &'static str, migrations: &'static Migrator, rests_on: &'static str| {
+        base(config, name, migrations, rests_on, clock.clone(), entropy.clone())
+    };
     let identity = base(baton_identity::SCHEMA, baton_identity::migrations(), "SELECT COUNT(*) FROM accounts").await?;
     let verifier = base(baton_verifier::SCHEMA, baton_verifier::migrations(), "SELECT COUNT(*) FROM standing").await?;
     let broker = base(baton_broker::SCHEMA, baton_broker::migrations(), "SELECT COUNT(*) FROM standing").await?;
@@ -166,14 +168,19 @@ async fn docs_page() -> Html<&'static str> {
 type Health = (Arc<Identity>, Arc<Verifier>, Arc<Broker>);
 
 fn health(identity: &Arc<Identity>, verifier: &Arc<Verifier>, broker: &Arc<Broker>) -> Router {
-    Router::new()
-        .route("/health/live", get(|| async { "live\n" }))
-        .route("/health/ready", get(ready))
-        .with_state((identity.clone(), verifier.clone(), broker.clone()))
+    Router::new().route("/health/live", get(|| async { "live\n" })).route("/health/ready", get(ready)).with_state((
+        identity.clone(),
+        verifier.clone(),
+        broker.clone(),
+    ))
 }
 
 async fn ready(State((identity, verifier, broker)): State<Health>) -> (StatusCode, &'static str) {
-    if identity.is_ready().await && verifier.is_ready().await && broker.is_ready().await { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+    if identity.is_ready().await && verifier.is_ready().await && broker.is_ready().await {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
 }
 
 async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
@@ -198,7 +205,7 @@ async fn pump(identity: Arc<Identity>, verifier: Arc<Verifier>, broker: Arc<Brok
             tracing::warn!(target: "baton", "the feed could not be read");
         }
         turns = turns.wrapping_add(1);
-        if turns % SWEEP_EVERY == 0 {
+        if turns.is_multiple_of(SWEEP_EVERY) {
             for base in [identity.base(), verifier.base(), broker.base()] {
                 if let Err(error) = sweep(base).await {
                     tracing::warn!(target: "baton", %error, "sweep failed");

@@ -73,7 +73,7 @@ pub async fn serve(broker: Arc<Broker>, token: AccessToken, cursor: i64, mut soc
             message = socket.recv() => match message {
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 // Nothing else is spoken on this stream.
-                Some(Ok(Message::Close(_))) | None | Some(Err(_)) => return,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => break 1008,
             }
         }

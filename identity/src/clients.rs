@@ -80,11 +80,23 @@ mod tests {
             assert!(cli.allows_redirect(good), "{good}");
         }
         for bad in [
-            "http://127.0.0.1:49152/callback/x", "http://127.0.0.1:49152/callback?x", "http://127.0.0.1:0x1/callback", "http://127.0.0.1:/callback",
-            "http://127.0.0.1:80@evil.example/callback", "http://localhost:1/callback", "https://127.0.0.1:1/callback", "http://127.0.0.1.evil.example/callback",
+            "http://127.0.0.1:49152/callback/x",
+            "http://127.0.0.1:49152/callback?x",
+            "http://127.0.0.1:0x1/callback",
+            "http://127.0.0.1:/callback",
+            "http://127.0.0.1:80@evil.example/callback",
+            "http://localhost:1/callback",
+            "https://127.0.0.1:1/callback",
+            "http://127.0.0.1.evil.example/callback",
         ] {
             assert!(!cli.allows_redirect(bad), "{bad}");
         }
-        assert!(is_scope("session:read presence") && !is_scope("") && !is_scope("admin") && !is_scope("presence presence") && !is_scope("presence  session:read"));
+        assert!(
+            is_scope("session:read presence")
+                && !is_scope("")
+                && !is_scope("admin")
+                && !is_scope("presence presence")
+                && !is_scope("presence  session:read")
+        );
     }
 }

@@ -75,7 +75,8 @@ type Row = (String, i64, i64, String, String, String, String);
 /// Checks every chain from its first event to its head.
 pub async fn verify(db: &mut AnyConnection) -> Result<Result<(), Tampered>, Error> {
     let heads: Vec<(String, i64, String)> = sqlx::query_as("SELECT account_id, n, hash FROM ledger_heads").fetch_all(&mut *db).await?;
-    let orphans: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM ledger WHERE account_id NOT IN (SELECT account_id FROM ledger_heads)").fetch_one(&mut *db).await?;
+    let orphans: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM ledger WHERE account_id NOT IN (SELECT account_id FROM ledger_heads)").fetch_one(&mut *db).await?;
     if orphans > 0 {
         return Ok(Err(Tampered { account: "an account without head".into(), n: 0 }));
     }

@@ -5,8 +5,8 @@ use baton_protocol::Refusal;
 use baton_protocol::refusal::{Webauthn as Refused, Wrap};
 use serde_json::{Value, json};
 use webauthn_rs::prelude::{
-    COSEAlgorithm, DiscoverableAuthentication, Passkey, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Url, Uuid,
-    Webauthn, WebauthnBuilder, WebauthnError,
+    COSEAlgorithm, DiscoverableAuthentication, Passkey, PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Url, Uuid, Webauthn,
+    WebauthnBuilder, WebauthnError,
 };
 
 /// Ceremonies for one relying party.
@@ -104,9 +104,7 @@ fn refuse_prf(credential: &Value) -> Result<(), Refusal> {
 
 fn refuse_cross_origin(credential: &Value) -> Result<(), Refusal> {
     let client_data = credential.pointer("/response/clientDataJSON").and_then(Value::as_str).ok_or(Refused::Other)?;
-    let client_data: Value = baton_protocol::b64::decode(client_data)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .ok_or(Refused::Other)?;
+    let client_data: Value =
+        baton_protocol::b64::decode(client_data).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(Refused::Other)?;
     if client_data["crossOrigin"] == json!(true) || !client_data["topOrigin"].is_null() { Err(Refused::Origin.into()) } else { Ok(()) }
 }

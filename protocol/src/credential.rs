@@ -17,8 +17,7 @@ pub const VCT: &str = "urn:baton:vct:device-binding:1";
 /// Longest life of a credential.
 pub const MAX_LIFETIME_SECS: i64 = 366 * 24 * 3600;
 /// Claims that always stand in clear (SD-JWT VC §3.2.2.2 and this profile).
-pub const FIXED: &[&str] =
-    &["iss", "nbf", "exp", "cnf", "vct", "vct#integrity", "status", "sub", "iat", "client_id", "tier", "log", "status_issuer"];
+pub const FIXED: &[&str] = &["iss", "nbf", "exp", "cnf", "vct", "vct#integrity", "status", "sub", "iat", "client_id", "tier", "log", "status_issuer"];
 
 /// What a device may do by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,8 +94,7 @@ impl Template {
         if salts.len() != self.disclosable.len() {
             return None;
         }
-        let disclosures: Vec<_> =
-            self.disclosable.iter().zip(salts).map(|((name, value), salt)| Disclosure::member(*salt, name, value)).collect();
+        let disclosures: Vec<_> = self.disclosable.iter().zip(salts).map(|((name, value), salt)| Disclosure::member(*salt, name, value)).collect();
         let mut digests: Vec<_> = disclosures.iter().map(Disclosure::digest).collect();
         digests.sort();
         let mut payload = self.clear_claims(device);
@@ -180,7 +178,8 @@ fn open(compact: &Compact<'_>, issuer: impl FnOnce(&Did) -> Option<PublicKey>) -
     let raw = jwt.claims;
     let digests = raw.get("_sd").and_then(Value::as_array).map_or(0, Vec::len);
     let claims = reveal(raw.clone(), &compact.disclosures, FIXED)?;
-    let disclosed = compact.disclosures.iter().filter_map(Disclosure::name).filter_map(|n| claims.get(n).map(|v| (n.to_owned(), v.clone()))).collect();
+    let disclosed =
+        compact.disclosures.iter().filter_map(Disclosure::name).filter_map(|n| claims.get(n).map(|v| (n.to_owned(), v.clone()))).collect();
     Ok(Signed { hash, raw, claims, disclosed, digests })
 }
 

@@ -20,7 +20,9 @@ impl Clock {
 
 /// Gives random bytes fit for keys. An implementation that cannot must abort, never fall back (faults.md F37).
 #[derive(Clone)]
-pub struct Entropy(Arc<dyn Fn(&mut [u8]) + Send + Sync>);
+pub struct Entropy(Fill);
+
+type Fill = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
 impl Entropy {
     /// From a function.

@@ -185,10 +185,8 @@ impl SealedUpdate {
         }
         let iv = b64::decode_array::<12>(&self.iv).map_err(|_| State::Undecryptable)?;
         let mut bytes = b64::decode(&self.ct).map_err(|_| State::Undecryptable)?;
-        let plain = key
-            .aead()
-            .open_in_place(Nonce::assume_unique_for_key(iv), Aad::from(self.place.aad()), &mut bytes)
-            .map_err(|_| State::Undecryptable)?;
+        let plain =
+            key.aead().open_in_place(Nonce::assume_unique_for_key(iv), Aad::from(self.place.aad()), &mut bytes).map_err(|_| State::Undecryptable)?;
         let (jws, content) = unpad(plain).ok_or(State::Undecryptable)?;
         let (by, verified) = signed_by(jws, Typ::Update, sender)?;
         let signed: Signed = verified.exact().map_err(|_| State::Sender)?;

@@ -45,8 +45,7 @@ pub struct WrappedRoot {
 impl WrappedRoot {
     /// Seals a seed. `salt` and `iv` must be fresh.
     pub fn seal(seed: &Seed, secret: &Secret<Vec<u8>>, root: &str, opener: Opener, salt: [u8; 32], iv: [u8; 12]) -> Result<Self, Wrap> {
-        let mut wrapped =
-            Self { v: 1, root: root.into(), opener, salt: b64::encode(salt), iv: b64::encode(iv), ct: String::new() };
+        let mut wrapped = Self { v: 1, root: root.into(), opener, salt: b64::encode(salt), iv: b64::encode(iv), ct: String::new() };
         let mut bytes = seed.expose().to_vec();
         let key = wrapped.key(secret, &salt)?;
         key.seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), Aad::from(wrapped.aad()), &mut bytes).map_err(|_| Wrap::Invalid)?;

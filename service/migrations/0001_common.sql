@@ -9,16 +9,6 @@ CREATE TABLE used_once (
 );
 CREATE INDEX used_once_expiry ON used_once (expires_at);
 
--- Answers to creates, stored in the creating transaction.
-CREATE TABLE idempotency (
-  caller TEXT NOT NULL,
-  key TEXT NOT NULL,
-  request TEXT NOT NULL,
-  answer TEXT NOT NULL,
-  expires_at BIGINT NOT NULL,
-  PRIMARY KEY (caller, key)
-);
-
 -- What identity has told of each device (verifier and broker).
 CREATE TABLE standing (
   device TEXT NOT NULL PRIMARY KEY,

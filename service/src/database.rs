@@ -133,12 +133,8 @@ impl Database {
 }
 
 fn pool(backend: Backend, size: u32, reader: bool) -> AnyPoolOptions {
-    AnyPoolOptions::new()
-        .max_connections(size)
-        .acquire_timeout(Duration::from_secs(5))
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .after_connect(move |connection: &mut AnyConnection, _| {
+    AnyPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(5)).idle_timeout(None).max_lifetime(None).after_connect(
+        move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
                 let setup = match (backend, reader) {
                     (Backend::Sqlite, false) => {
@@ -150,10 +146,11 @@ fn pool(backend: Backend, size: u32, reader: bool) -> AnyPoolOptions {
                 connection.execute(setup).await?;
                 Ok(())
             })
-        })
+        },
+    )
 }
 
 /// Whether an insert met a key that is taken.
 pub fn is_taken(error: &Error) -> bool {
-    error.as_database_error().is_some_and(|e| e.is_unique_violation())
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }

@@ -1,8 +1,8 @@
 //! OAuth's form bodies (RFC 6749 §3.2): each parameter once, none in the query, unknown ones ignored.
 
+use crate::problem::Problem;
 use axum::http::{HeaderMap, Uri};
 use baton_protocol::refusal::Oauth;
-use crate::problem::Problem;
 use std::collections::HashMap;
 
 /// The parameters of a request.

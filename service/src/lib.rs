@@ -8,7 +8,6 @@ pub mod database;
 pub mod edge;
 pub mod form;
 pub mod guard;
-pub mod idempotency;
 pub mod key_ring;
 pub mod limits;
 pub mod once;

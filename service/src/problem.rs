@@ -99,7 +99,9 @@ pub fn status(refusal: Refusal) -> StatusCode {
         },
         Refusal::Status(status) => match status {
             Status::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Status::Revoked | Status::Suspended | Status::Unknown | Status::Index | Status::Token | Status::Uri | Status::Stale => StatusCode::FORBIDDEN,
+            Status::Revoked | Status::Suspended | Status::Unknown | Status::Index | Status::Token | Status::Uri | Status::Stale => {
+                StatusCode::FORBIDDEN
+            }
         },
         Refusal::Dpop(_) => StatusCode::UNAUTHORIZED,
         Refusal::Token(token) => match token {
@@ -132,9 +134,14 @@ pub fn status(refusal: Refusal) -> StatusCode {
             Handoff::Binding | Handoff::Target | Handoff::NotHolder => StatusCode::FORBIDDEN,
             Handoff::Epoch | Handoff::Statement => StatusCode::BAD_REQUEST,
             Handoff::Expired => StatusCode::GONE,
-            Handoff::Fenced | Handoff::Taken | Handoff::State | Handoff::OfferVoid | Handoff::NoKey | Handoff::Forked | Handoff::Early | Handoff::Exists => {
-                StatusCode::CONFLICT
-            }
+            Handoff::Fenced
+            | Handoff::Taken
+            | Handoff::State
+            | Handoff::OfferVoid
+            | Handoff::NoKey
+            | Handoff::Forked
+            | Handoff::Early
+            | Handoff::Exists => StatusCode::CONFLICT,
         },
         Refusal::State(state) => match state {
             State::Recipient => StatusCode::FORBIDDEN,

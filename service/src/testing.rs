@@ -52,7 +52,8 @@ pub async fn urls(on: On, dir: &Path) -> impl Fn(&'static str) -> String + Send 
 async fn fresh_postgres() -> String {
     sqlx::any::install_default_drivers();
     let admin = std::env::var("BATON_TEST_POSTGRES").expect("BATON_TEST_POSTGRES names the cluster: run the tests with `make test`");
-    let name = format!("t{}", baton_protocol::key::hash(crate::base::system_entropy().token().as_bytes())[..16].to_lowercase().replace(['-', '_'], "x"));
+    let name =
+        format!("t{}", baton_protocol::key::hash(crate::base::system_entropy().token().as_bytes())[..16].to_lowercase().replace(['-', '_'], "x"));
     let mut connection = sqlx::AnyConnection::connect(&admin).await.expect("the test cluster answers");
     let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
     sqlx::query(create).execute(&mut connection).await.expect("a fresh database");

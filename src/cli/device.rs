@@ -129,7 +129,8 @@ async fn enrol(path: &Path, passphrase: &Secret<String>, server: &str, name: &st
     let entropy = system_entropy();
     let kept = Kept::fresh(Servers::at(server), "baton-cli", &entropy);
     let keystore = Keystore::create(path, passphrase.expose(), &kept, &entropy)?;
-    let claims = DeviceClaims { name: name.into(), kind: Kind::Other, platform: Some(std::env::consts::OS.into()), model: None, capabilities: Vec::new() };
+    let claims =
+        DeviceClaims { name: name.into(), kind: Kind::Other, platform: Some(std::env::consts::OS.into()), model: None, capabilities: Vec::new() };
     let (mut asking, screen) = Enrolling::elsewhere(http()?, keystore, kept, &claims, crate::demo::SCOPES).await?;
     println!("On a device that is yours, open\n\n    {}\n", screen.verification_uri);
     println!("{}", qr(&screen.verification_uri_complete)?);

@@ -1,8 +1,8 @@
 //! The command line.
 
-mod device;
 #[cfg(debug_assertions)]
 mod approve;
+mod device;
 
 use crate::config::{Config, Flags};
 use crate::{demo, serve};

@@ -20,16 +20,12 @@ struct Place {
 }
 
 fn place(keep: Option<PathBuf>) -> anyhow::Result<Place> {
-    match keep {
-        Some(dir) => {
-            std::fs::create_dir_all(&dir)?;
-            Ok(Place { dir: std::fs::canonicalize(dir)?, _temporary: None })
-        }
-        None => {
-            let temporary = tempfile::tempdir()?;
-            Ok(Place { dir: temporary.path().to_path_buf(), _temporary: Some(temporary) })
-        }
+    if let Some(dir) = keep {
+        std::fs::create_dir_all(&dir)?;
+        return Ok(Place { dir: std::fs::canonicalize(dir)?, _temporary: None });
     }
+    let temporary = tempfile::tempdir()?;
+    Ok(Place { dir: temporary.path().to_path_buf(), _temporary: Some(temporary) })
 }
 
 /// Runs the demo; an error means that something the story promises did not hold.
@@ -46,7 +42,8 @@ pub async fn run(keep: Option<PathBuf>, title: &str) -> anyhow::Result<()> {
         println!("  {}. {step}", n + 1);
     }
     let broker_files = config.data_dir.clone();
-    let story = Story { public_url, title: title.to_owned(), entropy: system_entropy(), dump: Box::new(move || Box::pin(dump_files(broker_files.clone()))) };
+    let story =
+        Story { public_url, title: title.to_owned(), entropy: system_entropy(), dump: Box::new(move || Box::pin(dump_files(broker_files.clone()))) };
     let outcome = story.tell(&mut print).await;
     running.stop().await;
     match outcome {

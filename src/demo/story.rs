@@ -123,7 +123,8 @@ impl Story {
     async fn account(&self, teller: &mut Teller<'_>) -> anyhow::Result<Person> {
         let mut person = Person::new(&self.public_url, self.entropy.clone())?;
         let code = person.sign_up().await?;
-        teller.fact("passkey registered, root made on the client, two wrapped copies uploaded", "an account exists whose root the server cannot open");
+        teller
+            .fact("passkey registered, root made on the client, two wrapped copies uploaded", "an account exists whose root the server cannot open");
         let root = person.unlock().await?;
         ensure!(root.fingerprint() == person.root(), "the passkey opened another root");
         teller.fact("signed in with the passkey, opened its copy", "the PRF output of the passkey opens the root, and its fingerprint matches");
@@ -137,7 +138,10 @@ impl Story {
     async fn enrol(&self, teller: &mut Teller<'_>, mut person: Person) -> anyhow::Result<Cast> {
         let laptop = self.enrol_here(&mut person, "Laptop", Kind::Laptop).await?;
         ensure!(laptop.tier() == Tier::Full, "a device approved on itself is a full one");
-        teller.fact("laptop enrolled: PAR, passkey, authorization code with PKCE and DPoP", "its credential is signed by the person's issuer key and stands in the device log");
+        teller.fact(
+            "laptop enrolled: PAR, passkey, authorization code with PKCE and DPoP",
+            "its credential is signed by the person's issuer key and stands in the device log",
+        );
 
         let claims = claims("Television", Kind::Tv);
         let (mut asking, screen) = Enrolling::elsewhere(self.http()?, Keystore::Memory, self.kept(), &claims, SCOPES).await?;
@@ -147,7 +151,10 @@ impl Story {
         let wrong = person.approve(&shown, Some("000000")).await.err().context("a wrong check code was taken")?;
         // One in a million says 000000 on its screen; then the right code was given.
         ensure!(person::code(&wrong) == Some("enrol.proximity"), "refused otherwise: {wrong}");
-        teller.fact("television asked with a device code; a wrong check code was refused", "a phished code is worth nothing without the new device's own screen");
+        teller.fact(
+            "television asked with a device code; a wrong check code was refused",
+            "a phished code is worth nothing without the new device's own screen",
+        );
         person.approve(&shown, Some(&screen.check_code)).await?;
         asking.redeem(None).await?;
         let television = Arc::new(asking.into_device()?);
@@ -164,7 +171,10 @@ impl Story {
 
     async fn open(&self, teller: &mut Teller<'_>, cast: &Cast) -> anyhow::Result<Session> {
         let mut session = Session::open(&cast.laptop, &self.film("00:00")).await?;
-        teller.fact("laptop presented, got a five-minute token bound to its key, opened a session", "possession, credential and consent were checked together");
+        teller.fact(
+            "laptop presented, got a five-minute token bound to its key, opened a session",
+            "possession, credential and consent were checked together",
+        );
         for position in ["00:10", "00:42", "00:43"] {
             ensure!(matches!(session.write(&self.film(position)).await?, Written::Session(_)), "the holder may write");
         }
@@ -181,11 +191,17 @@ impl Story {
         let waiting = one_waiting(&cast.television).await?;
         waiting.accept().await?;
         ensure!(session.accepted(&offered).await?.as_ref() == Some(cast.television.did()), "accepted by the television");
-        teller.fact("television accepted: token, presentation with the offer's challenge, transaction data", "token, credential and agreement to this handoff are one device's");
+        teller.fact(
+            "television accepted: token, presentation with the offer's challenge, transaction data",
+            "token, credential and agreement to this handoff are one device's",
+        );
         session.seal(&offered).await?;
         teller.fact("laptop checked the television against its own log, sealed, released", "mutual attestation without trusting the broker");
         let on_television = waiting.complete().await?;
-        ensure!(on_television.epoch() == 2 && on_television.is_held() && on_television.content() == self.film("00:43"), "the film goes on where it was");
+        ensure!(
+            on_television.epoch() == 2 && on_television.is_held() && on_television.content() == self.film("00:43"),
+            "the film goes on where it was"
+        );
         teller.fact("television opened it and sent its receipt: active at epoch 2", "one active device, and nothing missing");
         Ok(on_television)
     }
@@ -219,7 +235,8 @@ impl Story {
         refused(raw::broker(laptop, "POST", &path, None, laptop.signer(), Some(&json!({"presentation": shown}))).await, "invalid_token")?;
         waiting.accept().await?;
         waiting.decline().await?;
-        teller.fact("token without presentation, presentation without token: both refused; with both: accepted", "a handoff needs everything at once");
+        teller
+            .fact("token without presentation, presentation without token: both refused; with both: accepted", "a handoff needs everything at once");
 
         let mut stranger = Person::new(&self.public_url, self.entropy.clone())?;
         stranger.sign_up().await?;
@@ -232,7 +249,10 @@ impl Story {
         let token = television.token(&television.servers().broker, "handoff:accept", None).await?;
         let claim = format!("/v1/sessions/{}/claim", other.id());
         refused(raw::broker(television, "POST", &claim, Some(token), television.signer(), Some(&json!({}))).await, "insufficient_scope")?;
-        teller.fact("the limited television pulling a session it was not given: insufficient_scope", "a device approved from elsewhere cannot reach for more");
+        teller.fact(
+            "the limited television pulling a session it was not given: insufficient_scope",
+            "a device approved from elsewhere cannot reach for more",
+        );
 
         let stored = (self.dump)().await?;
         ensure!(contains(&stored, session.id().as_str()), "the search would not find anything");
@@ -263,14 +283,18 @@ impl Story {
         ensure!(!session.is_held() && session.content() == self.film("00:57"), "the last sealed state is there");
         session.claim().await?;
         ensure!(session.is_held() && session.epoch() == 3, "the laptop holds it at epoch 3");
-        teller.fact("session detached; laptop claimed it from the last sealed state, at epoch 3 with a new key", "no loss of a device loses a session");
+        teller
+            .fact("session detached; laptop claimed it from the last sealed state, at epoch 3 with a new key", "no loss of a device loses a session");
 
         refused(session.write_under_old_key(&self.film("01:00")).await, "state.rekey_required")?;
         ensure!(matches!(session.write(&self.film("01:00")).await?, Written::Session(_)), "the holder writes on");
         session.follow().await?;
         ensure!(session.content() == self.film("01:00"), "and reads it back");
         ensure!(session.branches().await?.iter().any(|branch| branch.content == self.film("00:44 late")), "the late write is still kept");
-        teller.fact("an update under the old key: state.rekey_required; under the new one: written", "what the television knew opens nothing from now on; nothing was lost");
+        teller.fact(
+            "an update under the old key: state.rekey_required; under the new one: written",
+            "what the television knew opens nothing from now on; nothing was lost",
+        );
         Ok(())
     }
 }

@@ -63,14 +63,25 @@ struct Store(Vec<Passkey>);
 impl CredentialStore for Store {
     type PasskeyItem = Passkey;
 
-    async fn find_credentials(&self, ids: Option<&[PublicKeyCredentialDescriptor]>, rp_id: &str, _: Option<&[u8]>) -> Result<Vec<Passkey>, StatusCode> {
+    async fn find_credentials(
+        &self,
+        ids: Option<&[PublicKeyCredentialDescriptor]>,
+        rp_id: &str,
+        _: Option<&[u8]>,
+    ) -> Result<Vec<Passkey>, StatusCode> {
         let wanted = |passkey: &&Passkey| ids.is_none_or(|ids| ids.iter().any(|id| id.id == passkey.credential_id));
         // The newest first: the authenticator takes the first.
         let found: Vec<_> = self.0.iter().rev().filter(|passkey| passkey.rp_id == rp_id).filter(wanted).cloned().collect();
         if found.is_empty() { Err(Ctap2Error::NoCredentials.into()) } else { Ok(found) }
     }
 
-    async fn save_credential(&mut self, passkey: Passkey, _: PublicKeyCredentialUserEntity, _: PublicKeyCredentialRpEntity, _: Options) -> Result<(), StatusCode> {
+    async fn save_credential(
+        &mut self,
+        passkey: Passkey,
+        _: PublicKeyCredentialUserEntity,
+        _: PublicKeyCredentialRpEntity,
+        _: Options,
+    ) -> Result<(), StatusCode> {
         self.0.push(passkey);
         Ok(())
     }

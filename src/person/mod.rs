@@ -116,7 +116,10 @@ impl Person {
         let answer = self.post("/v1/sign-in/finish", &json!({"ceremony": started["ceremony"], "credential": credential})).await?;
         let id = credential["id"].as_str().context("credential id")?;
         let wraps: Vec<WrappedRoot> = serde_json::from_value(answer["wraps"].clone())?;
-        let mine = wraps.iter().find(|w| matches!(&w.opener, Opener::Passkey { credential_id, .. } if credential_id == id)).context("no copy for this passkey")?;
+        let mine = wraps
+            .iter()
+            .find(|w| matches!(&w.opener, Opener::Passkey { credential_id, .. } if credential_id == id))
+            .context("no copy for this passkey")?;
         Ok(Root::unwrap(mine, &prf, id, RP_ID, &self.root)?)
     }
 
@@ -223,7 +226,8 @@ impl Person {
 
 async fn read(answer: reqwest::Response) -> anyhow::Result<(Option<String>, Value)> {
     let status = answer.status().as_u16();
-    let cookie = answer.headers().get("set-cookie").and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next()).map(str::to_owned);
+    let cookie =
+        answer.headers().get("set-cookie").and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next()).map(str::to_owned);
     let body: Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
     if (200..300).contains(&status) {
         return Ok((cookie, body));

@@ -12,8 +12,7 @@ pub struct Server {
     pub public_url: String,
     pub database: String,
     pub running: Running,
-    pub config: Config,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -27,14 +26,18 @@ impl Server {
         let flags = Flags { data_dir: Some(dir.path().to_path_buf()), public_url: Some(public_url.clone()), database_url, ..Flags::default() };
         let config = Config::load(flags).unwrap();
         let running = serve::start(&config, listener, None, system_clock(), system_entropy()).await.unwrap();
-        Self { public_url, database, running, config, dir }
+        Self { public_url, database, running, _dir: dir }
     }
 
     /// Every row the broker has stored, as text.
     pub async fn dump_broker(database: String) -> anyhow::Result<Vec<u8>> {
         let mut db = sqlx::AnyConnection::connect(&database).await?;
         let sqlite = database.starts_with("sqlite");
-        let tables = if sqlite { "SELECT name FROM sqlite_master WHERE type = 'table'" } else { "SELECT CAST(table_name AS TEXT) FROM information_schema.tables WHERE table_schema = 'broker'" };
+        let tables = if sqlite {
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+        } else {
+            "SELECT CAST(table_name AS TEXT) FROM information_schema.tables WHERE table_schema = 'broker'"
+        };
         let tables: Vec<(String,)> = sqlx::query_as(tables).fetch_all(&mut db).await?;
         let mut all = Vec::new();
         for (table,) in tables.into_iter().filter(|(table,)| !table.starts_with('_')) {
@@ -47,17 +50,13 @@ impl Server {
                     }
                 }
             } else {
-                for row in sqlx::query(AssertSqlSafe(format!("SELECT CAST(row_to_json(t) AS TEXT) FROM broker.{table} t"))).fetch_all(&mut db).await? {
+                for row in sqlx::query(AssertSqlSafe(format!("SELECT CAST(row_to_json(t) AS TEXT) FROM broker.{table} t"))).fetch_all(&mut db).await?
+                {
                     all.extend_from_slice(row.try_get::<String, _>(0)?.as_bytes());
                 }
             }
         }
         db.close().await?;
         Ok(all)
-    }
-
-    /// Where its files are.
-    pub fn dir(&self) -> &std::path::Path {
-        self.dir.path()
     }
 }

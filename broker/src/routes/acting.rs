@@ -121,7 +121,14 @@ impl<'a> Acting<'a> {
     }
 
     /// Takes a statement into the session's chain and writes both. Gives the broker's acceptance.
-    pub async fn accept(&mut self, session: &sessions::Session, statement: &Statement, hash: &str, text: &str, released: bool) -> Result<String, Problem> {
+    pub async fn accept(
+        &mut self,
+        session: &sessions::Session,
+        statement: &Statement,
+        hash: &str,
+        text: &str,
+        released: bool,
+    ) -> Result<String, Problem> {
         if statement.device != *self.device() || statement.session.as_str() != session.session_id {
             return Err(Handoff::Statement.into());
         }

@@ -19,7 +19,12 @@ const MAX_COUNT: i64 = 256;
 const MAX_SIZE: i64 = 8 * 1024 * 1024;
 
 /// `POST /v1/sessions/{id}/branches`
-pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
+pub async fn append(
+    State(broker): State<Arc<Broker>>,
+    Path(id): Path<String>,
+    ask: Ask,
+    content: Body,
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
     let update = read(content).await?;
     let session = acting.session(&session_id(&id)?).await?;
@@ -47,7 +52,9 @@ pub async fn list(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask
     let session = acting.session(&session_id(&id)?).await?;
     let rows = updates::branches(&mut acting.tx, &session.session_id).await.internal()?;
     acting.commit().await?;
-    let shown: Vec<_> =
-        rows.into_iter().map(|(device, update)| json!({"device": device, "update": serde_json::from_str::<Value>(&update).unwrap_or_default()})).collect();
+    let shown: Vec<_> = rows
+        .into_iter()
+        .map(|(device, update)| json!({"device": device, "update": serde_json::from_str::<Value>(&update).unwrap_or_default()}))
+        .collect();
     Ok(Json(json!({"branches": shown})))
 }

@@ -51,7 +51,12 @@ pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
     let accepted = acting.accept(&session, &said, &hash, &claim.statement, false).await?;
     let device = acting.device().clone();
     updates::add_envelope(&mut acting.tx, &session.session_id, *key_version, &claim.envelope, &device, acting.now).await.internal()?;
-    let new = events::New { kind: "session.active", session: Some(&session.session_id), devices: [Some(device.as_str()), session.holder.as_deref()], ..Default::default() };
+    let new = events::New {
+        kind: "session.active",
+        session: Some(&session.session_id),
+        devices: [Some(device.as_str()), session.holder.as_deref()],
+        ..Default::default()
+    };
     acting.event(&new).await?;
     let session = acting.session(&id).await?;
     let answer = json!({"accepted": accepted, "session": view(&session, acting.now)});

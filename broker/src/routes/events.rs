@@ -53,18 +53,17 @@ pub async fn stream(
     ask: Ask,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let token = match &from.ticket {
-        Some(ticket) => redeem(&broker, &ask, ticket).await?,
-        None => {
-            // A browser sends Origin and cannot send a proof: with a proof, no Origin is expected.
-            if ask.headers.contains_key("origin") {
-                return Err(Stream::Origin.into());
-            }
-            let acting = Acting::begin(&broker, &ask, "session:read").await?;
-            let token = acting.caller.token.clone();
-            acting.commit().await?;
-            token
+    let token = if let Some(ticket) = &from.ticket {
+        redeem(&broker, &ask, ticket).await?
+    } else {
+        // A browser sends Origin and cannot send a proof: with a proof, no Origin is expected.
+        if ask.headers.contains_key("origin") {
+            return Err(Stream::Origin.into());
         }
+        let acting = Acting::begin(&broker, &ask, "session:read").await?;
+        let token = acting.caller.token.clone();
+        acting.commit().await?;
+        token
     };
     let mut db = broker.base.db.reader().acquire().await.internal()?;
     let (first, last) = events::range(&mut db, &token.sub).await.internal()?;

@@ -56,7 +56,7 @@ pub fn view(row: &handoffs::Row, machine: &Machine) -> Value {
     let (by, until) = match &machine.state {
         MachineState::Offered { until } => (None, Some(until)),
         MachineState::Accepted { by, until } => (Some(by), Some(until)),
-        MachineState::Sealed { to, reclaim_at, .. } => (Some(to), Some(reclaim_at)),
+        MachineState::Sealed { by, reclaim_at, .. } => (Some(by), Some(reclaim_at)),
         MachineState::Completed { by } => (Some(by), None),
         MachineState::Ended { .. } => (None, None),
     };
@@ -117,7 +117,9 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
 pub async fn note(acting: &mut Acting<'_>, session: &str, handoff: &str, machine: &Machine) -> Result<(), Problem> {
     let kind = format!("handoff.{}", machine.state.name());
     let other = match (&machine.state, &machine.to) {
-        (MachineState::Accepted { by, .. } | MachineState::Completed { by } | MachineState::Sealed { to: by, .. }, _) | (_, Target::Device(by)) => Some(by.as_str()),
+        (MachineState::Accepted { by, .. } | MachineState::Completed { by } | MachineState::Sealed { by, .. }, _) | (_, Target::Device(by)) => {
+            Some(by.as_str())
+        }
         _ => None,
     };
     acting.event(&events::New { kind: &kind, session: Some(session), handoff: Some(handoff), devices: [Some(machine.from.as_str()), other] }).await

@@ -67,7 +67,7 @@ pub async fn seal(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask
     };
     let Says::Release { handoff, head, key_version, envelope, to } = &statement.act else { return Err(Handoff::Statement.into()) };
     let (next, _) = held.machine.clone().apply(&acting.by(), Act::Seal { release: hash.clone() }, acting.now)?;
-    let sealed_to = matches!(&next.state, MachineState::Sealed { to: target, .. } if target == to);
+    let sealed_to = matches!(&next.state, MachineState::Sealed { by: target, .. } if target == to);
     if handoff.as_str() != held.row.handoff_id || !sealed_to || statement.epoch != held.machine.epoch {
         return Err(Handoff::Statement.into());
     }
@@ -138,7 +138,7 @@ async fn is_limited(acting: &mut Acting<'_>, device: &Did) -> Result<bool, Probl
 }
 
 async fn is_target_revoked(acting: &mut Acting<'_>, held: &Held) -> Result<bool, Problem> {
-    let MachineState::Sealed { to, .. } = &held.machine.state else { return Ok(false) };
-    let standing = baton_service::standing::look(&mut acting.tx, to).await.internal()?;
+    let MachineState::Sealed { by, .. } = &held.machine.state else { return Ok(false) };
+    let standing = baton_service::standing::look(&mut acting.tx, by).await.internal()?;
     Ok(standing.is_none_or(|standing| !baton_service::standing::is_live(&standing, acting.now)))
 }

@@ -39,7 +39,9 @@ pub async fn open(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) ->
     check_envelope(&mut acting, &open.envelope, envelope).await?;
     let mode = serde_json::to_value(mode).internal()?;
     if !sessions::open(&mut acting.tx, &first.session, &chain, mode.as_str().unwrap_or_default(), acting.now).await.internal()? {
-        let Some(session) = sessions::find(&mut acting.tx, first.session.as_str(), subject).await.internal()? else { return Err(Handoff::Exists.into()) };
+        let Some(session) = sessions::find(&mut acting.tx, first.session.as_str(), subject).await.internal()? else {
+            return Err(Handoff::Exists.into());
+        };
         let answer = acting.repeated(&session, &hash_of).await?.ok_or(Handoff::Exists)?;
         acting.commit().await?;
         return Ok((StatusCode::CREATED, Json(answer)));
@@ -110,7 +112,12 @@ pub struct From {
 }
 
 /// `GET /v1/sessions/{id}/statements`: the chain with the broker's acceptances.
-pub async fn statements(State(broker): State<Arc<Broker>>, Path(id): Path<String>, Query(page): Query<From>, ask: Ask) -> Result<Json<Value>, Problem> {
+pub async fn statements(
+    State(broker): State<Arc<Broker>>,
+    Path(id): Path<String>,
+    Query(page): Query<From>,
+    ask: Ask,
+) -> Result<Json<Value>, Problem> {
     let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
     let session = acting.session(&session_id(&id)?).await?;
     let rows = sessions::statements(&mut acting.tx, &session.session_id, page.from).await.internal()?;

@@ -51,7 +51,8 @@ pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
     if !updates::append(&mut acting.tx, &update, &device, acting.now).await.internal()? {
         return Err(Problem::from(StateRefusal::Conflict).with("head", json!(session.head())));
     }
-    let new = events::New { kind: "session.updated", session: Some(&session.session_id), devices: [Some(device.as_str()), None], ..Default::default() };
+    let new =
+        events::New { kind: "session.updated", session: Some(&session.session_id), devices: [Some(device.as_str()), None], ..Default::default() };
     acting.event(&new).await?;
     acting.commit().await?;
     Ok(Json(json!({"seq": place.seq, "hash": update.hash()})))

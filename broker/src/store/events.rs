@@ -54,11 +54,13 @@ struct Row {
 
 /// Events after `cursor`. A limited device is told its own; of others only that there was one, so that its numbers stay contiguous.
 pub async fn after(db: &mut AnyConnection, log: &str, cursor: i64, limited: Option<&Did>) -> Result<Vec<Event>, Error> {
-    let rows: Vec<Row> = sqlx::query_as("SELECT seq, at, kind, session_id, handoff_id, device_a, device_b FROM events WHERE log = $1 AND seq > $2 ORDER BY seq LIMIT 200")
-        .bind(log)
-        .bind(cursor)
-        .fetch_all(db)
-        .await?;
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT seq, at, kind, session_id, handoff_id, device_a, device_b FROM events WHERE log = $1 AND seq > $2 ORDER BY seq LIMIT 200",
+    )
+    .bind(log)
+    .bind(cursor)
+    .fetch_all(db)
+    .await?;
     let shown = |row: Row| {
         let mine = limited.is_none_or(|device| [&row.device_a, &row.device_b].iter().any(|named| named.as_deref() == Some(device.as_str())));
         if mine {

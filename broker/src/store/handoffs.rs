@@ -58,7 +58,9 @@ pub async fn create(db: &mut AnyConnection, offer: &Offer, text: &str, hash: &st
 
 /// A handoff of this subject, held until the transaction ends.
 pub async fn hold(db: &mut AnyConnection, id: &str, log: &str) -> Result<Option<Row>, Error> {
-    let sql = locked!("SELECT handoff_id, session_id, machine, rev, offer, offer_hash, presentation FROM handoffs WHERE handoff_id = $1 AND log = $2").on(db);
+    let sql =
+        locked!("SELECT handoff_id, session_id, machine, rev, offer, offer_hash, presentation FROM handoffs WHERE handoff_id = $1 AND log = $2")
+            .on(db);
     sqlx::query_as(sql).bind(id).bind(log).fetch_optional(db).await
 }
 

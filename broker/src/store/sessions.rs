@@ -166,7 +166,11 @@ pub async fn add_statement(db: &mut AnyConnection, id: &str, n: i64, hash: &str,
 
 /// The chain with its acceptances, from statement number `from`.
 pub async fn statements(db: &mut AnyConnection, id: &str, from: i64) -> Result<Vec<(String, String)>, Error> {
-    sqlx::query_as("SELECT statement, accepted FROM statements WHERE session_id = $1 AND n >= $2 ORDER BY n LIMIT 500").bind(id).bind(from).fetch_all(db).await
+    sqlx::query_as("SELECT statement, accepted FROM statements WHERE session_id = $1 AND n >= $2 ORDER BY n LIMIT 500")
+        .bind(id)
+        .bind(from)
+        .fetch_all(db)
+        .await
 }
 
 /// The acceptance of a statement, if it was accepted.
@@ -176,26 +180,27 @@ pub async fn acceptance(db: &mut AnyConnection, id: &str, hash: &str) -> Result<
 
 /// Renews the holder's lease; false when it is not the holder at this epoch, or has released.
 pub async fn heartbeat(db: &mut AnyConnection, id: &str, device: &Did, epoch: i64, now: Millis) -> Result<bool, Error> {
-    let done = sqlx::query("UPDATE sessions SET lease_until = $4 WHERE session_id = $1 AND holder = $2 AND epoch = $3 AND state = 'live' AND released_at IS NULL")
-        .bind(id)
-        .bind(device.as_str())
-        .bind(epoch)
-        .bind(now.plus_secs(LEASE_SECS).0)
-        .execute(db)
-        .await?;
+    let done = sqlx::query(
+        "UPDATE sessions SET lease_until = $4 WHERE session_id = $1 AND holder = $2 AND epoch = $3 AND state = 'live' AND released_at IS NULL",
+    )
+    .bind(id)
+    .bind(device.as_str())
+    .bind(epoch)
+    .bind(now.plus_secs(LEASE_SECS).0)
+    .execute(db)
+    .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Names the one handoff under way; false when another one is.
 pub async fn set_handoff(db: &mut AnyConnection, id: &str, was: Option<&str>, now_open: Option<&str>) -> Result<bool, Error> {
-    let done = sqlx::query(
-        "UPDATE sessions SET open_handoff = $3 WHERE session_id = $1 AND ((open_handoff IS NULL AND $2 IS NULL) OR open_handoff = $2)",
-    )
-    .bind(id)
-    .bind(was)
-    .bind(now_open)
-    .execute(db)
-    .await?;
+    let done =
+        sqlx::query("UPDATE sessions SET open_handoff = $3 WHERE session_id = $1 AND ((open_handoff IS NULL AND $2 IS NULL) OR open_handoff = $2)")
+            .bind(id)
+            .bind(was)
+            .bind(now_open)
+            .execute(db)
+            .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -224,7 +229,8 @@ pub async fn end(db: &mut AnyConnection, id: &str, now: Millis) -> Result<bool, 
 
 /// Whether a device ever held the session: it opened it, completed a handoff, reclaimed or claimed.
 pub async fn ever_held(db: &mut AnyConnection, id: &str, device: &Did) -> Result<bool, Error> {
-    let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM holders WHERE session_id = $1 AND device = $2").bind(id).bind(device.as_str()).fetch_one(db).await?;
+    let found: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM holders WHERE session_id = $1 AND device = $2").bind(id).bind(device.as_str()).fetch_one(db).await?;
     Ok(found > 0)
 }
 

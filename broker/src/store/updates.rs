@@ -23,7 +23,14 @@ struct Row {
 impl Row {
     fn read(self) -> Option<SealedUpdate> {
         let kind = if self.kind == "snapshot" { Kind::Snapshot } else { Kind::Update };
-        let place = Place { session: SessionId::parse(&self.session_id).ok()?, epoch: self.epoch, seq: self.seq, prev: self.prev, key_version: self.key_version, kind };
+        let place = Place {
+            session: SessionId::parse(&self.session_id).ok()?,
+            epoch: self.epoch,
+            seq: self.seq,
+            prev: self.prev,
+            key_version: self.key_version,
+            kind,
+        };
         Some(SealedUpdate { place, iv: self.iv, ct: self.ct })
     }
 }
@@ -97,21 +104,26 @@ pub async fn last_snapshot(db: &mut AnyConnection, session: &str) -> Result<i64,
 
 /// Keeps a key envelope.
 pub async fn add_envelope(db: &mut AnyConnection, session: &str, version: i64, envelope: &str, device: &Did, now: Millis) -> Result<(), Error> {
-    sqlx::query("INSERT INTO envelopes (session_id, key_version, digest, envelope, device, at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
-        .bind(session)
-        .bind(version)
-        .bind(baton_protocol::key::hash(envelope.as_bytes()))
-        .bind(envelope)
-        .bind(device.as_str())
-        .bind(now.0)
-        .execute(db)
-        .await?;
+    sqlx::query(
+        "INSERT INTO envelopes (session_id, key_version, digest, envelope, device, at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+    )
+    .bind(session)
+    .bind(version)
+    .bind(baton_protocol::key::hash(envelope.as_bytes()))
+    .bind(envelope)
+    .bind(device.as_str())
+    .bind(now.0)
+    .execute(db)
+    .await?;
     Ok(())
 }
 
 /// All envelopes of a session: version and text.
 pub async fn envelopes(db: &mut AnyConnection, session: &str) -> Result<Vec<(i64, String)>, Error> {
-    sqlx::query_as("SELECT key_version, envelope FROM envelopes WHERE session_id = $1 ORDER BY key_version, at LIMIT 200").bind(session).fetch_all(db).await
+    sqlx::query_as("SELECT key_version, envelope FROM envelopes WHERE session_id = $1 ORDER BY key_version, at LIMIT 200")
+        .bind(session)
+        .fetch_all(db)
+        .await
 }
 
 /// How many branch updates a device has left in a session, and their size.
@@ -126,16 +138,18 @@ pub async fn branch_use(db: &mut AnyConnection, session: &str, device: &Did) -> 
 /// Keeps a late update beside the session. The same one twice is one.
 pub async fn add_branch(db: &mut AnyConnection, update: &SealedUpdate, device: &Did, now: Millis) -> Result<(), Error> {
     let text = serde_json::to_string(update).expect("strings and numbers");
-    sqlx::query("INSERT INTO branches (session_id, hash, device, epoch, branch, size, at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING")
-        .bind(update.place.session.as_str())
-        .bind(update.hash())
-        .bind(device.as_str())
-        .bind(update.place.epoch)
-        .bind(&text)
-        .bind(text.len() as i64)
-        .bind(now.0)
-        .execute(db)
-        .await?;
+    sqlx::query(
+        "INSERT INTO branches (session_id, hash, device, epoch, branch, size, at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+    )
+    .bind(update.place.session.as_str())
+    .bind(update.hash())
+    .bind(device.as_str())
+    .bind(update.place.epoch)
+    .bind(&text)
+    .bind(text.len() as i64)
+    .bind(now.0)
+    .execute(db)
+    .await?;
     Ok(())
 }
 

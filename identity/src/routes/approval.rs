@@ -70,7 +70,10 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
     }
     let idx = match request.status_idx {
         Some(idx) => idx,
-        None => status::allot(&mut tx, &request.request_id, &identity.base.entropy, now).await.internal()?.ok_or(Problem::Unavailable("status list is full"))?,
+        None => status::allot(&mut tx, &request.request_id, &identity.base.entropy, now)
+            .await
+            .internal()?
+            .ok_or(Problem::Unavailable("status list is full"))?,
     };
     let offer = make_offer(&identity, &mut tx, &session, &request, &ask.issuer, idx, now).await?;
     requests::keep_offer(&mut tx, &id, &serde_json::to_string(&offer).internal()?, idx).await.internal()?;
@@ -182,7 +185,9 @@ async fn redirect(identity: &Identity, db: &mut AnyConnection, id: &RequestId, r
 }
 
 fn percent(text: &str) -> String {
-    text.bytes().fold(String::new(), |out, b| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { out + &char::from(b).to_string() } else { out + &format!("%{b:02X}") })
+    text.bytes().fold(String::new(), |out, b| {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { out + &char::from(b).to_string() } else { out + &format!("%{b:02X}") }
+    })
 }
 
 async fn commit_device(
@@ -240,7 +245,14 @@ async fn commit_device(
 }
 
 /// Checks the signed entries against the offer and the whole log, and appends them where the log still stands as offered.
-async fn append_log(db: &mut AnyConnection, session: &PageSession, request: &Request, offer: &Offer, approval: &Approval, now: Millis) -> Result<(), Problem> {
+async fn append_log(
+    db: &mut AnyConnection,
+    session: &PageSession,
+    request: &Request,
+    offer: &Offer,
+    approval: &Approval,
+    now: Millis,
+) -> Result<(), Problem> {
     let known = logs::issuer(&mut *db, &session.account, &request.app).await.internal()?;
     let mut entries = match &known {
         Some(known) => logs::entries(&mut *db, &known.log).await.internal()?,
@@ -272,6 +284,7 @@ async fn append_log(db: &mut AnyConnection, session: &PageSession, request: &Req
 /// The signed entries must carry, byte for byte, the payloads that were offered.
 pub fn check_entries(offer: &Offer, signed: &[String]) -> Result<(), Problem> {
     let payload = |jws: &String| jws.split('.').nth(1).and_then(|part| b64::decode(part).ok());
-    let same = signed.len() == offer.entries.len() && signed.iter().zip(&offer.entries).all(|(jws, text)| payload(jws).as_deref() == Some(text.as_bytes()));
+    let same =
+        signed.len() == offer.entries.len() && signed.iter().zip(&offer.entries).all(|(jws, text)| payload(jws).as_deref() == Some(text.as_bytes()));
     if same { Ok(()) } else { Err(Enrol::Changed.into()) }
 }

@@ -28,9 +28,7 @@ pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
     let rows = devices::directory(&mut db, &caller.standing.log).await.internal()?;
     let live: Vec<_> = rows.iter().map(|(device, _, _)| device.clone()).collect();
     let directory = match caller.needs_full() {
-        Ok(()) => {
-            Some(rows.into_iter().map(|(device, name, kind)| json!({"device": device, "name": name, "kind": kind})).collect::<Vec<_>>())
-        }
+        Ok(()) => Some(rows.into_iter().map(|(device, name, kind)| json!({"device": device, "name": name, "kind": kind})).collect::<Vec<_>>()),
         Err(baton_protocol::Refusal::Token(Token::Tier)) => None,
         Err(other) => return Err(other.into()),
     };

@@ -35,7 +35,8 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
         return Err(Enrol::KeyRevoked.into());
     }
     let issuer = logs::issuer(&mut tx, &session.account, &device.app).await.internal()?.ok_or(Log::Invalid)?;
-    let idx = status::allot(&mut tx, id.as_str(), &identity.base.entropy, now).await.internal()?.ok_or(Problem::Unavailable("status list is full"))?;
+    let idx =
+        status::allot(&mut tx, id.as_str(), &identity.base.entropy, now).await.internal()?.ok_or(Problem::Unavailable("status list is full"))?;
     let did = Did::parse(&device.did)?;
     let entry = Entry { v: 1, n: issuer.next_n as u64, prev: Some(issuer.head), op: Op::Renew { device: did.clone() } };
     let visible = Visible {

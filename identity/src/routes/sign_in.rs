@@ -20,7 +20,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// `POST /v1/sign-in/start`
-pub async fn start(State(identity): State<Arc<Identity>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+pub async fn start(
+    State(identity): State<Arc<Identity>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
     identity.sign_ins.count(&peer.ip().to_string(), identity.base.now())?;
     let (options, state) = identity.passkeys.start_sign_in()?;

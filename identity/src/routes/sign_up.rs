@@ -28,7 +28,11 @@ pub fn user_handle(account: &AccountId) -> webauthn_rs::prelude::Uuid {
 }
 
 /// `POST /v1/sign-up/start`
-pub async fn start(State(identity): State<Arc<Identity>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+pub async fn start(
+    State(identity): State<Arc<Identity>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
     identity.sign_ins.count(&peer.ip().to_string(), identity.base.now())?;
     let account = AccountId::new(identity.base.now(), identity.base.entropy.bytes());

@@ -2,11 +2,10 @@
 //!
 //! The DPoP proof is the proof of possession of the device key. What is approved later is fixed here.
 
-use baton_service::form::Form;
 use crate::clients::{Client, is_scope};
 use crate::state::Identity;
-use crate::store::requests::{Handles, LIFETIME_SECS, Request, create};
 use crate::store::devices;
+use crate::store::requests::{Handles, LIFETIME_SECS, Request, create};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
@@ -16,6 +15,7 @@ use baton_protocol::id::RequestId;
 use baton_protocol::key::{PublicKey, hash};
 use baton_protocol::refusal::{Enrol, Oauth};
 use baton_service::edge;
+use baton_service::form::Form;
 use baton_service::guard::{self, Proven};
 use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
 use serde_json::{Value, json};

@@ -1,7 +1,6 @@
 //! `POST /token`: a device redeems its approval (authorization code or device code) for its credential, its log and a token for identity.
 
 use super::credential::issued;
-use baton_service::form::Form;
 use crate::state::Identity;
 use crate::store::requests::{self, Request};
 use axum::Json;
@@ -11,6 +10,7 @@ use axum::http::{HeaderMap, Uri};
 use baton_protocol::key::hash;
 use baton_protocol::refusal::Oauth;
 use baton_service::edge;
+use baton_service::form::Form;
 use baton_service::guard::{self, Proven};
 use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
 use serde_json::Value;

@@ -91,7 +91,10 @@ pub async fn add_wrap(db: &mut AnyConnection, account: &AccountId, wrapped: &Wra
 
 /// An account.
 pub async fn find(db: &mut AnyConnection, account: &AccountId) -> Result<Option<Account>, Error> {
-    sqlx::query_as("SELECT root, account_jwk, recovery_confirmed_at FROM accounts WHERE account_id = $1").bind(account.as_str()).fetch_optional(db).await
+    sqlx::query_as("SELECT root, account_jwk, recovery_confirmed_at FROM accounts WHERE account_id = $1")
+        .bind(account.as_str())
+        .fetch_optional(db)
+        .await
 }
 
 /// The account a recovery code belongs to.
@@ -101,7 +104,8 @@ pub async fn by_recovery_id(db: &mut AnyConnection, recovery_id: &str) -> Result
 
 /// Its wrapped copies, as stored.
 pub async fn wraps(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<WrappedRoot>, Error> {
-    let texts: Vec<(String,)> = sqlx::query_as("SELECT wrapped FROM wraps WHERE account_id = $1 ORDER BY opener").bind(account.as_str()).fetch_all(db).await?;
+    let texts: Vec<(String,)> =
+        sqlx::query_as("SELECT wrapped FROM wraps WHERE account_id = $1 ORDER BY opener").bind(account.as_str()).fetch_all(db).await?;
     Ok(texts.iter().filter_map(|(text,)| serde_json::from_str(text).ok()).collect())
 }
 

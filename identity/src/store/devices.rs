@@ -176,7 +176,8 @@ pub async fn withdraw(db: &mut AnyConnection, account: &AccountId, grant: &str, 
     if done.rows_affected() != 1 {
         return Ok(None);
     }
-    let dids: Vec<(String,)> = sqlx::query_as("UPDATE devices SET dev_epoch = dev_epoch + 1 WHERE grant_id = $1 RETURNING did").bind(grant).fetch_all(db).await?;
+    let dids: Vec<(String,)> =
+        sqlx::query_as("UPDATE devices SET dev_epoch = dev_epoch + 1 WHERE grant_id = $1 RETURNING did").bind(grant).fetch_all(db).await?;
     Ok(Some(dids.into_iter().map(|(did,)| did).collect()))
 }
 
@@ -203,10 +204,12 @@ pub struct Grant {
 
 /// All consents of an account.
 pub async fn grants(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<Grant>, Error> {
-    sqlx::query_as("SELECT grant_id, app, client_id, scopes, purpose, until_at, created_at, withdrawn_at FROM grants WHERE account_id = $1 ORDER BY created_at")
-        .bind(account.as_str())
-        .fetch_all(db)
-        .await
+    sqlx::query_as(
+        "SELECT grant_id, app, client_id, scopes, purpose, until_at, created_at, withdrawn_at FROM grants WHERE account_id = $1 ORDER BY created_at",
+    )
+    .bind(account.as_str())
+    .fetch_all(db)
+    .await
 }
 
 #[derive(FromRow)]

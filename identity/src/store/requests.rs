@@ -192,7 +192,12 @@ pub async fn redeem_device_code(db: &mut AnyConnection, hash: &str, now: Millis)
 
 /// Notes a poll and the interval that holds from now on.
 pub async fn polled(db: &mut AnyConnection, id: &str, interval: i64, now: Millis) -> Result<(), Error> {
-    sqlx::query("UPDATE requests SET polled_at = $2, poll_interval = $3 WHERE request_id = $1").bind(id).bind(now.0).bind(interval).execute(db).await?;
+    sqlx::query("UPDATE requests SET polled_at = $2, poll_interval = $3 WHERE request_id = $1")
+        .bind(id)
+        .bind(now.0)
+        .bind(interval)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
@@ -208,7 +213,8 @@ pub async fn bind_account(db: &mut AnyConnection, id: &RequestId, account: &Acco
 
 /// Ends a request; `None` when it was approved or over.
 pub async fn deny(db: &mut AnyConnection, id: &RequestId) -> Result<Option<()>, Error> {
-    let done = sqlx::query("UPDATE requests SET state = 'denied' WHERE request_id = $1 AND state = 'requested'").bind(id.as_str()).execute(db).await?;
+    let done =
+        sqlx::query("UPDATE requests SET state = 'denied' WHERE request_id = $1 AND state = 'requested'").bind(id.as_str()).execute(db).await?;
     Ok((done.rows_affected() == 1).then_some(()))
 }
 
@@ -237,29 +243,35 @@ pub async fn keep_offer(db: &mut AnyConnection, id: &RequestId, offer: &str, idx
 
 /// `requested -> approved`; `None` when it is not in that state any more.
 pub async fn approve(db: &mut AnyConnection, id: &RequestId, outbox_seq: i64, now: Millis) -> Result<Option<()>, Error> {
-    let done = sqlx::query("UPDATE requests SET state = 'approved', outbox_seq = $2 WHERE request_id = $1 AND state = 'requested' AND expires_at > $3")
-        .bind(id.as_str())
-        .bind(outbox_seq)
-        .bind(now.0)
-        .execute(db)
-        .await?;
+    let done =
+        sqlx::query("UPDATE requests SET state = 'approved', outbox_seq = $2 WHERE request_id = $1 AND state = 'requested' AND expires_at > $3")
+            .bind(id.as_str())
+            .bind(outbox_seq)
+            .bind(now.0)
+            .execute(db)
+            .await?;
     Ok((done.rows_affected() == 1).then_some(()))
 }
 
 /// Gives an approved request a new authorization code; an older one is worth nothing from then on.
 pub async fn set_code(db: &mut AnyConnection, id: &RequestId, hash: &str, now: Millis) -> Result<Option<()>, Error> {
-    let done = sqlx::query("UPDATE requests SET code_hash = $2, code_expires_at = $3 WHERE request_id = $1 AND state = 'approved' AND redeemed_at IS NULL")
-        .bind(id.as_str())
-        .bind(hash)
-        .bind(now.plus_secs(CODE_SECS).0)
-        .execute(db)
-        .await?;
+    let done =
+        sqlx::query("UPDATE requests SET code_hash = $2, code_expires_at = $3 WHERE request_id = $1 AND state = 'approved' AND redeemed_at IS NULL")
+            .bind(id.as_str())
+            .bind(hash)
+            .bind(now.plus_secs(CODE_SECS).0)
+            .execute(db)
+            .await?;
     Ok((done.rows_affected() == 1).then_some(()))
 }
 
 /// Wrong user codes of an account, and of everybody, since `since`.
 pub async fn wrong_codes(db: &mut AnyConnection, account: &AccountId, since: i64) -> Result<(i64, i64), Error> {
-    let mine = sqlx::query_scalar("SELECT COUNT(*) FROM wrong_codes WHERE account_id = $1 AND at > $2").bind(account.as_str()).bind(since).fetch_one(&mut *db).await?;
+    let mine = sqlx::query_scalar("SELECT COUNT(*) FROM wrong_codes WHERE account_id = $1 AND at > $2")
+        .bind(account.as_str())
+        .bind(since)
+        .fetch_one(&mut *db)
+        .await?;
     let all = sqlx::query_scalar("SELECT COUNT(*) FROM wrong_codes WHERE at > $1").bind(since).fetch_one(db).await?;
     Ok((mine, all))
 }

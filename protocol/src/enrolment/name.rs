@@ -33,7 +33,9 @@ mod tests {
 
     #[test]
     fn what_could_deceive_is_refused() {
-        for name in ["", " a", "a ", "a  b", "a\nb", "a\u{202e}b", "a\u{200b}b", "a\u{2066}b", "a\u{feff}", "e\u{301}", "a\0", "\u{e0041}", &"x".repeat(65)] {
+        for name in
+            ["", " a", "a ", "a  b", "a\nb", "a\u{202e}b", "a\u{200b}b", "a\u{2066}b", "a\u{feff}", "e\u{301}", "a\0", "\u{e0041}", &"x".repeat(65)]
+        {
             assert_eq!(check_name(name), Err(Input::Name), "{name:?}");
         }
     }

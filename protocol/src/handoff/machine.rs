@@ -68,7 +68,7 @@ pub enum State {
     /// Waiting for the target's receipt.
     Sealed {
         /// The device it is sealed to.
-        to: Did,
+        by: Did,
         /// Hash of the release.
         release: String,
         /// From then on the source may reclaim.
@@ -198,7 +198,7 @@ impl Handoff {
                 self.check_target(by)?;
                 Ok((State::Accepted { by: by.device.clone(), until: now.plus_secs(SEAL_SECS) }, Effect::None))
             }
-            (State::Accepted { by: winner, .. } | State::Sealed { to: winner, .. } | State::Completed { by: winner }, Act::Accept) => {
+            (State::Accepted { by: winner, .. } | State::Sealed { by: winner, .. } | State::Completed { by: winner }, Act::Accept) => {
                 if *winner == by.device { same() } else { Err(Refused::Taken) }
             }
             (State::Offered { .. }, Act::Decline) => {
@@ -208,11 +208,15 @@ impl Handoff {
             (State::Accepted { by: winner, .. }, Act::Decline) if *winner == by.device => Ok((State::Ended { end: End::Declined }, Effect::None)),
             (State::Offered { .. } | State::Accepted { .. }, Act::Cancel) if is_source => Ok((State::Ended { end: End::Cancelled }, Effect::None)),
             (State::Accepted { by: winner, .. }, Act::Seal { release }) if is_source => {
-                Ok((State::Sealed { to: winner.clone(), release, reclaim_at: now.plus_secs(RECLAIM_SECS) }, Effect::Released))
+                Ok((State::Sealed { by: winner.clone(), release, reclaim_at: now.plus_secs(RECLAIM_SECS) }, Effect::Released))
             }
             (State::Sealed { release: known, .. }, Act::Seal { release }) if is_source && *known == release => same(),
-            (State::Sealed { to, release: known, .. }, Act::Complete { release }) if *to == by.device => {
-                if *known == release { Ok((State::Completed { by: to.clone() }, Effect::Holds(to.clone()))) } else { Err(Refused::Statement) }
+            (State::Sealed { by: target, release: known, .. }, Act::Complete { release }) if *target == by.device => {
+                if *known == release {
+                    Ok((State::Completed { by: target.clone() }, Effect::Holds(target.clone())))
+                } else {
+                    Err(Refused::Statement)
+                }
             }
             (State::Sealed { release: known, reclaim_at, .. }, Act::Reclaim { release, target_revoked }) if is_source => {
                 if *known != release {
@@ -271,6 +275,28 @@ mod tests {
         assert_eq!((done.state.name(), effect), ("completed", Effect::Holds(did(2))));
     }
 
+    /// Flattened states share a JSON object with the handoff's own members: none may take another's name.
+    #[test]
+    fn every_state_survives_being_stored() {
+        let key = |n: usize| {
+            Did::parse(["did:key:zDnaerDaTF5BXEavCrfRZEk316dpbLsfPDZ3WJ5hRTPFU2169", "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv"][n])
+                .unwrap()
+        };
+        let offered = Handoff::offer(key(0), 1, Target::Device(key(1)), T);
+        let states = [
+            offered.state.clone(),
+            State::Accepted { by: key(1), until: T },
+            State::Sealed { by: key(1), release: R.into(), reclaim_at: T },
+            State::Completed { by: key(1) },
+            State::Ended { end: End::Void },
+        ];
+        for state in states {
+            let handoff = Handoff { state, ..offered.clone() };
+            let stored = serde_json::to_string(&handoff).unwrap();
+            assert_eq!(serde_json::from_str::<Handoff>(&stored).unwrap(), handoff, "{stored}");
+        }
+    }
+
     #[test]
     fn only_the_named_device_accepts_and_any_full_means_full() {
         let named = Handoff::offer(did(1), 1, Target::Device(did(2)), T);
@@ -302,8 +328,14 @@ mod tests {
     }
 
     fn act() -> impl Strategy<Value = Act> {
-        prop_oneof![Just(Act::Accept), Just(Act::Decline), Just(Act::Cancel), Just(seal()), Just(complete()),
-            any::<bool>().prop_map(|target_revoked| Act::Reclaim { release: R.into(), target_revoked })]
+        prop_oneof![
+            Just(Act::Accept),
+            Just(Act::Decline),
+            Just(Act::Cancel),
+            Just(seal()),
+            Just(complete()),
+            any::<bool>().prop_map(|target_revoked| Act::Reclaim { release: R.into(), target_revoked })
+        ]
     }
 
     proptest! {

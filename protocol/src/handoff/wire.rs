@@ -70,7 +70,8 @@ pub fn offer_data(offer_hash: &str) -> TransactionData {
 /// What the target agrees to when it accepts: this handoff of this session between these two, by this key.
 pub fn accept_data(offer: &Offer, offer_hash: &str, by: &Did, jkt: &Thumbprint) -> TransactionData {
     let Offer { handoff, session, epoch, from, .. } = offer;
-    let what = serde_json::json!({"handoff": handoff, "session": session, "epoch": epoch, "from": from, "to": by, "jkt": jkt, "offer_hash": offer_hash});
+    let what =
+        serde_json::json!({"handoff": handoff, "session": session, "epoch": epoch, "from": from, "to": by, "jkt": jkt, "offer_hash": offer_hash});
     agreed("baton.handoff", what)
 }
 

@@ -142,7 +142,9 @@ mod tests {
         let inner = member(1, "street", &json!("Rua"));
         let outer = member(2, "address", &json!({"_sd": [inner.digest()], "country": "PT"}));
         let item = element(&json!("DE"));
-        let claims = object(&json!({"_sd": [outer.digest(), "undisclosed"], "_sd_alg": "sha-256", "nationalities": [{"...": item.digest()}, "FR", {"...": "decoy"}]}));
+        let claims = object(
+            &json!({"_sd": [outer.digest(), "undisclosed"], "_sd_alg": "sha-256", "nationalities": [{"...": item.digest()}, "FR", {"...": "decoy"}]}),
+        );
         let revealed = reveal(claims, &[outer, inner, item], &[]).unwrap();
         assert_eq!(Value::Object(revealed), json!({"address": {"street": "Rua", "country": "PT"}, "nationalities": ["DE", "FR"]}));
     }
@@ -182,7 +184,9 @@ mod tests {
     fn forms_of_a_disclosure_that_are_not_one() {
         let salt = "_26bc4LT-ac6q2KI6cBW5es";
         let parse = |value: Value| Disclosure::parse(&crate::b64::encode(value.to_string())).unwrap_err();
-        for bad in [json!({}), json!([]), json!([salt]), json!([salt, "a", 1, 2]), json!([1, "a", 1]), json!([salt, 1, 1]), json!(["c2hvcnQ", "a", 1])] {
+        for bad in
+            [json!({}), json!([]), json!([salt]), json!([salt, "a", 1, 2]), json!([1, "a", 1]), json!([salt, 1, 1]), json!(["c2hvcnQ", "a", 1])]
+        {
             assert_eq!(parse(bad.clone()), Vc::Disclosure, "{bad}");
         }
         assert_eq!(parse(json!([salt, "_sd", []])), Vc::Reserved);

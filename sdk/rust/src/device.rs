@@ -47,7 +47,11 @@ impl Members {
     /// Log members that are live: the only ones keys are sealed to.
     pub fn recipients(&self, wanted: impl Fn(&Did, Tier) -> bool) -> Vec<(Did, PublicKey)> {
         let live = |device: &Did| self.live.contains(device);
-        self.log.members().filter(|(device, member)| live(device) && wanted(device, member.tier)).map(|(device, member)| (device.clone(), member.agreement.clone())).collect()
+        self.log
+            .members()
+            .filter(|(device, member)| live(device) && wanted(device, member.tier))
+            .map(|(device, member)| (device.clone(), member.agreement.clone()))
+            .collect()
     }
     /// The device of that label.
     pub fn by_label(&self, label: &str) -> Option<&Did> {
@@ -63,7 +67,8 @@ impl Device {
         let claims = unverified_claims(&enrolled.credential)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned).ok_or(Error::Answer("credential"));
         let tier = Tier::parse(&text("tier")?).ok_or(Error::Answer("credential"))?;
-        let status_uri = claims.get("status").and_then(|s| s.pointer("/status_list/uri")).and_then(Value::as_str).ok_or(Error::Answer("credential"))?.to_owned();
+        let status_uri =
+            claims.get("status").and_then(|s| s.pointer("/status_list/uri")).and_then(Value::as_str).ok_or(Error::Answer("credential"))?.to_owned();
         Ok(Some(Self {
             did: signing.key().did(),
             subject: text("log")?,
@@ -193,18 +198,7 @@ impl Device {
         let token = self.token(identity, "log:read", None).await?;
         let request = Request { method: "GET", url: format!("{identity}/v1/log"), service: identity, token: Some(token), body: None };
         let answer = self.http.proven(&request, &self.signing).await?;
-        #[derive(Deserialize)]
-        struct Label {
-            device: Did,
-            name: String,
-        }
-        #[derive(Deserialize)]
-        struct Answer {
-            entries: Vec<String>,
-            live: Vec<Did>,
-            directory: Option<Vec<Label>>,
-        }
-        let answer: Answer = serde_json::from_value(answer).map_err(|_| Error::Answer("log"))?;
+        let answer: LogAnswer = serde_json::from_value(answer).map_err(|_| Error::Answer("log"))?;
         let log = DeviceLog::replay(&answer.entries)?;
         if log.subject() != self.subject {
             return Err(Log::Fork.into());
@@ -267,6 +261,19 @@ impl Device {
         kept.1.pins.insert(session.to_owned(), pin);
         kept.0.save(&kept.1)
     }
+}
+
+#[derive(Deserialize)]
+struct Label {
+    device: Did,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct LogAnswer {
+    entries: Vec<String>,
+    live: Vec<Did>,
+    directory: Option<Vec<Label>>,
 }
 
 /// Claims of a credential this device already checked when it got it.

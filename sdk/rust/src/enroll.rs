@@ -54,7 +54,14 @@ pub struct OnScreen {
 
 impl Enrolling {
     /// Lane 1: this device's own browser approves.
-    pub async fn here(http: Http, keystore: Keystore, kept: Kept, claims: &DeviceClaims, scope: &str, redirect_uri: &str) -> Result<(Self, Authorization), Error> {
+    pub async fn here(
+        http: Http,
+        keystore: Keystore,
+        kept: Kept,
+        claims: &DeviceClaims,
+        scope: &str,
+        redirect_uri: &str,
+    ) -> Result<(Self, Authorization), Error> {
         let (verifier, state) = (http.entropy().token(), http.entropy().token());
         let challenge = hash(verifier.as_bytes());
         let details = details(&kept, claims)?;
@@ -117,19 +124,27 @@ impl Enrolling {
             Redeem::Code { verifier, redirect_uri, state } => {
                 let url = redirected_to.ok_or(Error::Answer("redirect"))?;
                 let query = url.split_once('?').map(|(_, query)| query).ok_or(Error::Answer("redirect"))?;
-                let get = |name: &str| query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+                let get = |name: &str| {
+                    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+                };
                 let iss = get("iss").map(|iss| iss.replace("%3A", ":").replace("%2F", "/"));
                 // RFC 9207: an answer from another server is not ours, whatever it carries.
                 if get("state").as_ref() != Some(state) || iss.as_deref() != Some(self.kept.servers.identity.as_str()) {
                     return Err(Error::Answer("redirect"));
                 }
                 let code = get("code").ok_or(Error::Answer("code"))?;
-                let pairs =
-                    [("grant_type", "authorization_code"), ("client_id", client_id), ("code", &code), ("redirect_uri", redirect_uri), ("code_verifier", verifier.expose())];
+                let pairs = [
+                    ("grant_type", "authorization_code"),
+                    ("client_id", client_id),
+                    ("code", &code),
+                    ("redirect_uri", redirect_uri),
+                    ("code_verifier", verifier.expose()),
+                ];
                 post(&self.http, &self.kept, "/token", &pairs).await
             }
             Redeem::DeviceCode(code) => {
-                let pairs = [("grant_type", "urn:ietf:params:oauth:grant-type:device_code"), ("client_id", client_id), ("device_code", code.expose())];
+                let pairs =
+                    [("grant_type", "urn:ietf:params:oauth:grant-type:device_code"), ("client_id", client_id), ("device_code", code.expose())];
                 post(&self.http, &self.kept, "/token", &pairs).await
             }
         }
@@ -151,7 +166,11 @@ fn check_issued(kept: &Kept, answer: &Value, now: baton_protocol::time::Millis) 
     let entries: Vec<String> = serde_json::from_value(answer["device_log"].clone()).map_err(|_| Error::Answer("device_log"))?;
     let log = DeviceLog::replay(&entries)?;
     let (signing, agreement) = (kept.signing()?, kept.agreement()?);
-    if checked.key != *signing.key() || checked.visible.iss != *log.issuer() || checked.visible.log != log.subject() || checked.visible.client_id != kept.client_id {
+    if checked.key != *signing.key()
+        || checked.visible.iss != *log.issuer()
+        || checked.visible.log != log.subject()
+        || checked.visible.client_id != kept.client_id
+    {
         return Err(Vc::Policy.into());
     }
     let member = log.member(&signing.key().did())?;
@@ -174,5 +193,14 @@ async fn post(http: &Http, kept: &Kept, path: &str, pairs: &[(&str, &str)]) -> R
 
 /// The fingerprint a device can show of its log: what its person compares with what their pages show.
 pub fn log_fingerprint(subject: &str) -> String {
-    b64::decode(subject).unwrap_or_default().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().chunks(2).map(|pair| pair.join("")).collect::<Vec<_>>().join(" ")
+    b64::decode(subject)
+        .unwrap_or_default()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .chunks(2)
+        .map(|pair| pair.join(""))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

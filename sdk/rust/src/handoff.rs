@@ -120,14 +120,16 @@ impl Session {
         let jkt = target.key()?.thumbprint();
         let data = [accept_data(&offered.offer, &offered.hash, &target, &jkt)];
         let challenge = &offered.offer.challenge;
-        let expected = Expected { audience: &device.servers.broker, nonce: &|nonce, _| nonce == challenge, transaction_data: &data, required_claims: &[] };
+        let expected =
+            Expected { audience: &device.servers.broker, nonce: &|nonce, _| nonce == challenge, transaction_data: &data, required_claims: &[] };
         let pending = presentation::verify(text, &expected, &(), device.http.now())?;
         let visible = pending.credential().visible.clone();
         let status = device.status(visible.status.status_list.idx, &visible.status.status_list.uri).await?;
         pending.admit(status)?;
         let members = device.members().await?;
         let member = members.log.member(&target)?;
-        let right = visible.sub == target && visible.iss == *members.log.issuer() && visible.log == members.log.subject() && visible.tier == member.tier;
+        let right =
+            visible.sub == target && visible.iss == *members.log.issuer() && visible.log == members.log.subject() && visible.tier == member.tier;
         if right && members.live.contains(&target) { Ok(target) } else { Err(Log::NotMember.into()) }
     }
 

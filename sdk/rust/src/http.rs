@@ -132,7 +132,11 @@ impl Http {
         }
         let (status, date) = (answer.status().as_u16(), header("date").and_then(|date| parse_date(&date)));
         let bytes = answer.bytes().await.map_err(|e| Error::Transport(e.without_url().to_string()))?;
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())) };
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+        };
         Ok(Answer { status, date, body })
     }
 
@@ -189,7 +193,9 @@ fn parse_date(text: &str) -> Option<i64> {
 /// A form body (RFC 6749 appendix B).
 pub fn form(pairs: &[(&str, &str)]) -> Vec<u8> {
     let encode = |text: &str| {
-        text.bytes().fold(String::new(), |out, b| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { out + &char::from(b).to_string() } else { out + &format!("%{b:02X}") })
+        text.bytes().fold(String::new(), |out, b| {
+            if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { out + &char::from(b).to_string() } else { out + &format!("%{b:02X}") }
+        })
     };
     pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect::<Vec<_>>().join("&").into_bytes()
 }

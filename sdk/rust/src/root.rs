@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::keys::SoftKey;
 use baton_protocol::credential::Template;
 use baton_protocol::device_log::{Entry, Op};
-use baton_protocol::enrolment::{Approval, Offer, IssuerStatement, Shown};
+use baton_protocol::enrolment::{Approval, IssuerStatement, Offer, Shown};
 use baton_protocol::jose::{Draft, Typ};
 use baton_protocol::key::{Did, PublicKey, hash};
 use baton_protocol::ports::Entropy;
@@ -125,7 +125,7 @@ impl Root {
     pub fn approve(&self, shown: &Shown, offer: &Offer, entropy: &Entropy) -> Result<Approval, Error> {
         let issuer = self.issuer(&shown.app);
         let first = check_offer(shown, offer, &issuer)?;
-        let mut approval = self.sign(offer, &issuer, entropy)?;
+        let mut approval = sign(offer, &issuer, entropy)?;
         if first {
             let statement = IssuerStatement { v: 1, app: shown.app.clone(), iss: issuer.key().did() };
             let draft = statement.draft(self.account.key());
@@ -144,23 +144,23 @@ impl Root {
         if !right || visible.sub != *device || visible.iss != issuer.key().did() {
             return Err(Refusal::from(Enrol::Changed).into());
         }
-        self.sign(offer, &issuer, entropy)
+        sign(offer, &issuer, entropy)
     }
+}
 
-    fn sign(&self, offer: &Offer, issuer: &SoftKey, entropy: &Entropy) -> Result<Approval, Error> {
-        let device = PublicKey::from_jwk(&serde_json::to_value(&offer.device_jwk).map_err(|_| Error::Answer("device_jwk"))?)?;
-        let credential = sign_credential(&offer.template, &device, issuer, entropy)?;
-        let entries = offer
-            .entries
-            .iter()
-            .map(|text| {
-                let draft = Draft::exact(Typ::LogEntry, &issuer.key().did().url(), text);
-                let signature = issuer.sign_now(draft.signing_input());
-                draft.signed(&signature)
-            })
-            .collect();
-        Ok(Approval { shown_hash: offer.shown_hash.clone(), credential, entries, issuer_statement: None })
-    }
+fn sign(offer: &Offer, issuer: &SoftKey, entropy: &Entropy) -> Result<Approval, Error> {
+    let device = PublicKey::from_jwk(&serde_json::to_value(&offer.device_jwk).map_err(|_| Error::Answer("device_jwk"))?)?;
+    let credential = sign_credential(&offer.template, &device, issuer, entropy)?;
+    let entries = offer
+        .entries
+        .iter()
+        .map(|text| {
+            let draft = Draft::exact(Typ::LogEntry, &issuer.key().did().url(), text);
+            let signature = issuer.sign_now(draft.signing_input());
+            draft.signed(&signature)
+        })
+        .collect();
+    Ok(Approval { shown_hash: offer.shown_hash.clone(), credential, entries, issuer_statement: None })
 }
 
 /// Signs a credential with fresh salts and joins its disclosures.
@@ -205,7 +205,11 @@ fn check_offer(shown: &Shown, offer: &Offer, issuer: &SoftKey) -> Result<bool, E
     let is_enrol = |op: &Op| matches!(op, Op::Enrol { device, tier, client_id, .. } if *device == visible.sub && *tier == visible.tier && *client_id == visible.client_id);
     match read_entries(offer)?.as_slice() {
         [Entry { op: Op::Open { iss: opened, app, salt }, n: 0, prev: None, .. }, Entry { op, n: 1, .. }]
-            if *opened == iss && *app == shown.app && b64::decode_array::<16>(salt).is_ok() && is_enrol(op) && hash(offer.entries[0].as_bytes()) == visible.log =>
+            if *opened == iss
+                && *app == shown.app
+                && b64::decode_array::<16>(salt).is_ok()
+                && is_enrol(op)
+                && hash(offer.entries[0].as_bytes()) == visible.log =>
         {
             Ok(true)
         }

@@ -69,7 +69,8 @@ pub fn seal(plain: &str, recipients: &[(Did, PublicKey)]) -> Result<String, Stat
             Ok((header, encrypter))
         })
         .collect::<Result<_, State>>()?;
-    let list: Vec<(Option<&JweHeader>, &dyn JweEncrypter)> = each.iter().map(|(header, encrypter)| (Some(header), encrypter as &dyn JweEncrypter)).collect();
+    let list: Vec<(Option<&JweHeader>, &dyn JweEncrypter)> =
+        each.iter().map(|(header, encrypter)| (Some(header), encrypter as &dyn JweEncrypter)).collect();
     context().serialize_general_json(plain.as_bytes(), Some(&shared), &list, None).map_err(|_| State::Recipient)
 }
 
@@ -80,7 +81,8 @@ pub fn open(envelope: &str, device: &Did, agreement: &SoftKey) -> Result<String,
     jwk.set_parameter("d", Some(b64::encode(agreement.scalar().expose()).into())).map_err(|_| State::Undecryptable)?;
     let decrypter = ECDH_ES_A256KW.decrypter_from_jwk(&jwk).map_err(|_| State::Undecryptable)?;
     let url = device.url();
-    let opened = context().deserialize_json_with_selector(envelope, |header| Ok((header.key_id() == Some(&url)).then_some(&decrypter as &dyn JweDecrypter)));
+    let opened =
+        context().deserialize_json_with_selector(envelope, |header| Ok((header.key_id() == Some(&url)).then_some(&decrypter as &dyn JweDecrypter)));
     let (plain, _) = opened.map_err(|_| State::Undecryptable)?;
     String::from_utf8(plain).map_err(|_| State::Undecryptable)
 }

@@ -105,14 +105,23 @@ impl Session {
             chain.continues(&pin.chain)?;
         }
         let keys = read_keys(device, id).await?;
-        let mut session =
-            Self { device: device.clone(), id: id.clone(), head: Head { epoch: 1, seq: 0, hash: String::new() }, content: Vec::new(), chain, keys, held: None };
+        let mut session = Self {
+            device: device.clone(),
+            id: id.clone(),
+            head: Head { epoch: 1, seq: 0, hash: String::new() },
+            content: Vec::new(),
+            chain,
+            keys,
+            held: None,
+        };
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
         session.read_from(snapshot).await?;
         if pin.is_some_and(|pin| session.head.seq < pin.seq) {
             return Err(State::Rollback.into());
         }
-        let holds = session.chain.holder() == device.did() && session.chain.released_to().is_none() && shown["holder"].as_str() == Some(device.did().as_str());
+        let holds = session.chain.holder() == device.did()
+            && session.chain.released_to().is_none()
+            && shown["holder"].as_str() == Some(device.did().as_str());
         session.held = holds.then(|| session.chain.epoch());
         session.keep_pin()?;
         Ok(session)
@@ -268,7 +277,8 @@ impl Session {
     }
 
     pub(crate) async fn sign(&self, epoch: i64, act: Act) -> Result<(String, Statement, String), Error> {
-        let statement = Statement { v: 1, session: self.id.clone(), epoch, prev: Some(self.chain.last().into()), device: self.device.did().clone(), act };
+        let statement =
+            Statement { v: 1, session: self.id.clone(), epoch, prev: Some(self.chain.last().into()), device: self.device.did().clone(), act };
         let text = self.device.signing.seal(statement.draft()).await?;
         let (_, digest) = Statement::read(&text)?;
         Ok((text, statement, digest))
@@ -367,7 +377,8 @@ pub(crate) async fn read_keys(device: &Device, id: &SessionId) -> Result<BTreeMa
     let answer = device.broker("GET", &path, "session:read", None, None).await?;
     let mut keys = BTreeMap::new();
     for row in answer["envelopes"].as_array().ok_or(Error::Answer("envelopes"))? {
-        let (version, envelope) = (row["key_version"].as_i64().ok_or(Error::Answer("key_version"))?, row["envelope"].as_str().ok_or(Error::Answer("envelope"))?);
+        let (version, envelope) =
+            (row["key_version"].as_i64().ok_or(Error::Answer("key_version"))?, row["envelope"].as_str().ok_or(Error::Answer("envelope"))?);
         let opened = match seal::open(envelope, device.did(), &device.agreement) {
             Ok(opened) => opened,
             // Sealed to others.

@@ -105,12 +105,17 @@ fn read_details(text: &str) -> Option<Value> {
 
 /// What the live standing says of this very credential; it beats any list. A credential that was replaced counts as revoked.
 pub fn status_of(standing: &Standing, credential_hash: &str, now: Millis) -> Result<Status, Refusal> {
-    if standing.credential_hash != credential_hash || !standing::is_live(standing, now) { Err(StatusRefusal::Revoked.into()) } else { Ok(Status::Valid) }
+    if standing.credential_hash != credential_hash || !standing::is_live(standing, now) {
+        Err(StatusRefusal::Revoked.into())
+    } else {
+        Ok(Status::Valid)
+    }
 }
 
 fn mint(verifier: &Verifier, asked: &Asked<'_>, verdict: &Verdict, standing: &Standing, now: Millis) -> Result<AccessToken, Refusal> {
     let mut seen = std::collections::HashSet::new();
-    let allowed = |one: &str| if asked.audience == verifier.config.identity_url { one == IDENTITY_SCOPE } else { standing.scopes.split(' ').any(|s| s == one) };
+    let allowed =
+        |one: &str| if asked.audience == verifier.config.identity_url { one == IDENTITY_SCOPE } else { standing.scopes.split(' ').any(|s| s == one) };
     if !asked.scope.split(' ').all(|one| allowed(one) && seen.insert(one)) {
         return Err(Oauth::Scope.into());
     }

@@ -1,0 +1,37 @@
+# The two commands of the README: `make run` and `make test`.
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: run test check deps test-deps demo schemas oracles bench
+
+run: deps
+	$(CARGO) run --bin baton -- serve
+
+demo: deps
+	$(CARGO) run --bin baton -- demo
+
+# Everything that must hold: formats, lints, and every test on both databases.
+test: deps test-deps check
+	tests/with-postgres $(CARGO) test --workspace
+	tests/oracles/run
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null 2>&1 && [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then cargo deny check; else echo "cargo deny: not at hand, skipped"; fi
+
+# Writes schemas/ and fixtures/ anew; the tests fail when they differ from what the code says.
+schemas:
+	BATON_WRITE=1 $(CARGO) test --workspace drift
+
+bench: deps
+	$(CARGO) bench --bench speed
+
+oracles:
+	tests/oracles/run
+
+deps:
+	@scripts/deps pkg-config:pkg-config libssl-dev:/usr/include/openssl/ssl.h cc:gcc
+
+test-deps:
+	@scripts/deps postgresql:/usr/lib/postgresql
