@@ -206,6 +206,9 @@ async fn pump(identity: Arc<Identity>, verifier: Arc<Verifier>, broker: Arc<Brok
         }
         turns = turns.wrapping_add(1);
         if turns.is_multiple_of(SWEEP_EVERY) {
+            if let Err(error) = identity.sweep().await {
+                tracing::warn!(target: "baton", %error, "sweep failed");
+            }
             for base in [identity.base(), verifier.base(), broker.base()] {
                 if let Err(error) = sweep(base).await {
                     tracing::warn!(target: "baton", %error, "sweep failed");

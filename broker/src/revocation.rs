@@ -16,7 +16,7 @@ impl Broker {
         let now = self.base.now();
         for change in &feed.changes {
             let mut tx = self.base.db.begin().await?;
-            let before = standing::find(&mut tx, &change.device).await?;
+            let before = standing::find_for_change(&mut tx, &change.device).await?;
             standing::take(&mut tx, change).await?;
             let newly = change.revoked_at.is_some() && before.is_none_or(|before| before.revoked_at.is_none());
             if newly {
@@ -25,7 +25,7 @@ impl Broker {
             tx.commit().await?;
             self.bell.ring(&change.log);
         }
-        self.freshness.renew(feed.fresh_until);
+        self.freshness.renew(feed.fresh_until, now);
         Ok(())
     }
 }
@@ -39,7 +39,7 @@ async fn revoke(db: &mut AnyConnection, change: &Standing, now: Millis) -> Resul
             events::append(&mut *db, &change.log, &event, now).await?;
         }
     }
-    for row in handoffs::open(&mut *db, &change.log).await? {
+    for row in handoffs::of_live_sessions(&mut *db, &change.log).await? {
         let Some(machine) = row.machine() else { continue };
         let concerned = machine.from == change.device
             || machine.to == Target::Device(change.device.clone())

@@ -49,7 +49,7 @@ const INTERNAL: u16 = 1011;
 /// How often a stream looks again without being woken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a peer may leave a frame unread.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves one stream until it ends.
 pub async fn serve(broker: Arc<Broker>, token: AccessToken, cursor: i64, mut socket: WebSocket) {
@@ -90,7 +90,13 @@ async fn step(broker: &Broker, token: &AccessToken, cursor: &mut i64, socket: &m
     let new = events::after(&mut db, &token.sub, *cursor, limited).await.map_err(|_| INTERNAL)?;
     drop(db);
     let more = !new.is_empty();
+    let mut checked_at = broker.base.now();
     for event in new {
+        let now = broker.base.now();
+        if now.0 - checked_at.0 >= 1000 || Millis::from_secs(token.exp) <= now {
+            check(broker, token).await?;
+            checked_at = now;
+        }
         *cursor = event.seq;
         send(socket, &Frame::Event(event)).await?;
     }

@@ -121,6 +121,8 @@ CREATE TABLE devices (
   grant_id TEXT NOT NULL,
   dev_epoch BIGINT NOT NULL,
   offer TEXT,
+  -- When the one who asked redeemed the approval. Before that nothing is handed out, and nobody is told to seal to it.
+  redeemed_at BIGINT,
   created_at BIGINT NOT NULL,
   revoked_at BIGINT
 );
@@ -173,7 +175,7 @@ CREATE TABLE counters (
   name TEXT NOT NULL PRIMARY KEY,
   value BIGINT NOT NULL
 );
-INSERT INTO counters (name, value) VALUES ('outbox', 0);
+INSERT INTO counters (name, value) VALUES ('outbox', 0), ('wrong_codes', 0);
 
 CREATE TABLE outbox (
   seq BIGINT NOT NULL PRIMARY KEY,

@@ -46,6 +46,7 @@ pub struct Identity {
     pub(crate) pump: Mutex<()>,
     pub(crate) starts: Rate,
     pub(crate) sign_ins: Rate,
+    pub(crate) prompts: Rate,
 }
 
 impl Identity {
@@ -54,14 +55,21 @@ impl Identity {
         let passkeys = Passkeys::new(&config.page_origin)?;
         let own_tokens = TokenIssuer { url: base.url.clone(), keys: base.keys.verifying() };
         let verifier_tokens = TokenIssuer { url: config.verifier_url.clone(), keys: config.verifier_keys.clone() };
-        let (starts, sign_ins) = (Rate::new(120, 60), Rate::new(120, 60));
-        Ok(Self { base, config, passkeys, peers, own_tokens, verifier_tokens, pump: Mutex::new(()), starts, sign_ins })
+        let (starts, sign_ins, prompts) = (Rate::new(120, 60), Rate::new(120, 60), Rate::new(30, 3600));
+        Ok(Self { base, config, passkeys, peers, own_tokens, verifier_tokens, pump: Mutex::new(()), starts, sign_ins, prompts })
     }
 
     /// What must stand in the database before the first request: the status list.
     pub async fn prepare(&self) -> Result<(), baton_service::database::Error> {
         let mut tx = self.base.db.begin().await?;
         crate::store::status::ensure(&mut tx).await?;
+        tx.commit().await
+    }
+
+    /// Forgets what has lapsed.
+    pub async fn sweep(&self) -> Result<(), baton_service::database::Error> {
+        let mut tx = self.base.db.begin().await?;
+        crate::store::requests::sweep(&mut tx, self.base.now()).await?;
         tx.commit().await
     }
 

@@ -24,6 +24,9 @@ pub struct AccessToken {
     pub iat: i64,
     /// Until, in seconds.
     pub exp: i64,
+    /// Not before, in seconds; our own tokens have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<i64>,
     /// Its own id.
     pub jti: String,
     /// The client.
@@ -80,6 +83,10 @@ pub fn check(token: &str, issuer: &str, audience: &str, keys: impl FnOnce(&str) 
         return Err(Token::Audience);
     }
     if claims.iat > now.secs() + SKEW_AHEAD_SECS || claims.exp - claims.iat > MAX_LIFETIME_SECS {
+        return Err(Token::Claims);
+    }
+    if claims.nbf.is_some_and(|nbf| nbf > now.secs() + SKEW_AHEAD_SECS) || (claims.authorization_details.is_some() && claims.narrowed_to().is_none())
+    {
         return Err(Token::Claims);
     }
     if claims.exp <= now.secs() {

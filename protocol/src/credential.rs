@@ -124,6 +124,14 @@ impl Template {
         if signed.raw.status_ref() != expected.status_ref() {
             return Err(Vc::StatusRef);
         }
+        // Before anything is revealed: no digest hidden where the template has none, each disclosure exactly the offered claim.
+        let mut clear = signed.raw.clone();
+        clear.remove("_sd");
+        let alg = clear.remove("_sd_alg");
+        let offered = |d: &Disclosure| d.name().and_then(|name| self.disclosable.get(name)) == Some(d.value());
+        if clear != expected || alg != Some(Value::from("sha-256")) || !compact.disclosures.iter().all(offered) {
+            return Err(Vc::Policy);
+        }
         expected.extend(self.disclosable.clone());
         if signed.digests != self.disclosable.len() || signed.claims != expected {
             return Err(Vc::Policy);

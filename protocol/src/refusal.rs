@@ -280,6 +280,7 @@ family! {
         Name => "input.name", "name";
         Version => "input.version", "version";
         Csrf => "input.csrf", "csrf";
+        Encoding => "input.encoding", "content encoding";
         TokenInUrl => "input.token_in_url", "token in url";
         Qr => "input.qr", "qr";
         Idempotency => "input.idempotency", "idempotency key";
@@ -342,7 +343,7 @@ mod tests {
     fn causes_are_distinct_inside_a_family() {
         let mut seen = std::collections::HashSet::new();
         for refusal in Refusal::all() {
-            assert!(seen.insert(format!("{refusal:?}")), "{refusal}");
+            assert!(seen.insert((std::mem::discriminant(&refusal), refusal.reason())), "{refusal}");
         }
     }
 }

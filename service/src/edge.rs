@@ -59,7 +59,7 @@ fn refuse_early(request: &Request) -> Result<(), Problem> {
         return Err(Input::TokenInUrl.into());
     }
     if request.headers().contains_key(CONTENT_ENCODING) {
-        return Err(Problem::from(Input::Invalid).with("detail", "content-encoding is not accepted"));
+        return Err(Input::Encoding.into());
     }
     Ok(())
 }

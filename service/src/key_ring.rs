@@ -77,9 +77,13 @@ impl KeyRing {
     fn write(&self, path: &Path) -> std::io::Result<()> {
         let pkcs8 = self.signer.to_pkcs8v1().map_err(|_| std::io::Error::other("key does not encode"))?;
         let file = File { v: 1, pkcs8: b64::encode(pkcs8.as_ref()), nonce_secret: b64::encode(self.nonce_secret) };
-        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        // Whole or not at all: half a key file would keep every later start from serving.
+        let next = path.with_extension("new");
+        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
         out.write_all(&serde_json::to_vec(&file)?)?;
-        out.sync_all()
+        out.sync_all()?;
+        fs::rename(&next, path)?;
+        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     }
 
     /// Signs a draft.

@@ -83,9 +83,20 @@ pub trait InternalExt<T> {
     /// A failure of ours.
     fn internal(self) -> Result<T, Problem>;
 }
-impl<T, E: std::fmt::Display> InternalExt<T> for Result<T, E> {
+impl<T, E: std::fmt::Display + 'static> InternalExt<T> for Result<T, E> {
     fn internal(self) -> Result<T, Problem> {
-        self.map_err(|e| Problem::Internal(e.to_string()))
+        self.map_err(|e| {
+            // What passes by itself is told as such: full, busy, locked out, restarting (SQLITE_FULL and SQLITE_BUSY, SQLSTATE classes 40, 55, 57).
+            match (&e as &dyn std::any::Any).downcast_ref::<sqlx::Error>() {
+                Some(sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)) => Problem::Unavailable("database"),
+                Some(sqlx::Error::Database(d))
+                    if matches!(d.code().as_deref(), Some("5" | "13" | "261" | "517" | "40001" | "40P01" | "55P03" | "57P01")) =>
+                {
+                    Problem::Unavailable("database")
+                }
+                _ => Problem::Internal(e.to_string()),
+            }
+        })
     }
 }
 
@@ -162,6 +173,7 @@ pub fn status(refusal: Refusal) -> StatusCode {
         Refusal::Input(input) => match input {
             Input::Name => StatusCode::UNPROCESSABLE_ENTITY,
             Input::Csrf => StatusCode::FORBIDDEN,
+            Input::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Input::NotFound => StatusCode::NOT_FOUND,
             Input::Invalid | Input::Id | Input::Version | Input::TokenInUrl | Input::Qr | Input::Idempotency => StatusCode::BAD_REQUEST,
         },

@@ -8,7 +8,7 @@ use crate::locked;
 use crate::problem::{InternalExt as _, Problem};
 use baton_protocol::credential::Tier;
 use baton_protocol::key::{Did, Thumbprint};
-use baton_protocol::standing::Standing;
+use baton_protocol::standing::{FEED_SECS, Standing};
 use baton_protocol::time::Millis;
 use sqlx::{AnyConnection, FromRow};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,13 +18,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub struct Freshness(AtomicI64);
 
 impl Freshness {
-    /// The feed was heard.
-    pub fn renew(&self, until: i64) {
-        self.0.fetch_max(until, Ordering::Relaxed);
+    /// The feed was heard at `now`. However far ahead the sender's clock is, it is believed for the stated bound alone.
+    pub fn renew(&self, until: i64, now: Millis) {
+        if until > 0 {
+            self.0.store(until.min(now.plus_secs(FEED_SECS).0), Ordering::Relaxed);
+        }
     }
     /// Refuses when there has been no news for too long.
     pub fn check(&self, now: Millis) -> Result<(), Problem> {
-        if now.0 < self.0.load(Ordering::Relaxed) { Ok(()) } else { Err(Problem::Unavailable("standing feed is not fresh")) }
+        let until = self.0.load(Ordering::Relaxed);
+        // A clock that was set back must not make old news fresh.
+        let sane = until <= now.plus_secs(FEED_SECS + 1).0;
+        if now.0 < until && sane { Ok(()) } else { Err(Problem::Unavailable("standing feed is not fresh")) }
     }
     /// Whether it is fresh.
     pub fn is_fresh(&self, now: Millis) -> bool {
@@ -78,6 +83,13 @@ pub async fn hold(db: &mut AnyConnection, device: &Did, freshness: &Freshness, n
 /// [`hold`] without the question of freshness, for effects that only take away.
 pub async fn find(db: &mut AnyConnection, device: &Did) -> Result<Option<Standing>, Error> {
     let sql = locked!("SELECT * FROM standing WHERE device = $1", share).on(db);
+    let row: Option<Row> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(db).await?;
+    Ok(row.and_then(Row::read))
+}
+
+/// The device's standing, locked by one who is about to change it.
+pub async fn find_for_change(db: &mut AnyConnection, device: &Did) -> Result<Option<Standing>, Error> {
+    let sql = locked!("SELECT * FROM standing WHERE device = $1").on(db);
     let row: Option<Row> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(db).await?;
     Ok(row.and_then(Row::read))
 }

@@ -54,6 +54,7 @@ impl Verifier {
 
     /// Takes identity's news in.
     pub async fn take(&self, feed: &Feed) -> Result<(), Error> {
+        let now = self.base.now();
         if !feed.changes.is_empty() {
             let mut tx = self.base.db.begin().await?;
             for change in &feed.changes {
@@ -61,7 +62,7 @@ impl Verifier {
             }
             tx.commit().await?;
         }
-        self.freshness.renew(feed.fresh_until);
+        self.freshness.renew(feed.fresh_until, now);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::state::Broker;
 use crate::store::{events, handoffs, sessions};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, Method, Uri, request::Parts};
 use baton_protocol::Refusal;
@@ -13,10 +13,10 @@ use baton_protocol::id::SessionId;
 use baton_protocol::key::Did;
 use baton_protocol::nonce::Purpose;
 use baton_protocol::presentation::{self, Expected, TransactionData};
-use baton_protocol::refusal::{Handoff, Kb, Status};
+use baton_protocol::refusal::{Handoff, Kb, Status, Token};
 use baton_protocol::time::Millis;
 use baton_service::edge;
-use baton_service::guard::{self, Caller};
+use baton_service::guard::{self, Caller, Candidate};
 use baton_service::once;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
 use serde::de::DeserializeOwned;
@@ -53,10 +53,51 @@ pub struct Acting<'a> {
     pub now: Millis,
 }
 
+fn candidate(broker: &Broker, ask: &Ask) -> Result<Candidate, Problem> {
+    guard::candidate(&broker.base, &broker.tokens, &ask.headers, ask.method.as_str(), ask.uri.path())
+}
+
 impl<'a> Acting<'a> {
-    /// Checks token and proof, begins the transaction, admits the device, and demands the scope.
+    /// Checks token and proof, begins the transaction, admits the device, and demands the scope. For requests without a body.
     pub async fn begin(broker: &'a Broker, ask: &Ask, scope: &str) -> Result<Self, Problem> {
-        let candidate = guard::candidate(&broker.base, &broker.tokens, &ask.headers, ask.method.as_str(), ask.uri.path())?;
+        Self::admit(broker, candidate(broker, ask)?, scope).await
+    }
+
+    /// [`Self::begin`] for requests with a body, which is read before anything is held: a slow sender holds up nobody.
+    pub async fn begin_with<T: DeserializeOwned>(
+        broker: &'a Broker,
+        ask: &Ask,
+        scope: &str,
+        content: Body,
+        max: usize,
+    ) -> Result<(Self, T), Problem> {
+        let (acting, bytes) = Self::read_and_admit(broker, ask, scope, content, max).await?;
+        Ok((acting, edge::json(&bytes)?))
+    }
+
+    /// [`Self::begin_with`] for what only full devices may do: a limited one is told so before its body is looked at.
+    pub async fn begin_full<T: DeserializeOwned>(
+        broker: &'a Broker,
+        ask: &Ask,
+        scope: &str,
+        content: Body,
+        max: usize,
+    ) -> Result<(Self, T), Problem> {
+        let (acting, bytes) = Self::read_and_admit(broker, ask, scope, content, max).await?;
+        acting.caller.needs_full()?;
+        Ok((acting, edge::json(&bytes)?))
+    }
+
+    async fn read_and_admit(broker: &'a Broker, ask: &Ask, scope: &str, content: Body, max: usize) -> Result<(Self, Bytes), Problem> {
+        let candidate = candidate(broker, ask)?;
+        if !candidate.token().has_scope(scope) {
+            return Err(Token::Scope.into());
+        }
+        let bytes = edge::bytes(content, max).await?;
+        Ok((Self::admit(broker, candidate, scope).await?, bytes))
+    }
+
+    async fn admit(broker: &'a Broker, candidate: Candidate, scope: &str) -> Result<Self, Problem> {
         let mut tx = broker.base.db.begin().await.internal()?;
         let caller = candidate.admit(&broker.base, &broker.freshness, &mut tx).await?;
         caller.needs(scope)?;
@@ -76,28 +117,43 @@ impl<'a> Acting<'a> {
         &self.caller.standing.log
     }
 
-    /// The session, held. Another subject's is not there; a token narrowed to another session is refused; a limited device sees what it
-    /// holds and what is being handed to or from it.
+    /// The session, held, to act on. A limited device that held it once may still be told that it is too late.
     pub async fn session(&mut self, id: &SessionId) -> Result<sessions::Session, Problem> {
-        if self.caller.token.narrowed_to().is_some_and(|only| only != id.as_str()) {
+        self.session_for(id, true).await
+    }
+
+    /// The session, held, to read. A limited device reads what it holds and what was handed to it, nothing it once held.
+    pub async fn readable(&mut self, id: &SessionId) -> Result<sessions::Session, Problem> {
+        self.session_for(id, false).await
+    }
+
+    /// Whether the token is for this session or for all.
+    pub fn allows(&self, session: &str) -> bool {
+        self.caller.token.narrowed_to().is_none_or(|only| only == session)
+    }
+
+    /// Another subject's session is not there; a token narrowed to another session is refused.
+    async fn session_for(&mut self, id: &SessionId, former: bool) -> Result<sessions::Session, Problem> {
+        if !self.allows(id.as_str()) {
             return Err(Handoff::Binding.into());
         }
         let log = self.log().to_owned();
         let mut session = sessions::hold(&mut self.tx, id, &log).await.internal()?.filter(|s| s.app == self.caller.standing.app).ok_or(NOT_FOUND)?;
         self.settle(&mut session).await?;
-        if self.caller.standing.tier == Tier::Limited && !self.concerns(&session).await? {
+        if self.caller.standing.tier == Tier::Limited && !self.concerns(&session, former).await? {
             return Err(NOT_FOUND.into());
         }
         Ok(session)
     }
 
-    /// Whether a session concerns this device: held by it, held by it once, or in a handoff that names it.
-    pub async fn concerns(&mut self, session: &sessions::Session) -> Result<bool, Problem> {
-        let mine = session.is_held_by(self.device()) || session.chain().is_some_and(|chain| chain.holder() == self.device());
-        if mine || handoffs::names(&mut self.tx, session.open_handoff.as_deref(), &self.caller.standing.device).await.internal()? {
+    /// Whether a session concerns this device: held by it, accepted by it, or (`former`) held by it once.
+    pub async fn concerns(&mut self, session: &sessions::Session, former: bool) -> Result<bool, Problem> {
+        let me = self.device().clone();
+        let holds = session.is_held_by(&me) || session.chain().is_some_and(|chain| *chain.holder() == me);
+        if holds || handoffs::is_accepted_by(&mut self.tx, session.open_handoff.as_deref(), &me).await.internal()? {
             return Ok(true);
         }
-        sessions::ever_held(&mut self.tx, &session.session_id, &self.caller.standing.device).await.internal()
+        if former { sessions::ever_held(&mut self.tx, &session.session_id, &me).await.internal() } else { Ok(false) }
     }
 
     /// Ends a handoff whose time is over, so that the session is what it says.
@@ -179,6 +235,8 @@ impl<'a> Acting<'a> {
 
     /// Commits and wakes the subject's streams.
     pub async fn commit(self) -> Result<(), Problem> {
+        // What was decided on news that went stale meanwhile is not written.
+        self.broker.freshness.check(self.broker.base.now())?;
         self.tx.commit().await.internal()?;
         self.broker.bell.ring(&self.caller.standing.log);
         Ok(())
@@ -192,11 +250,6 @@ pub fn view(session: &sessions::Session, now: Millis) -> Value {
         "holder": session.holder, "lease_until": session.lease_until, "key_version": session.key_version,
         "rekey_required": session.rekey_since.is_some(), "head": session.head(), "chain_head": session.chain_head, "open_handoff": session.open_handoff,
     })
-}
-
-/// One of our own bodies.
-pub async fn body<T: DeserializeOwned>(body: Body, max: usize) -> Result<T, Problem> {
-    edge::json(&edge::bytes(body, max).await?)
 }
 
 /// A session id from a path.
@@ -220,4 +273,9 @@ pub fn check_epoch(given: i64, session: &sessions::Session) -> Result<(), Proble
 /// Refused because the session moved on; says where it is now.
 pub fn fenced(session: &sessions::Session) -> Problem {
     Problem::from(Handoff::Fenced).with("epoch", session.epoch)
+}
+
+/// Refuses steps on a session that has ended.
+pub fn live(session: &sessions::Session) -> Result<(), Problem> {
+    if session.state == "live" { Ok(()) } else { Err(Handoff::State.into()) }
 }

@@ -6,10 +6,12 @@ use crate::state::Broker;
 use crate::store::{events, sessions, updates};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use baton_protocol::refusal::{Handoff, State as StateRefusal};
+use baton_service::edge;
 use baton_service::problem::{InternalExt as _, Problem};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -25,8 +27,8 @@ pub async fn append(
     ask: Ask,
     content: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
-    let update = read(content).await?;
+    let (mut acting, value) = Acting::begin_with::<Value>(&broker, &ask, "session:write", content, edge::MAX_STATE_BODY).await?;
+    let update = read(value)?;
     let session = acting.session(&session_id(&id)?).await?;
     let device = acting.device().clone();
     let place = &update.place;
@@ -36,25 +38,37 @@ pub async fn append(
     if !sessions::ever_held(&mut acting.tx, &session.session_id, &device).await.internal()? {
         return Err(Handoff::NotHolder.into());
     }
-    let (count, size) = updates::branch_use(&mut acting.tx, &session.session_id, &device).await.internal()?;
-    if count >= MAX_COUNT || size >= MAX_SIZE {
-        return Err(StateRefusal::Quota.into());
+    if updates::add_branch(&mut acting.tx, &update, &device, acting.now).await.internal()? {
+        let (count, size) = updates::branch_use(&mut acting.tx, &session.session_id, &device).await.internal()?;
+        if count > MAX_COUNT || size > MAX_SIZE {
+            return Err(StateRefusal::Quota.into());
+        }
     }
-    updates::add_branch(&mut acting.tx, &update, &device, acting.now).await.internal()?;
     acting.event(&events::New { kind: "session.branched", session: Some(&session.session_id), ..Default::default() }).await?;
     acting.commit().await?;
     Ok((StatusCode::CREATED, Json(json!({"hash": update.hash()}))))
 }
 
+/// Where to read on.
+#[derive(Deserialize)]
+pub struct After {
+    /// Time of the last branch that was read.
+    #[serde(default)]
+    at: i64,
+    /// Its hash.
+    #[serde(default)]
+    hash: String,
+}
+
 /// `GET /v1/sessions/{id}/branches`
-pub async fn list(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+pub async fn list(State(broker): State<Arc<Broker>>, Path(id): Path<String>, Query(after): Query<After>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
-    let session = acting.session(&session_id(&id)?).await?;
-    let rows = updates::branches(&mut acting.tx, &session.session_id).await.internal()?;
+    let session = acting.readable(&session_id(&id)?).await?;
+    let rows = updates::branches(&mut acting.tx, &session.session_id, (after.at, &after.hash)).await.internal()?;
     acting.commit().await?;
-    let shown: Vec<_> = rows
-        .into_iter()
-        .map(|(device, update)| json!({"device": device, "update": serde_json::from_str::<Value>(&update).unwrap_or_default()}))
-        .collect();
-    Ok(Json(json!({"branches": shown})))
+    let show = |(at, hash, device, update): (i64, String, String, String)| {
+        let update: Value = serde_json::from_str(&update).unwrap_or_default();
+        json!({"at": at, "hash": hash, "device": device, "update": update})
+    };
+    Ok(Json(json!({"branches": rows.into_iter().map(show).collect::<Vec<_>>()})))
 }

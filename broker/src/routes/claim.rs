@@ -1,6 +1,6 @@
 //! Claim: a full device takes over a session that nobody holds, from the very head it knows, with a new key.
 
-use super::acting::{Acting, Ask, body, session_id, statement, view};
+use super::acting::{Acting, Ask, session_id, statement, view};
 use super::sessions::check_envelope;
 use crate::state::Broker;
 use crate::store::{events, handoffs, sessions, updates};
@@ -26,9 +26,7 @@ struct Claim {
 
 /// `POST /v1/sessions/{id}/claim`
 pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
-    let mut acting = Acting::begin(&broker, &ask, "handoff:accept").await?;
-    acting.caller.needs_full()?;
-    let claim: Claim = body(content, edge::MAX_BODY).await?;
+    let (mut acting, claim) = Acting::begin_full::<Claim>(&broker, &ask, "handoff:accept", content, edge::MAX_BODY).await?;
     let (said, hash) = statement(&claim.statement)?;
     let id = session_id(&id)?;
     let session = acting.session(&id).await?;
@@ -44,7 +42,7 @@ pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
     if *from != session.head() {
         return Err(Problem::from(StateRefusal::Conflict).with("head", json!(session.head())));
     }
-    check_envelope(&mut acting, &claim.envelope, envelope).await?;
+    check_envelope(&mut acting, &claim.envelope, envelope, None).await?;
     if let Some(open) = session.open_handoff.clone() {
         void(&mut acting, &session, &open).await?;
     }
@@ -64,7 +62,8 @@ pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
     Ok(Json(answer))
 }
 
-async fn void(acting: &mut Acting<'_>, session: &sessions::Session, open: &str) -> Result<(), Problem> {
+/// Ends a handoff that the session went on without.
+pub async fn void(acting: &mut Acting<'_>, session: &sessions::Session, open: &str) -> Result<(), Problem> {
     let row = handoffs::hold(&mut acting.tx, open, &session.log).await.internal()?;
     if let Some((row, machine)) = row.and_then(|row| row.machine().map(|machine| (row, machine))) {
         handoffs::step(&mut acting.tx, &row, &machine.void(), None).await.internal()?;

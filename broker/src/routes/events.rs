@@ -11,7 +11,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use baton_protocol::access_token::AccessToken;
-use baton_protocol::refusal::{Limit, Stream};
+use baton_protocol::refusal::{Handoff, Limit, Stream};
 use baton_service::once;
 use baton_service::problem::{InternalExt as _, Problem};
 use serde::Deserialize;
@@ -28,7 +28,11 @@ const MAX_FRAME: usize = 4096;
 /// `POST /v1/events/tickets`
 pub async fn ticket(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let acting = Acting::begin(&broker, &ask, "session:read").await?;
+    check_wide(&acting)?;
     let origin = ask.headers.get("origin").and_then(|origin| origin.to_str().ok());
+    if origin == Some("null") {
+        return Err(Stream::Origin.into());
+    }
     let until = acting.now.plus_secs(TICKET_SECS);
     let body = json!({"token": acting.caller.token, "origin": origin, "until": until, "salt": broker.base.entropy.token()});
     acting.commit().await?;
@@ -61,6 +65,7 @@ pub async fn stream(
             return Err(Stream::Origin.into());
         }
         let acting = Acting::begin(&broker, &ask, "session:read").await?;
+        check_wide(&acting)?;
         let token = acting.caller.token.clone();
         acting.commit().await?;
         token
@@ -82,6 +87,11 @@ pub async fn stream(
         streams::serve(serving, token, cursor, socket).await;
         drop(place);
     }))
+}
+
+/// A stream tells of all sessions: a token narrowed to one opens none.
+fn check_wide(acting: &Acting<'_>) -> Result<(), Handoff> {
+    if acting.caller.token.narrowed_to().is_none() { Ok(()) } else { Err(Handoff::Binding) }
 }
 
 async fn redeem(broker: &Broker, ask: &Ask, ticket: &str) -> Result<AccessToken, Problem> {

@@ -1,6 +1,6 @@
 //! Handoffs up to acceptance: offer, look, accept, decline, cancel.
 
-use super::acting::{Acting, Ask, body, check_epoch, fenced};
+use super::acting::{Acting, Ask, check_epoch, fenced, live};
 use crate::state::Broker;
 use crate::store::{events, handoffs, sessions};
 use axum::Json;
@@ -40,7 +40,7 @@ pub async fn held(acting: &mut Acting<'_>, id: &str) -> Result<Held, Problem> {
         return Err(NOT_FOUND.into());
     }
     let session_id = SessionId::parse(&row.session_id)?;
-    if acting.caller.token.narrowed_to().is_some_and(|only| only != session_id.as_str()) {
+    if !acting.allows(session_id.as_str()) {
         return Err(Handoff::Binding.into());
     }
     let mut session = sessions::hold(&mut acting.tx, &session_id, &log).await.internal()?.ok_or(NOT_FOUND)?;
@@ -74,8 +74,7 @@ struct NewOffer {
 
 /// `POST /v1/handoffs`: the holder offers. The same offer twice gives the same answer.
 pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
-    let mut acting = Acting::begin(&broker, &ask, "handoff:offer").await?;
-    let new: NewOffer = body(content, edge::MAX_BODY).await?;
+    let (mut acting, new) = Acting::begin_with::<NewOffer>(&broker, &ask, "handoff:offer", content, edge::MAX_BODY).await?;
     let (offer, hash) = Offer::read(&new.offer)?;
     if offer.from != *acting.device() {
         return Err(Handoff::Binding.into());
@@ -88,6 +87,7 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
         return Ok((StatusCode::CREATED, Json(view(&row, &machine))));
     }
     acting.present(new.presentation.as_deref(), None, &[offer_data(&hash)]).await?;
+    live(&session)?;
     check_epoch(offer.epoch, &session)?;
     if !session.is_held_by(acting.device()) || session.released_at.is_some() {
         return Err(fenced(&session));
@@ -134,7 +134,7 @@ pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Va
     for row in handoffs::open(&mut acting.tx, &log).await.internal()? {
         let Some(machine) = row.machine().map(|machine| machine.at(acting.now)) else { continue };
         let named = machine.from == *acting.device() || machine.to == Target::Device(acting.device().clone());
-        if (!limited || named) && !machine.state.is_over() {
+        if acting.allows(&row.session_id) && (!limited || named) && !machine.state.is_over() {
             shown.push(view(&row, &machine));
         }
     }
@@ -158,9 +158,14 @@ struct Accept {
 
 /// `POST /v1/handoffs/{id}/accept`: token, and a presentation with the offer's challenge over this very handoff.
 pub async fn accept(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
-    let mut acting = Acting::begin(&broker, &ask, "handoff:accept").await?;
-    let accept: Accept = body(content, edge::MAX_BODY).await?;
+    let (mut acting, accept) = Acting::begin_with::<Accept>(&broker, &ask, "handoff:accept", content, edge::MAX_BODY).await?;
     let held = held(&mut acting, &id).await?;
+    if matches!(held.machine.state, MachineState::Offered { .. }) {
+        let source = baton_service::standing::look(&mut acting.tx, &held.machine.from).await.internal()?;
+        if !source.is_some_and(|source| baton_service::standing::is_live(&source, acting.now)) {
+            return Err(Handoff::OfferVoid.into());
+        }
+    }
     // Who it is for is asked before what they show: a chosen device learns nothing new, another one nothing at all.
     let (next, _) = held.machine.clone().apply(&acting.by(), Act::Accept, acting.now)?;
     let data = accept_data(&held.offer, &held.row.offer_hash, acting.device(), &acting.caller.token.cnf.jkt);

@@ -1,6 +1,6 @@
 //! The steps of a handoff that write the session's chain: seal (release), complete (receipt), reclaim. They compete in one guarded UPDATE.
 
-use super::acting::{Acting, Ask, body, statement, view};
+use super::acting::{Acting, Ask, check_epoch, fenced, live, statement, view};
 use super::handoffs::{Held, held, step};
 use super::sessions::check_envelope;
 use crate::state::Broker;
@@ -36,8 +36,7 @@ struct Step<'a> {
 
 /// Everything the three steps have in common; a statement that was accepted before is answered at once.
 async fn begin<'a>(broker: &'a Broker, id: &str, ask: &Ask, content: Body, scope: &str) -> Result<Result<Step<'a>, Json<Value>>, Problem> {
-    let mut acting = Acting::begin(broker, ask, scope).await?;
-    let said: Said = body(content, edge::MAX_BODY).await?;
+    let (mut acting, said) = Acting::begin_with::<Said>(broker, ask, scope, content, edge::MAX_BODY).await?;
     let (statement, hash) = statement(&said.statement)?;
     let held = held(&mut acting, id).await?;
     if statement.device != *acting.device() || statement.session.as_str() != held.session.session_id {
@@ -47,6 +46,7 @@ async fn begin<'a>(broker: &'a Broker, id: &str, ask: &Ask, content: Body, scope
         acting.commit().await?;
         return Ok(Err(Json(answer)));
     }
+    live(&held.session)?;
     Ok(Ok(Step { acting, held, said, statement, hash }))
 }
 
@@ -66,6 +66,7 @@ pub async fn seal(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask
         Err(answer) => return Ok(answer),
     };
     let Says::Release { handoff, head, key_version, envelope, to } = &statement.act else { return Err(Handoff::Statement.into()) };
+    check_epoch(statement.epoch, &held.session)?;
     let (next, _) = held.machine.clone().apply(&acting.by(), Act::Seal { release: hash.clone() }, acting.now)?;
     let sealed_to = matches!(&next.state, MachineState::Sealed { by: target, .. } if target == to);
     if handoff.as_str() != held.row.handoff_id || !sealed_to || statement.epoch != held.machine.epoch {
@@ -80,7 +81,7 @@ pub async fn seal(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask
     match (&said.envelope, envelope) {
         (None, None) => {}
         (Some(text), Some(digest)) => {
-            check_envelope(&mut acting, text, digest).await?;
+            check_envelope(&mut acting, text, digest, Some(to)).await?;
             let device = acting.device().clone();
             updates::add_envelope(&mut acting.tx, &held.session.session_id, *key_version, text, &device, acting.now).await.internal()?;
         }
@@ -106,6 +107,12 @@ async fn take_over(broker: &Broker, id: &str, ask: &Ask, content: Body, scope: &
         Ok(step) => step,
         Err(answer) => return Ok(answer),
     };
+    if statement.epoch < 1 || statement.epoch > held.session.epoch + 1 {
+        return Err(Handoff::Epoch.into());
+    }
+    if statement.epoch <= held.session.epoch {
+        return Err(fenced(&held.session));
+    }
     let release = statement.prev.clone().ok_or(Handoff::Statement)?;
     let (handoff, act) = match (&statement.act, scope) {
         (Says::Receipt { handoff, .. }, "handoff:accept") => (handoff, Act::Complete { release }),
@@ -123,7 +130,11 @@ async fn take_over(broker: &Broker, id: &str, ask: &Ask, content: Body, scope: &
     step(&mut acting, &held, &next, None).await?;
     sessions::set_handoff(&mut acting.tx, &held.session.session_id, Some(&held.row.handoff_id), None).await.internal()?;
     let device = acting.device().clone();
-    if device != held.machine.from && is_limited(&mut acting, &held.machine.from).await? {
+    let left = match &held.machine.state {
+        MachineState::Sealed { by, .. } if device == held.machine.from => by.clone(),
+        _ => held.machine.from.clone(),
+    };
+    if is_limited(&mut acting, &left).await? {
         // A limited device knew this key and is not to read on.
         sessions::require_rekey(&mut acting.tx, &held.session.session_id, acting.now).await.internal()?;
     }

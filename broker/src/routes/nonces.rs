@@ -22,7 +22,7 @@ struct Want {
 
 /// `POST /v1/nonces`
 pub async fn create(State(broker): State<Arc<Broker>>, body: Body) -> Result<Json<Value>, Problem> {
-    let want: Want = super::acting::body(body, edge::MAX_BODY).await?;
+    let want: Want = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     b64::decode_array::<32>(want.jkt.as_str()).map_err(|_| Input::Invalid)?;
     Ok(Json(json!({"nonce": broker.base.nonce(Purpose::Presentation, &want.jkt), "expires_in": LIFETIME_SECS})))
 }

@@ -1,13 +1,13 @@
 //! Sealed updates: written by the holder at the present epoch, in order, under the present key; acknowledged once durable.
 
-use super::acting::{Acting, Ask, body, check_epoch, fenced, session_id};
+use super::acting::{Acting, Ask, check_epoch, fenced, live, session_id};
 use crate::state::Broker;
 use crate::store::{events, updates};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use baton_protocol::refusal::State as StateRefusal;
-use baton_protocol::session::SealedUpdate;
+use baton_protocol::refusal::{Handoff, Limit, State as StateRefusal};
+use baton_protocol::session::{MAX_SEALED, SealedUpdate};
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, Problem};
 use serde::Deserialize;
@@ -15,12 +15,17 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Reads an update and checks what a broker can of it.
-pub async fn read(content: Body) -> Result<SealedUpdate, Problem> {
-    let value: Value = body(content, edge::MAX_STATE_BODY).await?;
+pub fn read(value: Value) -> Result<SealedUpdate, Problem> {
+    if value.get("epoch").is_some_and(|epoch| epoch.is_number() && epoch.as_i64().is_none_or(|epoch| epoch < 1)) {
+        return Err(Handoff::Epoch.into());
+    }
     let update: SealedUpdate = serde_json::from_value(value.clone()).map_err(|_| StateRefusal::NotEncrypted)?;
     // Flattened types cannot deny unknown members; comparing does.
-    if serde_json::to_value(&update).ok() != Some(value) {
+    if serde_json::to_value(&update).ok() != Some(value) || update.place.seq < 1 || update.place.key_version < 1 {
         return Err(StateRefusal::NotEncrypted.into());
+    }
+    if update.ct.len() > MAX_SEALED {
+        return Err(Limit::Body.into());
     }
     update.check_form()?;
     Ok(update)
@@ -28,8 +33,8 @@ pub async fn read(content: Body) -> Result<SealedUpdate, Problem> {
 
 /// `POST /v1/sessions/{id}/updates`
 pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
-    let mut acting = Acting::begin(&broker, &ask, "session:write").await?;
-    let update = read(content).await?;
+    let (mut acting, value) = Acting::begin_with::<Value>(&broker, &ask, "session:write", content, edge::MAX_STATE_BODY).await?;
+    let update = read(value)?;
     let session = acting.session(&session_id(&id)?).await?;
     let place = &update.place;
     if place.session.as_str() != session.session_id {
@@ -40,6 +45,7 @@ pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
         acting.commit().await?;
         return Ok(Json(json!({"seq": place.seq, "hash": update.hash()})));
     }
+    live(&session)?;
     check_epoch(place.epoch, &session)?;
     if !session.is_held_by(acting.device()) || session.released_at.is_some() {
         return Err(fenced(&session));
@@ -69,7 +75,7 @@ pub struct After {
 /// `GET /v1/sessions/{id}/updates`
 pub async fn list(State(broker): State<Arc<Broker>>, Path(id): Path<String>, Query(page): Query<After>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
-    let session = acting.session(&session_id(&id)?).await?;
+    let session = acting.readable(&session_id(&id)?).await?;
     let found = updates::list(&mut acting.tx, &session, page.after).await.internal()?;
     acting.commit().await?;
     Ok(Json(json!({"updates": found})))

@@ -1,6 +1,6 @@
 //! Handoffs: the machine as JSON, guarded by its revision.
 
-use baton_protocol::handoff::machine::Handoff;
+use baton_protocol::handoff::machine::{Handoff, State};
 use baton_protocol::handoff::wire::Offer;
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
@@ -73,6 +73,17 @@ pub async fn find(db: &mut AnyConnection, id: &str, log: &str) -> Result<Option<
         .await
 }
 
+/// The handoffs under way of a subject's live sessions; the caller holds those sessions.
+pub async fn of_live_sessions(db: &mut AnyConnection, log: &str) -> Result<Vec<Row>, Error> {
+    sqlx::query_as(
+        "SELECT h.handoff_id, h.session_id, h.machine, h.rev, h.offer, h.offer_hash, h.presentation
+         FROM handoffs h JOIN sessions s ON s.open_handoff = h.handoff_id WHERE s.log = $1 AND s.state = 'live' ORDER BY h.handoff_id",
+    )
+    .bind(log)
+    .fetch_all(db)
+    .await
+}
+
 /// Handoffs of a subject that are not over.
 pub async fn open(db: &mut AnyConnection, log: &str) -> Result<Vec<Row>, Error> {
     sqlx::query_as(
@@ -97,6 +108,21 @@ pub async fn step(db: &mut AnyConnection, row: &Row, next: &Handoff, presentatio
     .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Whether a device has accepted a handoff that is under way.
+pub async fn is_accepted_by(db: &mut AnyConnection, id: Option<&str>, device: &baton_protocol::key::Did) -> Result<bool, Error> {
+    let Some(id) = id else { return Ok(false) };
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT handoff_id, session_id, machine, rev, offer, offer_hash, presentation FROM handoffs WHERE handoff_id = $1 AND state IN ('accepted', 'sealed')",
+    )
+    .bind(id)
+    .fetch_optional(db)
+    .await?;
+    Ok(row.and_then(|row| row.machine()).is_some_and(|machine| match machine.state {
+        State::Accepted { by, .. } | State::Sealed { by, .. } => by == *device,
+        _ => false,
+    }))
 }
 
 /// Whether a handoff names a device as its source or its target.

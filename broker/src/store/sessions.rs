@@ -118,6 +118,11 @@ pub async fn list(db: &mut AnyConnection, log: &str) -> Result<Vec<Session>, Err
     sqlx::query_as("SELECT * FROM sessions WHERE log = $1 AND state = 'live' ORDER BY session_id").bind(log).fetch_all(db).await
 }
 
+/// How many live sessions a subject has.
+pub async fn count(db: &mut AnyConnection, log: &str) -> Result<i64, Error> {
+    sqlx::query_scalar("SELECT COUNT(*) FROM sessions WHERE log = $1 AND state = 'live'").bind(log).fetch_one(db).await
+}
+
 /// Sessions a device holds, held until the transaction ends.
 pub async fn live_of_log(db: &mut AnyConnection, log: &str) -> Result<Vec<Session>, Error> {
     let sql = locked!("SELECT * FROM sessions WHERE log = $1 AND state = 'live' ORDER BY session_id").on(db);
@@ -195,7 +200,7 @@ pub async fn heartbeat(db: &mut AnyConnection, id: &str, device: &Did, epoch: i6
 /// Names the one handoff under way; false when another one is.
 pub async fn set_handoff(db: &mut AnyConnection, id: &str, was: Option<&str>, now_open: Option<&str>) -> Result<bool, Error> {
     let done =
-        sqlx::query("UPDATE sessions SET open_handoff = $3 WHERE session_id = $1 AND ((open_handoff IS NULL AND $2 IS NULL) OR open_handoff = $2)")
+        sqlx::query("UPDATE sessions SET open_handoff = $3 WHERE session_id = $1 AND state = 'live' AND ((open_handoff IS NULL AND $2 IS NULL) OR open_handoff = $2)")
             .bind(id)
             .bind(was)
             .bind(now_open)

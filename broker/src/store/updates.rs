@@ -88,7 +88,7 @@ pub async fn stands(db: &mut AnyConnection, update: &SealedUpdate) -> Result<boo
 /// Updates after number `after`, in order.
 pub async fn list(db: &mut AnyConnection, session: &Session, after: i64) -> Result<Vec<SealedUpdate>, Error> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT session_id, seq, epoch, prev, key_version, kind, iv, ct FROM updates WHERE session_id = $1 AND seq > $2 ORDER BY seq LIMIT 100",
+        "SELECT session_id, seq, epoch, prev, key_version, kind, iv, ct FROM updates WHERE session_id = $1 AND seq > $2 ORDER BY seq LIMIT 16",
     )
     .bind(&session.session_id)
     .bind(after)
@@ -118,9 +118,19 @@ pub async fn add_envelope(db: &mut AnyConnection, session: &str, version: i64, e
     Ok(())
 }
 
-/// All envelopes of a session: version and text.
+/// How many envelopes a device has added for a key version.
+pub async fn envelopes_by(db: &mut AnyConnection, session: &str, version: i64, device: &Did) -> Result<i64, Error> {
+    sqlx::query_scalar("SELECT COUNT(*) FROM envelopes WHERE session_id = $1 AND key_version = $2 AND device = $3")
+        .bind(session)
+        .bind(version)
+        .bind(device.as_str())
+        .fetch_one(db)
+        .await
+}
+
+/// The envelopes of a session, the newest version first: version and text.
 pub async fn envelopes(db: &mut AnyConnection, session: &str) -> Result<Vec<(i64, String)>, Error> {
-    sqlx::query_as("SELECT key_version, envelope FROM envelopes WHERE session_id = $1 ORDER BY key_version, at LIMIT 200")
+    sqlx::query_as("SELECT key_version, envelope FROM envelopes WHERE session_id = $1 ORDER BY key_version DESC, at, digest LIMIT 200")
         .bind(session)
         .fetch_all(db)
         .await
@@ -135,10 +145,10 @@ pub async fn branch_use(db: &mut AnyConnection, session: &str, device: &Did) -> 
         .await
 }
 
-/// Keeps a late update beside the session. The same one twice is one.
-pub async fn add_branch(db: &mut AnyConnection, update: &SealedUpdate, device: &Did, now: Millis) -> Result<(), Error> {
+/// Keeps a late update beside the session. False when it stood there already.
+pub async fn add_branch(db: &mut AnyConnection, update: &SealedUpdate, device: &Did, now: Millis) -> Result<bool, Error> {
     let text = serde_json::to_string(update).expect("strings and numbers");
-    sqlx::query(
+    let done = sqlx::query(
         "INSERT INTO branches (session_id, hash, device, epoch, branch, size, at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
     )
     .bind(update.place.session.as_str())
@@ -150,10 +160,17 @@ pub async fn add_branch(db: &mut AnyConnection, update: &SealedUpdate, device: &
     .bind(now.0)
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
-/// The late updates of a session: device and update.
-pub async fn branches(db: &mut AnyConnection, session: &str) -> Result<Vec<(String, String)>, Error> {
-    sqlx::query_as("SELECT device, branch FROM branches WHERE session_id = $1 ORDER BY at, hash LIMIT 500").bind(session).fetch_all(db).await
+/// The late updates of a session, 100 at most after a place: time, hash, device, update.
+pub async fn branches(db: &mut AnyConnection, session: &str, after: (i64, &str)) -> Result<Vec<(i64, String, String, String)>, Error> {
+    sqlx::query_as(
+        "SELECT at, hash, device, branch FROM branches WHERE session_id = $1 AND (at > $2 OR (at = $2 AND hash > $3)) ORDER BY at, hash LIMIT 100",
+    )
+    .bind(session)
+    .bind(after.0)
+    .bind(after.1)
+    .fetch_all(db)
+    .await
 }

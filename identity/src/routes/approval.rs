@@ -68,6 +68,9 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
     if account.recovery_confirmed_at.is_none() {
         return Err(Enrol::Recovery.into());
     }
+    if request.status_idx.is_none() {
+        identity.prompts.count(session.account.as_str(), now).map_err(|_| Limit::Prompts)?;
+    }
     let idx = match request.status_idx {
         Some(idx) => idx,
         None => status::allot(&mut tx, &request.request_id, &identity.base.entropy, now)
@@ -164,6 +167,11 @@ pub async fn approve(State(identity): State<Arc<Identity>>, Path(id): Path<Strin
     if request.state == "requested" {
         session.needs_fresh(now, Enrol::Reauth)?;
         commit_device(&identity, &mut tx, &session, &request, &id, &approval, now).await?;
+    } else {
+        let same = devices::by_jkt(&mut tx, &request.jkt).await.internal()?.is_some_and(|device| device.credential == approval.credential);
+        if !same {
+            return Err(Enrol::State.into());
+        }
     }
     // A repeat of an approval that was committed answers from where it led.
     let redirect = match request.lane() {
@@ -234,10 +242,14 @@ async fn commit_device(
         status_idx: i64::from(visible.status.status_list.idx),
         grant_id: GrantId::new(now, identity.base.entropy.bytes()).to_string(),
         dev_epoch: 1,
+        redeemed_at: None,
         created_at: now.0,
         revoked_at: None,
     };
-    devices::create(&mut *db, &row, &request.scope, visible.exp * 1000).await.internal()?;
+    match devices::create(&mut *db, &row, &request.scope, visible.exp * 1000).await {
+        Err(error) if baton_service::database::is_taken(&error) => return Err(Enrol::KeyInUse.into()),
+        other => other.internal()?,
+    }
     let seq = outbox::write_device(&mut *db, &row.did, now).await?;
     requests::approve(&mut *db, id, seq, now).await.internal()?.ok_or(Enrol::State)?;
     let detail = json!({"device": row.device_id, "tier": row.tier, "client": row.client_id, "grant": row.grant_id, "from": request.seen_address});

@@ -30,6 +30,9 @@ pub async fn issued(identity: &Identity, jkt: &str) -> Result<Json<Value>, Probl
     let now = identity.base.now();
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let device = devices::by_jkt(&mut db, jkt).await.internal()?.ok_or(Enrol::NotApproved)?;
+    if device.redeemed_at.is_none() {
+        return Err(Enrol::NotApproved.into());
+    }
     let standing = devices::standing(&mut db, &device.did).await.internal()?.ok_or(Enrol::NotApproved)?;
     if !is_live(&standing, now) {
         return Err(Enrol::KeyRevoked.into());
@@ -41,6 +44,7 @@ pub async fn issued(identity: &Identity, jkt: &str) -> Result<Json<Value>, Probl
         sub: device.log.clone(),
         iat: now.secs(),
         exp: now.secs() + MAX_LIFETIME_SECS,
+        nbf: None,
         jti: identity.base.entropy.token(),
         client_id: device.client_id.clone(),
         scope: LOG_SCOPE.into(),

@@ -6,6 +6,7 @@ use crate::store::{devices, logs};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use baton_protocol::Refusal;
 use baton_protocol::refusal::Token;
 use baton_service::guard;
 use baton_service::problem::{InternalExt as _, Problem};
@@ -15,8 +16,12 @@ use std::sync::Arc;
 /// `GET /v1/log`
 pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
     let base = &identity.base;
-    let candidate = guard::candidate(base, &identity.own_tokens, &headers, "GET", "/v1/log")
-        .or_else(|own| guard::candidate(base, &identity.verifier_tokens, &headers, "GET", "/v1/log").map_err(|_| own))?;
+    let candidate = match guard::candidate(base, &identity.own_tokens, &headers, "GET", "/v1/log") {
+        Err(Problem::Refused { refusal: Refusal::Token(Token::Key | Token::Issuer), .. }) => {
+            guard::candidate(base, &identity.verifier_tokens, &headers, "GET", "/v1/log")?
+        }
+        other => other?,
+    };
     let mut tx = base.db.begin().await.internal()?;
     let standing = devices::standing(&mut tx, candidate.token().device.as_str()).await.internal()?;
     let caller = candidate.admit_as(base, standing, &mut tx).await?;
@@ -29,7 +34,7 @@ pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
     let live: Vec<_> = rows.iter().map(|(device, _, _)| device.clone()).collect();
     let directory = match caller.needs_full() {
         Ok(()) => Some(rows.into_iter().map(|(device, name, kind)| json!({"device": device, "name": name, "kind": kind})).collect::<Vec<_>>()),
-        Err(baton_protocol::Refusal::Token(Token::Tier)) => None,
+        Err(Refusal::Token(Token::Tier)) => None,
         Err(other) => return Err(other.into()),
     };
     Ok(Json(json!({"entries": entries, "live": live, "directory": directory})))

@@ -35,7 +35,9 @@ pub async fn revoke(State(identity): State<Arc<Identity>>, Path(id): Path<String
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     match devices::revoke(&mut tx, &session.account, id.as_str(), now).await.internal()? {
         Some((did, idx)) => {
-            status::revoke(&mut tx, idx).await.internal()?;
+            if !status::revoke(&mut tx, idx).await.internal()? {
+                return Err(Problem::Internal("status entry is not there".into()));
+            }
             outbox::write_device(&mut tx, &did, now).await?;
             ledger::write(&mut tx, &session.account, "device.revoked", &json!({"device": id}), now).await.internal()?;
         }
@@ -71,7 +73,10 @@ pub async fn withdraw(State(identity): State<Arc<Identity>>, Path(id): Path<Stri
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     match devices::withdraw(&mut tx, &session.account, id.as_str(), now).await.internal()? {
         Some(dids) => {
-            for did in dids {
+            for (did, idx) in dids {
+                if !status::revoke(&mut tx, idx).await.internal()? {
+                    return Err(Problem::Internal("status entry is not there".into()));
+                }
                 outbox::write_device(&mut tx, &did, now).await?;
             }
             ledger::write(&mut tx, &session.account, "grant.withdrawn", &json!({"grant": id}), now).await.internal()?;

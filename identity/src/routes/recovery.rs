@@ -17,6 +17,7 @@ use baton_protocol::key::hash;
 use baton_protocol::refusal::{Webauthn, Wrap};
 use baton_protocol::wrap::{Opener, WrappedRoot};
 use baton_service::edge;
+use baton_service::limits::address_key;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ pub async fn start(
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
-    identity.sign_ins.count(&peer.ip().to_string(), identity.base.now())?;
+    identity.sign_ins.count(&address_key(peer.ip()), identity.base.now())?;
     let body: Start = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let account = accounts::by_recovery_id(&mut db, &hash(body.recovery_id.as_bytes())).await.internal()?.ok_or(NOT_FOUND)?;

@@ -22,6 +22,9 @@ use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+/// How near its end a credential must be.
+const NEAR_END_SECS: i64 = 60 * 24 * 3600;
+
 /// `POST /v1/devices/{id}/renew/offer`
 pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Offer>, Problem> {
     page_session::check_origin(&identity, &headers)?;
@@ -35,8 +38,18 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
         return Err(Enrol::KeyRevoked.into());
     }
     let issuer = logs::issuer(&mut tx, &session.account, &device.app).await.internal()?.ok_or(Log::Invalid)?;
-    let idx =
-        status::allot(&mut tx, id.as_str(), &identity.base.entropy, now).await.internal()?.ok_or(Problem::Unavailable("status list is full"))?;
+    if device.credential_exp - now.secs() > NEAR_END_SECS {
+        return Err(Enrol::State.into());
+    }
+    // An offer that was made before keeps its index: indexes are given once and are not endless.
+    let pending = devices::offer(&mut tx, &device.did).await.internal()?.and_then(|offer| serde_json::from_str::<Offer>(&offer).ok());
+    let pending = pending.map(|offer| i64::from(offer.template.visible.status.status_list.idx));
+    let idx = match pending {
+        Some(idx) => idx,
+        None => {
+            status::allot(&mut tx, id.as_str(), &identity.base.entropy, now).await.internal()?.ok_or(Problem::Unavailable("status list is full"))?
+        }
+    };
     let did = Did::parse(&device.did)?;
     let entry = Entry { v: 1, n: issuer.next_n as u64, prev: Some(issuer.head), op: Op::Renew { device: did.clone() } };
     let visible = Visible {
@@ -76,6 +89,12 @@ pub async fn approve(State(identity): State<Arc<Identity>>, Path(id): Path<Strin
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
     let device = devices::of_account(&mut tx, &session.account, id.as_str()).await.internal()?.ok_or(NOT_FOUND)?;
+    if device.credential == approval.credential && device.revoked_at.is_none() {
+        // A repeat after a lost reply.
+        tx.commit().await.internal()?;
+        let issued = identity.pump().await?;
+        return Ok(Json(json!({"state": if issued { "issued" } else { "approved" }})));
+    }
     let kept = devices::offer(&mut tx, &device.did).await.internal()?;
     let offer: Offer = kept.and_then(|offer| serde_json::from_str(&offer).ok()).ok_or(Enrol::NotApproved)?;
     if approval.shown_hash != offer.shown_hash {
@@ -95,7 +114,9 @@ pub async fn approve(State(identity): State<Arc<Identity>>, Path(id): Path<Strin
         .await
         .internal()?
         .ok_or(Enrol::State)?;
-    status::revoke(&mut tx, device.status_idx).await.internal()?;
+    if !status::revoke(&mut tx, device.status_idx).await.internal()? {
+        return Err(Problem::Internal("status entry is not there".into()));
+    }
     outbox::write_device(&mut tx, &device.did, now).await?;
     ledger::write(&mut tx, &session.account, "device.renewed", &json!({"device": id}), now).await.internal()?;
     tx.commit().await.internal()?;

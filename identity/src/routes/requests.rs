@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use baton_protocol::enrolment::normalise_user_code;
+use baton_protocol::enrolment::{MAX_GUESSES, normalise_user_code};
 use baton_protocol::id::{AccountId, RequestId};
 use baton_protocol::key::hash;
 use baton_protocol::refusal::{Enrol, Input, Limit};
@@ -20,8 +20,6 @@ use std::sync::Arc;
 
 /// Wrong user codes of one account in ten minutes.
 const MAX_WRONG: i64 = 5;
-/// Wrong user codes of everybody in ten minutes.
-const MAX_WRONG_ALL: i64 = 500;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,7 +61,7 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
 async fn by_code(identity: &Identity, db: &mut AnyConnection, account: &AccountId, code: &str) -> Result<Option<Request>, Problem> {
     let now = identity.base.now();
     let (mine, all) = requests::wrong_codes(db, account, now.0 - LIFETIME_SECS * 1000).await.internal()?;
-    if mine >= MAX_WRONG || all >= MAX_WRONG_ALL {
+    if mine >= MAX_WRONG || all >= i64::from(MAX_GUESSES) {
         return Err(Limit::Rate.into());
     }
     let found = match normalise_user_code(code) {

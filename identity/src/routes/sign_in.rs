@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use baton_protocol::id::{AccountId, CeremonyId};
 use baton_protocol::refusal::Webauthn;
 use baton_service::edge;
+use baton_service::limits::address_key;
 use baton_service::problem::{InternalExt as _, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ pub async fn start(
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
-    identity.sign_ins.count(&peer.ip().to_string(), identity.base.now())?;
+    identity.sign_ins.count(&address_key(peer.ip()), identity.base.now())?;
     let (options, state) = identity.passkeys.start_sign_in()?;
     let ceremony = ceremonies::keep(&identity, "sign-in", None, &state).await?;
     Ok(Json(json!({"ceremony": ceremony, "options": options})))

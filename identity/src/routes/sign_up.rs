@@ -16,6 +16,7 @@ use baton_protocol::refusal::{Webauthn, Wrap};
 use baton_protocol::wrap::{Opener, WrappedRoot};
 use baton_service::database::is_taken;
 use baton_service::edge;
+use baton_service::limits::address_key;
 use baton_service::problem::{InternalExt as _, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ pub async fn start(
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
-    identity.sign_ins.count(&peer.ip().to_string(), identity.base.now())?;
+    identity.sign_ins.count(&address_key(peer.ip()), identity.base.now())?;
     let account = AccountId::new(identity.base.now(), identity.base.entropy.bytes());
     let (options, state) = identity.passkeys.start_registration(user_handle(&account))?;
     let ceremony = ceremonies::keep(&identity, "sign-up", Some(account.as_str()), &state).await?;

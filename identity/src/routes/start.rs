@@ -17,6 +17,7 @@ use baton_protocol::refusal::{Enrol, Oauth};
 use baton_service::edge;
 use baton_service::form::Form;
 use baton_service::guard::{self, Proven};
+use baton_service::limits::address_key;
 use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -42,6 +43,9 @@ pub async fn pushed(
     let redirect_uri = form.need("redirect_uri")?;
     let thumbprint_fits = form.get("dpop_jkt").is_none_or(|jkt| jkt == asked.proven.jkt().as_str());
     if baton_protocol::b64::decode_array::<32>(challenge).is_err() || !asked.client.allows_redirect(redirect_uri) || !thumbprint_fits {
+        return Err(Problem::oauth(Oauth::Request));
+    }
+    if form.get("state").is_some_and(|state| state.len() > 512) {
         return Err(Problem::oauth(Oauth::Request));
     }
     let request_uri = format!("urn:ietf:params:oauth:request_uri:{}", identity.base.entropy.token());
@@ -92,7 +96,7 @@ struct Asked {
 }
 
 async fn read(identity: &Identity, peer: SocketAddr, uri: &Uri, headers: &HeaderMap, body: Body, path: &str) -> Result<Asked, Problem> {
-    identity.starts.count(&peer.ip().to_string(), identity.base.now())?;
+    identity.starts.count(&address_key(peer.ip()), identity.base.now())?;
     let body = edge::bytes(body, edge::MAX_BODY).await?;
     let form = Form::parse(uri, headers, &body)?;
     let client = identity.config.clients.get(form.need("client_id")?).cloned().ok_or_else(|| Problem::oauth(Oauth::Client))?;

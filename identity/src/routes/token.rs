@@ -2,6 +2,7 @@
 
 use super::credential::issued;
 use crate::state::Identity;
+use crate::store::devices;
 use crate::store::requests::{self, Request};
 use axum::Json;
 use axum::body::Body;
@@ -44,9 +45,10 @@ async fn by_code(identity: &Identity, form: &Form, proven: Proven) -> Result<Jso
         return Err(Problem::oauth(Oauth::Grant));
     }
     proven.consume(&identity.base, &mut tx).await.map_err(|problem| problem.in_form(Dialect::Oauth))?;
+    devices::redeemed(&mut tx, jkt.as_str(), identity.base.now()).await.internal()?;
     tx.commit().await.internal()?;
     wait_issued(identity, &request).await?;
-    issued(identity, jkt.as_str()).await
+    issued(identity, jkt.as_str()).await.map_err(as_grant)
 }
 
 async fn by_device_code(identity: &Identity, form: &Form, proven: Proven) -> Result<Json<Value>, Problem> {
@@ -66,18 +68,29 @@ async fn by_device_code(identity: &Identity, form: &Form, proven: Proven) -> Res
             Err(if early { Oauth::SlowDown } else { Oauth::AuthorizationPending })
         }
         _ => match requests::redeem_device_code(&mut tx, &code, now).await.internal()? {
-            Some(()) => Ok(()),
+            Some(()) => {
+                devices::redeemed(&mut tx, jkt.as_str(), now).await.internal()?;
+                Ok(())
+            }
             None => Err(Oauth::Grant),
         },
     };
     tx.commit().await.internal()?;
     answer.map_err(Problem::oauth)?;
     wait_issued(identity, &request).await?;
-    issued(identity, jkt.as_str()).await
+    issued(identity, jkt.as_str()).await.map_err(as_grant)
 }
 
 /// A credential is not handed out before verifier and broker know it. The device code is spent then; `/v1/credential` gives the rest.
 async fn wait_issued(identity: &Identity, request: &Request) -> Result<(), Problem> {
     let seq = request.outbox_seq.unwrap_or(i64::MAX);
     if identity.is_taken(seq).await? || identity.pump().await? { Ok(()) } else { Err(Problem::Unavailable("standing was not taken yet")) }
+}
+
+/// What became of the device meanwhile is told in the endpoint's own terms.
+fn as_grant(problem: Problem) -> Problem {
+    match problem {
+        Problem::Refused { .. } => Problem::oauth(Oauth::Grant),
+        other => other,
+    }
 }

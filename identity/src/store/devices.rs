@@ -45,6 +45,8 @@ pub struct Device {
     pub grant_id: String,
     /// Its epoch.
     pub dev_epoch: i64,
+    /// When the one who asked redeemed the approval.
+    pub redeemed_at: Option<i64>,
     /// When it was enrolled.
     pub created_at: i64,
     /// When it was revoked.
@@ -91,6 +93,12 @@ pub async fn create(db: &mut AnyConnection, device: &Device, scopes: &str, until
     Ok(())
 }
 
+/// Notes that the one who asked has redeemed the approval: redirect and PKCE, or device code, proved it.
+pub async fn redeemed(db: &mut AnyConnection, jkt: &str, now: Millis) -> Result<(), Error> {
+    sqlx::query("UPDATE devices SET redeemed_at = COALESCE(redeemed_at, $2) WHERE jkt = $1").bind(jkt).bind(now.0).execute(db).await?;
+    Ok(())
+}
+
 /// Whether a key is bound already, and whether that device was revoked.
 pub async fn key_use(db: &mut AnyConnection, jkt: &str) -> Result<Option<bool>, Error> {
     let row: Option<(Option<i64>,)> = sqlx::query_as("SELECT revoked_at FROM devices WHERE jkt = $1").bind(jkt).fetch_optional(db).await?;
@@ -114,7 +122,10 @@ pub async fn list(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<Dev
 
 /// Live devices of one log, for the directory.
 pub async fn directory(db: &mut AnyConnection, log: &str) -> Result<Vec<(String, String, String)>, Error> {
-    sqlx::query_as("SELECT did, name, kind FROM devices WHERE log = $1 AND revoked_at IS NULL ORDER BY created_at").bind(log).fetch_all(db).await
+    sqlx::query_as("SELECT did, name, kind FROM devices WHERE log = $1 AND revoked_at IS NULL AND redeemed_at IS NOT NULL ORDER BY created_at")
+        .bind(log)
+        .fetch_all(db)
+        .await
 }
 
 /// Live devices of an account, counted while the account's row is held.
@@ -138,6 +149,15 @@ pub async fn revoke(db: &mut AnyConnection, account: &AccountId, device_id: &str
 
 /// Replaces a device's credential (renewal); raises its epoch, so that tokens minted on the old one end.
 pub async fn renew(db: &mut AnyConnection, did: &str, old_hash: &str, credential: &str, hash: &str, exp: i64, idx: i64) -> Result<Option<()>, Error> {
+    // Grants before devices: the order a withdrawal locks them in.
+    let kept = sqlx::query("UPDATE grants SET until_at = $2 WHERE grant_id = (SELECT grant_id FROM devices WHERE did = $1) AND withdrawn_at IS NULL")
+        .bind(did)
+        .bind(exp * 1000)
+        .execute(&mut *db)
+        .await?;
+    if kept.rows_affected() != 1 {
+        return Ok(None);
+    }
     let done = sqlx::query(
         "UPDATE devices SET credential = $3, credential_hash = $4, credential_exp = $5, status_idx = $6, dev_epoch = dev_epoch + 1, offer = NULL
          WHERE did = $1 AND credential_hash = $2 AND revoked_at IS NULL",
@@ -165,8 +185,8 @@ pub async fn offer(db: &mut AnyConnection, did: &str) -> Result<Option<String>, 
     Ok(row.and_then(|(offer,)| offer))
 }
 
-/// The devices that rest on a grant, their epochs raised; `None` when the grant was withdrawn before.
-pub async fn withdraw(db: &mut AnyConnection, account: &AccountId, grant: &str, now: Millis) -> Result<Option<Vec<String>>, Error> {
+/// Ends the devices that rest on a grant, with their status indexes; `None` when the grant was withdrawn before.
+pub async fn withdraw(db: &mut AnyConnection, account: &AccountId, grant: &str, now: Millis) -> Result<Option<Vec<(String, i64)>>, Error> {
     let done = sqlx::query("UPDATE grants SET withdrawn_at = $3 WHERE grant_id = $1 AND account_id = $2 AND withdrawn_at IS NULL")
         .bind(grant)
         .bind(account.as_str())
@@ -176,9 +196,14 @@ pub async fn withdraw(db: &mut AnyConnection, account: &AccountId, grant: &str, 
     if done.rows_affected() != 1 {
         return Ok(None);
     }
-    let dids: Vec<(String,)> =
-        sqlx::query_as("UPDATE devices SET dev_epoch = dev_epoch + 1 WHERE grant_id = $1 RETURNING did").bind(grant).fetch_all(db).await?;
-    Ok(Some(dids.into_iter().map(|(did,)| did).collect()))
+    let ended = sqlx::query_as(
+        "UPDATE devices SET dev_epoch = dev_epoch + 1, revoked_at = COALESCE(revoked_at, $2) WHERE grant_id = $1 RETURNING did, status_idx",
+    )
+    .bind(grant)
+    .bind(now.0)
+    .fetch_all(db)
+    .await?;
+    Ok(Some(ended))
 }
 
 /// One consent.

@@ -267,6 +267,9 @@ pub async fn set_code(db: &mut AnyConnection, id: &RequestId, hash: &str, now: M
 
 /// Wrong user codes of an account, and of everybody, since `since`.
 pub async fn wrong_codes(db: &mut AnyConnection, account: &AccountId, since: i64) -> Result<(i64, i64), Error> {
+    // One at a time: parallel guesses must not all read the count before any of them is counted.
+    let hold = locked!("SELECT value FROM counters WHERE name = 'wrong_codes'").on(db);
+    let _: Option<(i64,)> = sqlx::query_as(hold).fetch_optional(&mut *db).await?;
     let mine = sqlx::query_scalar("SELECT COUNT(*) FROM wrong_codes WHERE account_id = $1 AND at > $2")
         .bind(account.as_str())
         .bind(since)
@@ -274,6 +277,16 @@ pub async fn wrong_codes(db: &mut AnyConnection, account: &AccountId, since: i64
         .await?;
     let all = sqlx::query_scalar("SELECT COUNT(*) FROM wrong_codes WHERE at > $1").bind(since).fetch_one(db).await?;
     Ok((mine, all))
+}
+
+/// Forgets what can no longer matter.
+pub async fn sweep(db: &mut AnyConnection, now: Millis) -> Result<(), Error> {
+    let day_ago = now.plus_secs(-24 * 3600).0;
+    sqlx::query("DELETE FROM requests WHERE expires_at < $1 AND state <> 'approved'").bind(day_ago).execute(&mut *db).await?;
+    sqlx::query("DELETE FROM page_sessions WHERE expires_at < $1").bind(now.0).execute(&mut *db).await?;
+    sqlx::query("DELETE FROM wrong_codes WHERE at < $1").bind(day_ago).execute(&mut *db).await?;
+    sqlx::query("DELETE FROM ceremonies WHERE expires_at < $1").bind(now.0).execute(db).await?;
+    Ok(())
 }
 
 /// Counts a wrong user code.

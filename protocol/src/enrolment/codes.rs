@@ -3,6 +3,8 @@
 /// Consonants without look-alikes: 20^8 is 34.6 bits.
 const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const LENGTH: usize = 8;
+/// Wrong user codes of everybody together within the life of one request.
+pub const MAX_GUESSES: u32 = 500;
 /// Digits of a check code; five tries at most, so a blind guess has 1 in 200,000.
 pub const CHECK_CODE_DIGITS: u32 = 6;
 
@@ -46,7 +48,10 @@ mod tests {
     /// DEV-01: five wrong entries per account each ten minutes, a global budget of 500, over one request's ten minutes.
     #[test]
     fn guessing_a_live_user_code_stays_below_two_to_the_minus_20() {
-        let space = 20f64.powi(8);
-        assert!(500.0 / space < 2f64.powi(-20));
+        let space = f64::from(ALPHABET.len() as u32).powi(LENGTH as i32);
+        let distinct: std::collections::HashSet<_> = ALPHABET.iter().collect();
+        assert_eq!(distinct.len(), ALPHABET.len());
+        // Even with 40 requests waiting at once, for every guess of the global budget.
+        assert!(f64::from(MAX_GUESSES) * 40.0 / space < 2f64.powi(-20));
     }
 }

@@ -7,5 +7,5 @@ mod name;
 
 pub use approval::{AccountProof, Approval, IssuerStatement, Lane, Offer, Shown};
 pub use claims::{DETAILS_TYPE, DeviceClaims, DeviceDetails, Kind};
-pub use codes::{CHECK_CODE_DIGITS, check_code, normalise_user_code, user_code};
+pub use codes::{CHECK_CODE_DIGITS, MAX_GUESSES, check_code, normalise_user_code, user_code};
 pub use name::check_name;

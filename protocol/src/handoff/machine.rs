@@ -227,6 +227,8 @@ impl Handoff {
                     Err(Refused::Early)
                 }
             }
+            (State::Ended { end: End::Declined }, Act::Decline) if self.check_target(by).is_ok() => same(),
+            (State::Ended { end: End::Cancelled }, Act::Cancel) if is_source => same(),
             (State::Ended { end: End::Expired }, _) => Err(Refused::Expired),
             (State::Ended { end: End::Void }, _) => Err(Refused::OfferVoid),
             (_, Act::Seal { .. } | Act::Reclaim { .. } | Act::Cancel) if !is_source => Err(Refused::NotHolder),

@@ -221,9 +221,18 @@ impl Session {
 
     /// Late updates kept beside the session, opened where this device has the key.
     pub async fn branches(&self) -> Result<Vec<Branch>, Error> {
-        let path = format!("/v1/sessions/{}/branches", self.id);
-        let answer = self.device.broker("GET", &path, "session:read", None, None).await?;
-        let rows = answer["branches"].as_array().ok_or(Error::Answer("branches"))?;
+        let mut rows: Vec<Value> = Vec::new();
+        loop {
+            let (at, hash) =
+                rows.last().map_or((0, String::new()), |row| (row["at"].as_i64().unwrap_or(0), row["hash"].as_str().unwrap_or_default().to_owned()));
+            let path = format!("/v1/sessions/{}/branches?at={at}&hash={hash}", self.id);
+            let answer = self.device.broker("GET", &path, "session:read", None, None).await?;
+            let page = answer["branches"].as_array().ok_or(Error::Answer("branches"))?;
+            if page.is_empty() {
+                break;
+            }
+            rows.extend(page.iter().cloned());
+        }
         let members = self.device.members().await?;
         let mut out = Vec::new();
         for row in rows {

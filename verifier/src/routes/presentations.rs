@@ -2,7 +2,7 @@
 //!
 //! The service sends the presentation as it got it, its own audience and the nonce it gave. `(caller, nonce)` counts once.
 
-use super::token::status_of;
+use super::token::{available, status_of};
 use crate::state::{RelyingService, Verifier};
 use axum::Json;
 use axum::body::Body;
@@ -34,7 +34,11 @@ struct Ask {
 
 /// `POST /v1/presentations/verify`
 pub async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
-    let caller = authenticate(&verifier, &headers)?;
+    verify_inner(&verifier, &headers, body).await.map_err(available)
+}
+
+async fn verify_inner(verifier: &Verifier, headers: &HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+    let caller = authenticate(verifier, headers)?;
     let ask: Ask = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     if ask.nonce.len() < 16 || ask.nonce.len() > 256 || ask.audience.is_empty() || ask.required_claims.len() > 16 {
         return Err(Input::Invalid.into());

@@ -30,12 +30,14 @@ const IDENTITY_SCOPE: &str = "log:read";
 
 /// `POST /token`
 pub async fn exchange(State(verifier): State<Arc<Verifier>>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
-    exchange_inner(&verifier, &uri, &headers, body).await.map_err(|problem| problem.in_form(Dialect::Oauth))
+    exchange_inner(&verifier, &uri, &headers, body).await.map_err(|problem| available(problem).in_form(Dialect::Oauth))
 }
 
 async fn exchange_inner(verifier: &Verifier, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
-    let (base, now) = (&verifier.base, verifier.base.now());
+    let base = &verifier.base;
     let form = Form::parse(uri, headers, &edge::bytes(body, edge::MAX_BODY).await?)?;
+    // After the body: a slow sender does not make old news count.
+    let now = base.now();
     let proven = guard::proof(base, headers, "POST", "/token", None, Dialect::Oauth)?;
     let asked = read(verifier, &form)?;
     let expected = Expected {
@@ -64,6 +66,18 @@ async fn exchange_inner(verifier: &Verifier, uri: &Uri, headers: &HeaderMap, bod
     let expires_in = token.exp - now.secs();
     let signed = base.keys.sign(token.draft(base.keys.kid()));
     Ok(Json(json!({"access_token": signed, "issued_token_type": ISSUED, "token_type": "DPoP", "expires_in": expires_in, "scope": scope})))
+}
+
+/// Without standing there is no verdict: whatever kept it away is told as that (attacks.md STS-09).
+pub fn available(problem: Problem) -> Problem {
+    match problem {
+        Problem::Internal(why) => {
+            tracing::error!(target: "baton", error = %why, "standing could not be read");
+            StatusRefusal::Unavailable.into()
+        }
+        Problem::Unavailable(_) => StatusRefusal::Unavailable.into(),
+        refused @ Problem::Refused { .. } => refused,
+    }
 }
 
 struct Asked<'a> {
@@ -125,6 +139,7 @@ fn mint(verifier: &Verifier, asked: &Asked<'_>, verdict: &Verdict, standing: &St
         sub: standing.log.clone(),
         iat: now.secs(),
         exp: (now.secs() + MAX_LIFETIME_SECS).min(verdict.expires_at).min(standing.grant_until / 1000),
+        nbf: None,
         jti: verifier.base.entropy.token(),
         client_id: standing.client_id.clone(),
         scope: asked.scope.into(),
