@@ -12,6 +12,7 @@ use baton_broker::Broker;
 use baton_identity::Identity;
 use baton_protocol::nonce::NonceKey;
 use baton_protocol::ports::{Clock, Entropy};
+use baton_service::audit::Audit;
 use baton_service::base::Base;
 use baton_service::database::Database;
 use baton_service::key_ring::KeyRing;
@@ -41,6 +42,8 @@ pub struct Running {
     pub verifier: Arc<Verifier>,
     /// The broker.
     pub broker: Arc<Broker>,
+    /// What was refused lately.
+    pub audit: Audit,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     _lock: Option<File>,
@@ -73,13 +76,14 @@ pub async fn start(config: &Config, listener: TcpListener, admin: Option<TcpList
     // Once before the first request, so that nothing is refused for want of news.
     identity.pump().await.map_err(|_| anyhow::anyhow!("the first feed was not taken"))?;
     tasks.spawn(pump(identity.clone(), verifier.clone(), broker.clone(), stopped.clone()));
-    let routes = router(&identity, &verifier, &broker);
+    let audit = Audit::default();
+    let routes = router(&identity, &verifier, &broker, &audit);
     tasks.spawn(listen(listener, routes, stopped.clone()));
     if let Some(admin) = admin {
         let health = health(&identity, &verifier, &broker);
         tasks.spawn(listen(admin, health, stopped));
     }
-    Ok(Running { identity, verifier, broker, stop, tasks, _lock: Some(lock) })
+    Ok(Running { identity, verifier, broker, audit, stop, tasks, _lock: Some(lock) })
 }
 
 struct Services {
@@ -148,13 +152,13 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-fn router(identity: &Arc<Identity>, verifier: &Arc<Verifier>, broker: &Arc<Broker>) -> Router {
+fn router(identity: &Arc<Identity>, verifier: &Arc<Verifier>, broker: &Arc<Broker>, audit: &Audit) -> Router {
     let root = Router::new().route("/", get(status_page)).route("/docs", get(docs_page));
     Router::new()
-        .merge(edge::wrap(root, "root"))
-        .merge(edge::wrap(baton_identity::router(identity.clone(), "/identity"), "identity"))
-        .merge(edge::wrap(baton_verifier::router(verifier.clone(), "/verifier"), "verifier"))
-        .merge(edge::wrap(baton_broker::router(broker.clone(), "/broker"), "broker"))
+        .merge(edge::wrap(root, "root", audit))
+        .merge(edge::wrap(baton_identity::router(identity.clone(), "/identity"), "identity", audit))
+        .merge(edge::wrap(baton_verifier::router(verifier.clone(), "/verifier"), "verifier", audit))
+        .merge(edge::wrap(baton_broker::router(broker.clone(), "/broker"), "broker", audit))
 }
 
 async fn status_page() -> Html<&'static str> {

@@ -1,6 +1,7 @@
 //! The outer edge of every service: bounded bodies, safe headers, one security event for each refusal, and no panic past one request.
 
-use crate::problem::{Problem, Refused, family};
+use crate::audit::{Audit, Event};
+use crate::problem::{Problem, Refused};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
@@ -21,16 +22,16 @@ pub const MAX_BODY: usize = 128 * 1024;
 pub const MAX_STATE_BODY: usize = 1024 * 1024;
 
 /// Wraps a service's routes. `service` names it in events.
-pub fn wrap(routes: Router, service: &'static str) -> Router {
+pub fn wrap(routes: Router, service: &'static str, audit: &Audit) -> Router {
+    let audit = audit.clone();
     routes
         .layer(DefaultBodyLimit::max(MAX_STATE_BODY))
-        .layer(middleware::from_fn(move |request, next| watch(service, request, next)))
+        .layer(middleware::from_fn(move |request, next| watch(service, audit.clone(), request, next)))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(30)))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::Internal("panic in a handler".into()).into_response()))
 }
 
-async fn watch(service: &'static str, request: Request, next: Next) -> Response {
-    let method = request.method().clone();
+async fn watch(service: &'static str, audit: Audit, request: Request, next: Next) -> Response {
     // The path alone: a query may carry what a log must not.
     let path = request.uri().path().to_owned();
     let refusal = refuse_early(&request).err();
@@ -39,8 +40,7 @@ async fn watch(service: &'static str, request: Request, next: Next) -> Response 
         None => next.run(request).await,
     };
     if let Some(Refused(refusal)) = response.extensions().get::<Refused>().copied() {
-        tracing::warn!(target: "security", service, %method, path, status = response.status().as_u16(), family = family(&refusal),
-            code = refusal.code(), reason = refusal.reason(), "refused");
+        audit.note(Event { service, path, status: response.status().as_u16(), refusal });
     }
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -3,6 +3,7 @@
 //! A request goes: [`edge`] bounds it, [`guard`] checks token and proof, a handler opens a transaction on [`database`], admits the caller in
 //! it ([`guard::Candidate::admit`]), decides, writes once, answers. Refusals become answers in [`problem`] and events in [`edge`].
 
+pub mod audit;
 pub mod base;
 pub mod database;
 pub mod edge;

@@ -1,5 +1,9 @@
-//! Whole-system stories, one binary. Each runs on SQLite and on PostgreSQL; `make test` starts the latter.
+//! Whole-system tests, one binary: stories on SQLite and on PostgreSQL (`make test` starts the latter), attacks, faults.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod attacks;
+mod faults;
+mod layering;
+mod lifecycle;
 mod story;
 mod support;

@@ -1,62 +1,182 @@
-//! A server of one's own for each test: real HTTP on a free port, a fresh database.
+//! A server of one's own for each test: real HTTP on a free port, a fresh database, and people and devices to go with it.
 
 use baton::config::{Config, Flags};
+use baton::demo::{SCOPES, claims, enrol_here};
+use baton::person::Person;
 use baton::serve::{self, Running};
+use baton_protocol::enrolment::Kind;
+use baton_protocol::ports::Clock;
+use baton_sdk::enroll::Enrolling;
+use baton_sdk::keystore::{Kept, Keystore};
+use baton_sdk::{Device, Http, Servers};
 use baton_service::base::{system_clock, system_entropy};
 use baton_service::testing::{On, urls};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::net::TcpListener;
 
 /// A running server and what it stands on.
 pub struct Server {
     pub public_url: String,
-    pub database: String,
     pub running: Running,
+    urls: BTreeMap<&'static str, String>,
+    config: Config,
+    clock: Clock,
     _dir: tempfile::TempDir,
 }
+
+const SERVICES: [&str; 3] = ["identity", "verifier", "broker"];
 
 impl Server {
     /// Starts one.
     pub async fn start(on: On) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let database = urls(on, dir.path()).await("broker");
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let public_url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
-        let database_url = (on == On::Postgres).then(|| database.clone());
-        let flags = Flags { data_dir: Some(dir.path().to_path_buf()), public_url: Some(public_url.clone()), database_url, ..Flags::default() };
-        let config = Config::load(flags).unwrap();
-        let running = serve::start(&config, listener, None, system_clock(), system_entropy()).await.unwrap();
-        Self { public_url, database, running, _dir: dir }
+        Self::start_at(on, system_clock()).await
     }
 
-    /// Every row the broker has stored, as text.
-    pub async fn dump_broker(database: String) -> anyhow::Result<Vec<u8>> {
-        let mut db = sqlx::AnyConnection::connect(&database).await?;
-        let sqlite = database.starts_with("sqlite");
-        let tables = if sqlite {
-            "SELECT name FROM sqlite_master WHERE type = 'table'"
-        } else {
-            "SELECT CAST(table_name AS TEXT) FROM information_schema.tables WHERE table_schema = 'broker'"
-        };
-        let tables: Vec<(String,)> = sqlx::query_as(tables).fetch_all(&mut db).await?;
-        let mut all = Vec::new();
-        for (table,) in tables.into_iter().filter(|(table,)| !table.starts_with('_')) {
-            if sqlite {
-                let names: Vec<(String,)> = sqlx::query_as("SELECT name FROM pragma_table_info($1)").bind(&table).fetch_all(&mut db).await?;
-                for (name,) in names {
-                    let sql = AssertSqlSafe(format!("SELECT CAST({name} AS TEXT) FROM {table} WHERE {name} IS NOT NULL"));
-                    for row in sqlx::query(sql).fetch_all(&mut db).await? {
-                        all.extend_from_slice(row.try_get::<String, _>(0)?.as_bytes());
-                    }
-                }
-            } else {
-                for row in sqlx::query(AssertSqlSafe(format!("SELECT CAST(row_to_json(t) AS TEXT) FROM broker.{table} t"))).fetch_all(&mut db).await?
-                {
-                    all.extend_from_slice(row.try_get::<String, _>(0)?.as_bytes());
-                }
-            }
-        }
-        db.close().await?;
-        Ok(all)
+    /// Starts one with a clock of the test's own.
+    pub async fn start_at(on: On, clock: Clock) -> Self {
+        logs();
+        let dir = tempfile::tempdir().unwrap();
+        let url = urls(on, dir.path()).await;
+        let urls: BTreeMap<_, _> = SERVICES.map(|name| (name, url(name))).into();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let public_url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        let database_url = (on == On::Postgres).then(|| urls["broker"].clone());
+        let flags = Flags { data_dir: Some(dir.path().to_path_buf()), public_url: Some(public_url.clone()), database_url, ..Flags::default() };
+        let mut config = Config::load(flags).unwrap();
+        config.relying_services =
+            vec![baton_verifier::RelyingService { name: "shop".into(), key_sha256: baton_protocol::key::hash(RELYING_KEY.as_bytes()) }];
+        let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
+        Self { public_url, running, urls, config, clock, _dir: dir }
     }
+
+    /// Stops, and starts again on the same databases and port.
+    pub async fn restart(self) -> Self {
+        let Self { public_url, running, urls, config, clock, _dir } = self;
+        running.stop().await;
+        let port = public_url.rsplit_once(':').unwrap().1;
+        let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await.unwrap();
+        let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
+        Self { public_url, running, urls, config, clock, _dir }
+    }
+
+    /// The URL of a service's database.
+    pub fn database(&self, service: &'static str) -> String {
+        self.urls[service].clone()
+    }
+
+    /// All rows of all services but those of the named tables, as text.
+    pub async fn dump(&self, but: &[&str]) -> String {
+        let mut all = String::new();
+        for service in SERVICES {
+            all += &dump(&self.urls[service], service, but).await.unwrap();
+        }
+        all
+    }
+
+    /// A person with an account.
+    pub async fn person(&self) -> Person {
+        let mut person = Person::new(&self.public_url, system_entropy()).unwrap();
+        person.sign_up().await.unwrap();
+        person
+    }
+
+    /// An HTTP client for a device that lives at the server's time.
+    pub fn http(&self) -> Http {
+        Http::new(self.clock.clone(), system_entropy()).unwrap()
+    }
+
+    /// Keys for a device that is not enrolled yet.
+    pub fn kept(&self) -> Kept {
+        Kept::fresh(Servers::at(&self.public_url), "baton-cli", &system_entropy())
+    }
+
+    /// A full device of a person.
+    pub async fn full(&self, person: &mut Person, name: &str) -> Arc<Device> {
+        enrol_here(person, self.http(), Keystore::Memory, self.kept(), &claims(name, Kind::Laptop)).await.unwrap()
+    }
+
+    /// A limited device of a person.
+    pub async fn limited(&self, person: &mut Person, name: &str) -> Arc<Device> {
+        let (mut asking, screen) = Enrolling::elsewhere(self.http(), Keystore::Memory, self.kept(), &claims(name, Kind::Tv), SCOPES).await.unwrap();
+        let shown = match person.open_elsewhere(&screen.user_code).await {
+            Ok(shown) => shown,
+            // A person whose page session has ended.
+            Err(_) => {
+                person.unlock().await.unwrap();
+                person.open_elsewhere(&screen.user_code).await.unwrap()
+            }
+        };
+        person.approve(&shown, Some(&screen.check_code)).await.unwrap();
+        asking.redeem(None).await.unwrap();
+        Arc::new(asking.into_device().unwrap())
+    }
+}
+
+/// The API key of the tests' relying service.
+pub const RELYING_KEY: &str = "canary-relying-key-0123456789";
+
+/// An HTTP client for a device.
+pub fn http() -> Http {
+    Http::new(system_clock(), system_entropy()).unwrap()
+}
+
+/// Every row a service has stored, as text, table by table.
+pub async fn dump(database: &str, schema: &str, but: &[&str]) -> anyhow::Result<String> {
+    let mut db = sqlx::AnyConnection::connect(database).await?;
+    let sqlite = database.starts_with("sqlite");
+    let tables = if sqlite {
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> $1 ORDER BY name"
+    } else {
+        "SELECT CAST(table_name AS TEXT) FROM information_schema.tables WHERE table_schema = $1 ORDER BY 1"
+    };
+    let tables: Vec<(String,)> = sqlx::query_as(tables).bind(schema).fetch_all(&mut db).await?;
+    let mut all = String::new();
+    for (table,) in tables.into_iter().filter(|(table,)| !table.starts_with('_') && !but.contains(&table.as_str())) {
+        let row = if sqlite {
+            let names: Vec<(String,)> = sqlx::query_as("SELECT name FROM pragma_table_info($1)").bind(&table).fetch_all(&mut db).await?;
+            let parts: Vec<_> = names
+                .iter()
+                .map(|(name,)| format!("COALESCE(CASE WHEN typeof({name}) = 'blob' THEN hex({name}) ELSE CAST({name} AS TEXT) END, '-')"))
+                .collect();
+            format!("SELECT {} AS row_text FROM {table} ORDER BY 1", parts.join(" || '|' || "))
+        } else {
+            format!("SELECT CAST(row_to_json(t) AS TEXT) FROM {schema}.{table} t ORDER BY 1")
+        };
+        for row in sqlx::query(AssertSqlSafe(row)).fetch_all(&mut db).await? {
+            all += &format!("{schema}.{table}: {}\n", row.try_get::<String, _>(0)?);
+        }
+    }
+    db.close().await?;
+    Ok(all)
+}
+
+/// Everything all servers of this process have logged.
+pub fn logs() -> Arc<Mutex<Vec<u8>>> {
+    static LOGS: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();
+    let buffer = LOGS.get_or_init(|| {
+        let buffer = Arc::new(Mutex::new(Vec::new()));
+        let writer = buffer.clone();
+        tracing_subscriber::fmt().json().with_env_filter("trace").with_writer(move || Shared(writer.clone())).try_init().unwrap();
+        buffer
+    });
+    buffer.clone()
+}
+
+struct Shared(Arc<Mutex<Vec<u8>>>);
+impl std::io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_baton").into()
 }

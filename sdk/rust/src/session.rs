@@ -219,6 +219,11 @@ impl Session {
         self.post("updates", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await.map(|_| ())
     }
 
+    /// A sealed update as [`Self::write`] would send it, not sent.
+    pub async fn draft_write(&self, content: &[u8]) -> Result<SealedUpdate, Error> {
+        self.sealed(content, Kind::Update).await
+    }
+
     /// Late updates kept beside the session, opened where this device has the key.
     pub async fn branches(&self) -> Result<Vec<Branch>, Error> {
         let mut rows: Vec<Value> = Vec::new();

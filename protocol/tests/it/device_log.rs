@@ -1,0 +1,92 @@
+//! The device log: only its issuer adds to it, nothing is ever taken out of its past.
+
+use crate::support::Key;
+use baton_protocol::b64;
+use baton_protocol::credential::Tier;
+use baton_protocol::device_log::{DeviceLog, Entry, Op};
+use baton_protocol::key::hash;
+use baton_protocol::refusal::Log;
+
+fn payload_hash(jws: &str) -> String {
+    hash(&b64::decode(jws.split('.').nth(1).unwrap()).unwrap())
+}
+
+struct Writer {
+    issuer: Key,
+    entries: Vec<String>,
+}
+
+impl Writer {
+    fn open() -> Self {
+        let issuer = Key::new();
+        let mut writer = Self { issuer, entries: Vec::new() };
+        let iss = writer.issuer.public.did();
+        writer.push(Op::Open { iss, app: "player".into(), salt: b64::encode([1; 16]) });
+        writer
+    }
+    fn entry(&self, op: Op) -> Entry {
+        Entry { v: 1, n: self.entries.len() as u64, prev: self.entries.last().map(|last| payload_hash(last)), op }
+    }
+    fn push(&mut self, op: Op) {
+        let entry = self.entry(op);
+        self.entries.push(self.issuer.sign(entry.draft(&self.issuer.public.did())));
+    }
+    fn enrol(&self, device: &Key) -> Op {
+        Op::Enrol { device: device.public.did(), agreement_jwk: Key::new().public.jwk(), tier: Tier::Full, client_id: "c".into() }
+    }
+}
+
+#[test]
+fn members_come_change_and_go() {
+    let (mut writer, device) = (Writer::open(), Key::new());
+    writer.push(writer.enrol(&device));
+    let did = device.public.did();
+    let pinned = DeviceLog::replay(&writer.entries).unwrap().head();
+    writer.push(Op::Tier { device: did.clone(), tier: Tier::Limited });
+    let log = DeviceLog::replay(&writer.entries).unwrap();
+    assert_eq!((log.subject(), log.app(), log.member(&did).unwrap().tier), (payload_hash(&writer.entries[0]).as_str(), "player", Tier::Limited));
+    assert_eq!(log.continues(&pinned), Ok(()));
+    writer.push(Op::Revoke { device: did.clone() });
+    let log = DeviceLog::replay(&writer.entries).unwrap();
+    assert_eq!(log.member(&did).map(|_| ()), Err(Log::NotMember));
+    assert!(log.knows(&did));
+    writer.push(writer.enrol(&device));
+    assert_eq!(DeviceLog::replay(&writer.entries).map(|_| ()), Err(Log::Invalid), "a revoked key does not come back");
+}
+
+#[test]
+fn nobody_else_adds_and_the_past_stays() {
+    let (mut writer, device) = (Writer::open(), Key::new());
+    writer.push(writer.enrol(&device));
+    let log = DeviceLog::replay(&writer.entries).unwrap();
+    let try_append = |jws: &str| log.clone().append(jws).map(|_| ()).unwrap_err();
+
+    let attacker = Key::new();
+    let entry = writer.entry(writer.enrol(&attacker));
+    assert_eq!(try_append(&attacker.sign(entry.draft(&writer.issuer.public.did()))), Log::Invalid, "another's signature");
+    assert_eq!(try_append(&attacker.sign(entry.draft(&attacker.public.did()))), Log::Invalid, "another's name");
+    let good = writer.issuer.sign(entry.draft(&writer.issuer.public.did()));
+    assert!(log.clone().append(&good).is_ok(), "control");
+    let skip = Entry { n: entry.n + 1, ..entry.clone() };
+    assert_eq!(try_append(&writer.issuer.sign(skip.draft(&writer.issuer.public.did()))), Log::Moved);
+    let other_past = Entry { prev: Some(hash(b"x")), ..entry.clone() };
+    assert_eq!(try_append(&writer.issuer.sign(other_past.draft(&writer.issuer.public.did()))), Log::Moved);
+    let second_open = writer.entry(Op::Open { iss: writer.issuer.public.did(), app: "player".into(), salt: b64::encode([2; 16]) });
+    assert_eq!(try_append(&writer.issuer.sign(second_open.draft(&writer.issuer.public.did()))), Log::Invalid);
+    let mut payload = serde_json::to_value(&entry).unwrap();
+    payload["extra"] = 1.into();
+    let kid = writer.issuer.public.did().url();
+    let extra = writer.issuer.jws(&serde_json::json!({"alg": "ES256", "typ": "baton-log+jwt", "kid": kid}), &payload);
+    assert_eq!(try_append(&extra), Log::Invalid, "unknown members of our own are refused");
+
+    let pinned = {
+        let mut longer = log.clone();
+        longer.append(&good).unwrap();
+        longer.head()
+    };
+    assert_eq!(log.continues(&pinned), Err(Log::Rollback));
+    let mut fork = log.clone();
+    let other = writer.entry(writer.enrol(&Key::new()));
+    fork.append(&writer.issuer.sign(other.draft(&writer.issuer.public.did()))).unwrap();
+    assert_eq!(fork.continues(&pinned), Err(Log::Fork));
+}

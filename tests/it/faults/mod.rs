@@ -1,0 +1,3 @@
+//! faults.md with a real process that is killed.
+
+mod kill;

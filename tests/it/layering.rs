@@ -1,0 +1,39 @@
+//! The one-way dependencies of the workspace: `protocol <- service <- {identity, verifier, broker} <- baton` and `protocol <- sdk <- baton`.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+#[test]
+fn crates_depend_one_way() {
+    let out = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let normal = package["dependencies"].as_array().unwrap().iter().filter(|d| d["kind"].is_null());
+        let ours = normal.filter_map(|d| d["name"].as_str()).filter(|name| name.starts_with("baton-")).map(str::to_owned).collect();
+        edges.insert(package["name"].as_str().unwrap().to_owned(), ours);
+    }
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(edges["baton-protocol"], set(&[]));
+    assert_eq!(edges["baton-service"], set(&["baton-protocol"]));
+    for service in ["baton-identity", "baton-verifier", "baton-broker"] {
+        assert_eq!(edges[service], set(&["baton-protocol", "baton-service"]), "{service}");
+    }
+    assert_eq!(edges["baton-sdk"], set(&["baton-protocol"]));
+    assert_eq!(edges["baton"], set(&["baton-protocol", "baton-service", "baton-identity", "baton-verifier", "baton-broker", "baton-sdk"]));
+}
+
+/// `protocol` is sans-IO: it reaches for no clock, randomness, runtime, database or HTTP.
+#[test]
+fn protocol_stays_pure() {
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/protocol/Cargo.toml")).unwrap();
+    let dependencies = manifest.split("[dependencies]").nth(1).unwrap().split("[dev-dependencies]").next().unwrap();
+    for io in ["tokio", "sqlx", "axum", "reqwest", "rand", "getrandom", "chrono", "time ="] {
+        assert!(!dependencies.contains(io), "{io}");
+    }
+}

@@ -1,0 +1,156 @@
+//! What a device, a person and an operator live through: renewal, lapses, reclaim, keystores, restarts, staleness.
+
+use crate::attacks::Rig;
+use crate::support::{Server, http};
+use baton::demo::{SCOPES, claims};
+use baton_protocol::enrolment::Kind;
+use baton_protocol::handoff::machine::Target;
+use baton_sdk::enroll::Enrolling;
+use baton_sdk::keystore::Keystore;
+use baton_sdk::{Device, Session, Waiting, system_entropy};
+use baton_service::testing::{ManualClock, On};
+use std::os::unix::fs::PermissionsExt as _;
+
+/// A credential near its end is signed anew; the old one is dead, the device goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn renewal() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let device_id = laptop.enrolled().device_id;
+    let early = person.renew("baton", &device_id, laptop.did()).await.unwrap_err();
+    assert_eq!(baton::person::code(&early), Some("enrol.state"));
+    clock.advance_secs(320 * 24 * 3600);
+    server.running.identity.pump().await.unwrap();
+    person.unlock().await.unwrap();
+    person.renew("baton", &device_id, laptop.did()).await.unwrap();
+    let listed = person.get("/v1/devices").await.unwrap();
+    let expires = listed["devices"][0]["expires_at"].as_i64().unwrap();
+    assert!(expires > clock.clock().now().0 + 360 * 24 * 3600 * 1000);
+    let kinds: Vec<_> =
+        person.get("/v1/activity").await.unwrap()["events"].as_array().unwrap().iter().map(|e| e["kind"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds, ["device.renewed", "device.enrolled", "recovery.confirmed", "account.created"]);
+}
+
+/// A silent holder loses nothing but its place: a full device claims after the lease, not before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lapsed_lease_can_be_claimed() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
+    let mut session = Session::open(&laptop, b"00:43").await.unwrap();
+    let mut theirs = Session::load(&tablet, session.id()).await.unwrap();
+    assert_eq!(theirs.content(), b"00:43");
+    assert!(theirs.claim().await.unwrap_err().is("handoff.taken"));
+    clock.advance_secs(44);
+    server.running.identity.pump().await.unwrap();
+    assert!(theirs.claim().await.unwrap_err().is("handoff.taken"));
+    clock.advance_secs(1);
+    server.running.identity.pump().await.unwrap();
+    theirs.claim().await.unwrap();
+    assert_eq!((theirs.epoch(), theirs.content()), (2, &b"00:43"[..]));
+    assert_eq!(session.write(b"late").await.unwrap(), baton_sdk::Written::Branch { epoch: 2 });
+    theirs.follow().await.unwrap();
+    assert_eq!(theirs.branches().await.unwrap()[0].content, b"late");
+}
+
+/// Sealed and never completed: after a minute the source takes it back, and the target's late receipt is fenced.
+#[tokio::test(flavor = "multi_thread")]
+async fn reclaim() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let (laptop, tv) = (server.full(&mut person, "Laptop").await, server.limited(&mut person, "Television").await);
+    let mut session = Session::open(&laptop, b"00:43").await.unwrap();
+    let offered = session.offer(Target::Device(tv.did().clone())).await.unwrap();
+    let waiting = Waiting::list(&tv).await.unwrap().pop().unwrap();
+    waiting.accept().await.unwrap();
+    session.seal(&offered).await.unwrap();
+    assert!(session.reclaim(&offered).await.unwrap_err().is("handoff.too_early"));
+    clock.advance_secs(60);
+    server.running.identity.pump().await.unwrap();
+    session.reclaim(&offered).await.unwrap();
+    assert_eq!(session.epoch(), 2);
+    assert!(waiting.complete().await.is_err());
+    session.write(b"00:44").await.unwrap();
+}
+
+/// An offer nobody answers is over after two minutes, and the session may be offered again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_lapses() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
+    let session = Session::open(&laptop, b"x").await.unwrap();
+    session.offer(Target::AnyFull).await.unwrap();
+    let waiting = Waiting::list(&tablet).await.unwrap().pop().unwrap();
+    assert!(session.offer(Target::AnyFull).await.is_err(), "one at a time");
+    clock.advance_secs(120);
+    server.running.identity.pump().await.unwrap();
+    assert!(waiting.accept().await.unwrap_err().is("handoff.expired"));
+    session.offer(Target::AnyFull).await.unwrap();
+}
+
+/// I10: without news for five seconds, nothing opens; with news, everything does again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_feed_fails_closed() {
+    let clock = ManualClock::start();
+    let rig = Rig::at(Server::start_at(On::Sqlite, clock.clock()).await).await;
+    let ask = async || rig.to_broker(&rig.laptop, "GET", "/v1/sessions", "session:read", None).await;
+    rig.allow(&ask().await).await;
+    // The pump brings news once a second of real time; ten chances to be quicker than it.
+    let mut answers = Vec::new();
+    for _ in 0..10 {
+        let ask = ask().await;
+        clock.advance_secs(6);
+        answers.push(ask.send().await);
+        rig.server.running.identity.pump().await.unwrap();
+    }
+    assert!(answers.iter().any(|answer| (answer.status, answer.code.as_str()) == (503, "unavailable")));
+    assert!(answers.iter().all(|answer| [200, 503].contains(&answer.status)));
+    rig.allow(&ask().await).await;
+}
+
+/// A device in a file: sealed under its passphrase, mode 0600, whole after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keystore_file() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("device.key");
+    let kept = server.kept();
+    let keystore = Keystore::create(&path, "correct horse", &kept, &system_entropy()).unwrap();
+    let (mut asking, screen) = Enrolling::elsewhere(http(), keystore, kept, &claims("Terminal", Kind::Other), SCOPES).await.unwrap();
+    let shown = person.open_elsewhere(&screen.user_code).await.unwrap();
+    person.approve(&shown, Some(&screen.check_code)).await.unwrap();
+    asking.redeem(None).await.unwrap();
+    let did = asking.into_device().unwrap().did().clone();
+
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let stored = std::fs::read_to_string(&path).unwrap();
+    assert!(!stored.contains(did.as_str()) && !stored.contains("credential"), "nothing of it can be read");
+    assert!(Keystore::open(&path, "wrong", &system_entropy()).is_err());
+    assert!(Keystore::create(&path, "x", &server.kept(), &system_entropy()).is_err(), "never over an existing one");
+    let (keystore, kept) = Keystore::open(&path, "correct horse", &system_entropy()).unwrap();
+    let device = Device::from_kept(keystore, kept, http()).unwrap().unwrap();
+    assert_eq!(device.did(), &did);
+    device.members().await.unwrap();
+}
+
+/// PRV-05: a ledger somebody wrote in keeps identity from serving.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tampered_ledger_is_noticed() {
+    use sqlx::Connection as _;
+    let server = Server::start(On::Sqlite).await;
+    server.person().await;
+    let url = server.database("identity");
+    for (sql, whole) in [("SELECT 1", true), ("UPDATE ledger SET kind = 'device.enrolled' WHERE n = 1", false)] {
+        let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
+        sqlx::query(sql).execute(&mut db).await.unwrap();
+        assert_eq!(baton_identity::verify_ledger(&mut db).await.unwrap().is_ok(), whole, "{sql}");
+        db.close().await.unwrap();
+    }
+}
