@@ -13,6 +13,7 @@ use baton_service::base::{system_clock, system_entropy};
 use baton_service::testing::{On, urls};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::net::TcpListener;
@@ -24,7 +25,8 @@ pub struct Server {
     urls: BTreeMap<&'static str, String>,
     config: Config,
     clock: Clock,
-    _dir: tempfile::TempDir,
+    /// Gone with the server.
+    dir_kept: tempfile::TempDir,
 }
 
 const SERVICES: [&str; 3] = ["identity", "verifier", "broker"];
@@ -49,17 +51,17 @@ impl Server {
         config.relying_services =
             vec![baton_verifier::RelyingService { name: "shop".into(), key_sha256: baton_protocol::key::hash(RELYING_KEY.as_bytes()) }];
         let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
-        Self { public_url, running, urls, config, clock, _dir: dir }
+        Self { public_url, running, urls, config, clock, dir_kept: dir }
     }
 
     /// Stops, and starts again on the same databases and port.
     pub async fn restart(self) -> Self {
-        let Self { public_url, running, urls, config, clock, _dir } = self;
+        let Self { public_url, running, urls, config, clock, dir_kept } = self;
         running.stop().await;
         let port = public_url.rsplit_once(':').unwrap().1;
         let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await.unwrap();
         let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
-        Self { public_url, running, urls, config, clock, _dir }
+        Self { public_url, running, urls, config, clock, dir_kept }
     }
 
     /// The URL of a service's database.
@@ -101,14 +103,7 @@ impl Server {
     /// A limited device of a person.
     pub async fn limited(&self, person: &mut Person, name: &str) -> Arc<Device> {
         let (mut asking, screen) = Enrolling::elsewhere(self.http(), Keystore::Memory, self.kept(), &claims(name, Kind::Tv), SCOPES).await.unwrap();
-        let shown = match person.open_elsewhere(&screen.user_code).await {
-            Ok(shown) => shown,
-            // A person whose page session has ended.
-            Err(_) => {
-                person.unlock().await.unwrap();
-                person.open_elsewhere(&screen.user_code).await.unwrap()
-            }
-        };
+        let shown = person.open_elsewhere(&screen.user_code).await.unwrap();
         person.approve(&shown, Some(&screen.check_code)).await.unwrap();
         asking.redeem(None).await.unwrap();
         Arc::new(asking.into_device().unwrap())
@@ -146,7 +141,7 @@ pub async fn dump(database: &str, schema: &str, but: &[&str]) -> anyhow::Result<
             format!("SELECT CAST(row_to_json(t) AS TEXT) FROM {schema}.{table} t ORDER BY 1")
         };
         for row in sqlx::query(AssertSqlSafe(row)).fetch_all(&mut db).await? {
-            all += &format!("{schema}.{table}: {}\n", row.try_get::<String, _>(0)?);
+            writeln!(all, "{schema}.{table}: {}", row.try_get::<String, _>(0)?)?;
         }
     }
     db.close().await?;

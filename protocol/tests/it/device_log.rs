@@ -31,7 +31,7 @@ impl Writer {
         let entry = self.entry(op);
         self.entries.push(self.issuer.sign(entry.draft(&self.issuer.public.did())));
     }
-    fn enrol(&self, device: &Key) -> Op {
+    fn enrol(device: &Key) -> Op {
         Op::Enrol { device: device.public.did(), agreement_jwk: Key::new().public.jwk(), tier: Tier::Full, client_id: "c".into() }
     }
 }
@@ -39,7 +39,7 @@ impl Writer {
 #[test]
 fn members_come_change_and_go() {
     let (mut writer, device) = (Writer::open(), Key::new());
-    writer.push(writer.enrol(&device));
+    writer.push(Writer::enrol(&device));
     let did = device.public.did();
     let pinned = DeviceLog::replay(&writer.entries).unwrap().head();
     writer.push(Op::Tier { device: did.clone(), tier: Tier::Limited });
@@ -50,19 +50,19 @@ fn members_come_change_and_go() {
     let log = DeviceLog::replay(&writer.entries).unwrap();
     assert_eq!(log.member(&did).map(|_| ()), Err(Log::NotMember));
     assert!(log.knows(&did));
-    writer.push(writer.enrol(&device));
+    writer.push(Writer::enrol(&device));
     assert_eq!(DeviceLog::replay(&writer.entries).map(|_| ()), Err(Log::Invalid), "a revoked key does not come back");
 }
 
 #[test]
 fn nobody_else_adds_and_the_past_stays() {
     let (mut writer, device) = (Writer::open(), Key::new());
-    writer.push(writer.enrol(&device));
+    writer.push(Writer::enrol(&device));
     let log = DeviceLog::replay(&writer.entries).unwrap();
     let try_append = |jws: &str| log.clone().append(jws).map(|_| ()).unwrap_err();
 
     let attacker = Key::new();
-    let entry = writer.entry(writer.enrol(&attacker));
+    let entry = writer.entry(Writer::enrol(&attacker));
     assert_eq!(try_append(&attacker.sign(entry.draft(&writer.issuer.public.did()))), Log::Invalid, "another's signature");
     assert_eq!(try_append(&attacker.sign(entry.draft(&attacker.public.did()))), Log::Invalid, "another's name");
     let good = writer.issuer.sign(entry.draft(&writer.issuer.public.did()));
@@ -86,7 +86,7 @@ fn nobody_else_adds_and_the_past_stays() {
     };
     assert_eq!(log.continues(&pinned), Err(Log::Rollback));
     let mut fork = log.clone();
-    let other = writer.entry(writer.enrol(&Key::new()));
+    let other = writer.entry(Writer::enrol(&Key::new()));
     fork.append(&writer.issuer.sign(other.draft(&writer.issuer.public.did()))).unwrap();
     assert_eq!(fork.continues(&pinned), Err(Log::Fork));
 }

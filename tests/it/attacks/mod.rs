@@ -194,11 +194,11 @@ impl Rig {
         let events = self.server.running.audit.take();
         assert_eq!(events.len(), 1, "{events:?}");
         assert_eq!((events[0].refusal.code(), events[0].refusal.reason(), events[0].status), (code, reason, status));
-        self.no_secret_logged(ask);
+        Self::no_secret_logged(ask);
         answer
     }
 
-    fn no_secret_logged(&self, ask: &Ask) {
+    fn no_secret_logged(ask: &Ask) {
         let logged = logs();
         let logged = logged.lock().unwrap();
         let text = String::from_utf8_lossy(&logged);
