@@ -50,6 +50,7 @@ impl Offer {
     }
 }
 
+/// Agreed things are hashed as text, so their members have one order: that of these types.
 #[derive(Serialize)]
 struct Agreed<'a, T: Serialize> {
     r#type: &'a str,
@@ -58,24 +59,45 @@ struct Agreed<'a, T: Serialize> {
     what: T,
 }
 
+#[derive(Serialize)]
+struct OfferData<'a> {
+    offer_hash: &'a str,
+}
+
+#[derive(Serialize)]
+struct HandoffData<'a> {
+    handoff: &'a HandoffId,
+    session: &'a SessionId,
+    epoch: i64,
+    from: &'a Did,
+    to: &'a Did,
+    jkt: &'a Thumbprint,
+    offer_hash: &'a str,
+}
+
+#[derive(Serialize)]
+struct ClaimData<'a> {
+    session: &'a SessionId,
+    from: &'a Head,
+    statement: &'a str,
+}
+
 fn agreed(r#type: &str, what: impl Serialize) -> TransactionData {
     TransactionData::new(&Agreed { r#type, credential_ids: [CREDENTIAL_ID], what })
 }
 
 /// What the source agrees to when it offers.
 pub fn offer_data(offer_hash: &str) -> TransactionData {
-    agreed("baton.offer", serde_json::json!({"offer_hash": offer_hash}))
+    agreed("baton.offer", OfferData { offer_hash })
 }
 
 /// What the target agrees to when it accepts: this handoff of this session between these two, by this key.
 pub fn accept_data(offer: &Offer, offer_hash: &str, by: &Did, jkt: &Thumbprint) -> TransactionData {
     let Offer { handoff, session, epoch, from, .. } = offer;
-    let what =
-        serde_json::json!({"handoff": handoff, "session": session, "epoch": epoch, "from": from, "to": by, "jkt": jkt, "offer_hash": offer_hash});
-    agreed("baton.handoff", what)
+    agreed("baton.handoff", HandoffData { handoff, session, epoch: *epoch, from, to: by, jkt, offer_hash })
 }
 
 /// What a device agrees to when it claims a detached session.
 pub fn claim_data(session: &SessionId, from: &Head, statement_hash: &str) -> TransactionData {
-    agreed("baton.claim", serde_json::json!({"session": session, "from": from, "statement": statement_hash}))
+    agreed("baton.claim", ClaimData { session, from, statement: statement_hash })
 }

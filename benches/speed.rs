@@ -1,0 +1,320 @@
+//! `make bench`: how fast, as ratios against raw operations taken side by side in this run. Writes `bench-results.json`.
+//!
+//! L is two raw aws-lc-rs P-256 verifies of the same bytes. Server figures are per CPU second of the server's process, all its threads.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on says so by panicking")]
+#![expect(clippy::cast_precision_loss, reason = "nanoseconds fit")]
+#![expect(clippy::disallowed_methods, reason = "a bench measures time")]
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use baton::demo::{claims, enrol_here};
+use baton::person::Person;
+use baton_protocol::credential::{IssuerMemory, StatusEntry, Template, Tier, VCT, Visible};
+use baton_protocol::enrolment::Kind;
+use baton_protocol::handoff::machine::Target;
+use baton_protocol::jose::{Typ, Unverified};
+use baton_protocol::presentation::{self, Expected};
+use baton_protocol::sd_jwt::Compact;
+use baton_protocol::signer::Signer as _;
+use baton_protocol::status_list::{self, Bits, StatusRef};
+use baton_protocol::time::Millis;
+use baton_sdk::http::{Http, Request, form};
+use baton_sdk::keys::SoftKey;
+use baton_sdk::keystore::{Kept, Keystore};
+use baton_sdk::root::sign_credential;
+use baton_sdk::{Device, Servers, Session, Waiting, system_clock, system_entropy};
+use serde_json::{Value, json};
+use std::hint::black_box;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const AUD: &str = "https://shop.example";
+const RELYING_KEY: &str = "bench-relying-key-0123456789";
+
+struct Results(Vec<Value>);
+
+impl Results {
+    /// A throughput ratio: how much of what the raw operation reaches; higher is better.
+    fn ratio(&mut self, name: &str, ours_ns: f64, raw: &str, raw_ns: f64, at_least: f64) {
+        let ratio = raw_ns / ours_ns;
+        println!("{name:<20} {:>9.1} us   {ratio:.2} of {raw} ({:.1} us); wanted at least {at_least}", ours_ns / 1000.0, raw_ns / 1000.0);
+        self.0.push(json!({"name": name, "value": ours_ns / 1000.0, "unit": "us", "against": raw, "ratio": ratio}));
+    }
+    fn plain(&mut self, name: &str, value: f64, unit: &str) {
+        println!("{name:<20} {value:>9.2} {unit}");
+        self.0.push(json!({"name": name, "value": value, "unit": unit, "against": null, "ratio": null}));
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Nanoseconds per turn, the median of several rounds of each, taken in turns.
+fn side_by_side(turns: u32, mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64) {
+    let time = |f: &mut dyn FnMut()| {
+        let start = Instant::now();
+        (0..turns).for_each(|_| f());
+        start.elapsed().as_nanos() as f64 / f64::from(turns)
+    };
+    let (mut times_a, mut times_b) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        times_a.push(time(&mut a));
+        times_b.push(time(&mut b));
+    }
+    (median(times_a), median(times_b))
+}
+
+struct Remembers;
+impl IssuerMemory for Remembers {
+    fn verified(&self, digest: &[u8; 32], _: Millis) -> bool {
+        black_box(digest)[0] == digest[0]
+    }
+    fn remember(&self, _: [u8; 32], _: Millis) {}
+}
+
+fn verify_in_process(results: &mut Results) {
+    let entropy = system_entropy();
+    let now = system_clock().now();
+    let (issuer, device) = (SoftKey::generate(&entropy), SoftKey::generate(&entropy));
+    let visible = Visible {
+        iss: issuer.key().did(),
+        sub: device.key().did(),
+        vct: VCT.into(),
+        iat: now.secs(),
+        exp: now.secs() + 100_000,
+        client_id: "player".into(),
+        tier: Tier::Full,
+        log: entropy.token(),
+        status: StatusEntry { status_list: StatusRef { idx: 5, uri: "https://id.example/v1/status-lists/1".into() } },
+        status_issuer: "did:web:id.example".into(),
+    };
+    let eight = json!({"name": "Laptop", "kind": "laptop", "platform": "Linux", "model": "X1", "capabilities": ["screen"], "integrity": "none",
+        "enrolled_at": now.secs(), "agreement_jwk": device.key().jwk_value()});
+    let template = Template { visible, disclosable: eight.as_object().unwrap().clone() };
+    let credential = sign_credential(&template, device.key(), &issuer, &entropy).unwrap();
+    let draft = presentation::draft(&credential, AUD, "nonce", &[], now);
+    let kb = draft.clone().signed(&device.sign_now(draft.signing_input()));
+    let shown = format!("{credential}{kb}");
+    let list_token = status_list::draft("k", "https://id.example/v1/status-lists/1", &Bits::all_valid(), 300, now);
+    let list_token = list_token.clone().signed(&issuer.sign_now(list_token.signing_input()));
+    let list = status_list::check(&list_token, "https://id.example/v1/status-lists/1", issuer.key(), 0, now).unwrap();
+
+    let expected = Expected { audience: AUD, nonce: &|nonce, _| nonce == "nonce", transaction_data: &[], required_claims: &["name"] };
+    let check = |memory: &dyn Fn() -> bool| {
+        let status = |c: &baton_protocol::credential::Credential| list.status(c.visible.status.status_list.idx).map_err(Into::into);
+        let verdict = if memory() {
+            presentation::check(&shown, &expected, &Remembers, status, now)
+        } else {
+            presentation::check(&shown, &expected, &(), status, now)
+        };
+        assert_eq!(black_box(verdict).unwrap().claims.len(), 8);
+    };
+    let jwt = Compact::parse(&credential).unwrap().jwt.to_owned();
+    let raw = |text: &str, typ: Typ, key: &SoftKey| {
+        let jws = Unverified::parse(text, typ).unwrap();
+        (jws.signing_input().as_bytes().to_vec(), *jws.signature(), *key.key().sec1())
+    };
+    let both = [raw(&jwt, Typ::Credential, &issuer), raw(&kb, Typ::KeyBinding, &device)];
+    let l = || {
+        for (input, signature, point) in &both {
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(black_box(input), signature).unwrap();
+        }
+    };
+    let (cold, raw_cold) = side_by_side(800, || check(&|| false), l);
+    results.ratio("verify.cold", cold, "L", raw_cold, 0.85);
+    let (warm, raw_warm) = side_by_side(800, || check(&|| true), l);
+    results.ratio("verify.warm", warm, "L", raw_warm, 1.5);
+}
+
+struct Server {
+    child: Child,
+    url: String,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    async fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (dir, url) = (tempfile::tempdir().unwrap(), format!("http://localhost:{port}"));
+        let relying = format!("[[relying_service]]\nname = \"bench\"\nkey_sha256 = \"{}\"\n", baton_protocol::key::hash(RELYING_KEY.as_bytes()));
+        std::fs::write(dir.path().join("baton.toml"), format!("max_devices = 1000\n{relying}")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_baton"))
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--admin-listen", "127.0.0.1:0", "--public-url", &url, "--data-dir"])
+            .arg(dir.path())
+            .env("BATON_LOG", "error")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, url, dir };
+        while reqwest::get(format!("{}/broker/jwks", server.url)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server
+    }
+
+    /// CPU time of the server so far, in nanoseconds, over all its threads.
+    fn cpu(&self) -> f64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let spent = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse::<f64>().ok();
+        tasks.filter_map(Result::ok).filter_map(spent).sum()
+    }
+
+    async fn device(&self, person: &mut Person, name: &str) -> Arc<Device> {
+        let kept = Kept::fresh(Servers::at(&self.url), "baton-cli", &system_entropy());
+        let http = Http::new(system_clock(), system_entropy()).unwrap();
+        enrol_here(person, http, Keystore::Memory, kept, &claims(name, Kind::Laptop)).await.unwrap()
+    }
+}
+
+async fn ask(client: &reqwest::Client, server: &Server, body: &Value) {
+    let request = client.post(format!("{}/verifier/v1/presentations/verify", server.url)).header("authorization", format!("Bearer {RELYING_KEY}"));
+    let answer = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap();
+}
+
+async fn over_http(results: &mut Results, raw_ns: f64, verify_ns: f64, sign_ns: f64) {
+    let server = Server::start().await;
+    let mut person = Person::new(&server.url, system_entropy()).unwrap();
+    person.sign_up().await.unwrap();
+    let mut devices = Vec::new();
+    for n in 0..30 {
+        devices.push(server.device(&mut person, &format!("Device {n}")).await);
+        if n % 25 == 24 {
+            // Thirty prompts an hour for one account.
+            person = Person::new(&server.url, system_entropy()).unwrap();
+            person.sign_up().await.unwrap();
+        }
+    }
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let presented = async |device: &Device, n: usize| {
+        let nonce = format!("a bench nonce {n:06}");
+        json!({"presentation": device.present(AUD, &nonce, &[], &["name", "kind"]).await.unwrap(), "audience": AUD, "nonce": nonce})
+    };
+    // Cold: no issuer signature was seen before.
+    let mut bodies = Vec::new();
+    for (n, device) in devices.iter().enumerate() {
+        bodies.push(presented(device, n).await);
+    }
+    let before = server.cpu();
+    for body in &bodies {
+        ask(&client, &server, body).await;
+    }
+    results.ratio("http.verify.cold", (server.cpu() - before) / bodies.len() as f64, "L", raw_ns, 0.65);
+    let mut rounds = Vec::new();
+    for round in 1..=5 {
+        let mut bodies = Vec::new();
+        for n in 0..200 {
+            bodies.push(presented(&devices[n % devices.len()], round * 1000 + n).await);
+        }
+        let before = server.cpu();
+        for body in &bodies {
+            ask(&client, &server, body).await;
+        }
+        rounds.push((server.cpu() - before) / bodies.len() as f64);
+    }
+    results.ratio("http.verify.warm", median(rounds), "L", raw_ns, 1.0);
+
+    let device = &devices[0];
+    let (verifier, broker) = (device.servers().verifier.clone(), device.servers().broker.clone());
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let mut shown = Vec::new();
+        for _ in 0..100 {
+            let nonce = device.nonce(&verifier).await.unwrap();
+            shown.push(device.present(&verifier, &nonce, &[], &[]).await.unwrap());
+        }
+        let before = server.cpu();
+        for presentation in &shown {
+            let pairs = [
+                ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+                ("subject_token_type", "urn:baton:token-type:device-presentation"),
+                ("subject_token", presentation),
+                ("audience", &broker),
+                ("scope", "session:read"),
+            ];
+            let body = Some(("application/x-www-form-urlencoded", form(&pairs)));
+            let request = Request { method: "POST", url: format!("{verifier}/token"), service: &verifier, token: None, body };
+            device.http().proven(&request, device.signer()).await.unwrap();
+        }
+        rounds.push((server.cpu() - before) / shown.len() as f64);
+    }
+    results.ratio("token.exchange", median(rounds), "3 verifies + 1 sign", 3.0 * verify_ns + sign_ns, 0.5);
+
+    let (p50, p99) = handoffs(&server, &devices[1], &devices[2], 60).await;
+    results.plain("handoff.p50", p50, "ms");
+    results.plain("handoff.p99", p99, "ms");
+    growth(results, &server, &devices).await;
+}
+
+/// Offer, accept, seal, complete: milliseconds for all of it, SDK checks and reads included.
+async fn handoffs(server: &Server, one: &Arc<Device>, two: &Arc<Device>, turns: usize) -> (f64, f64) {
+    let _ = server;
+    let mut session = Session::open(one, b"state").await.unwrap();
+    let (mut here, mut there) = (one, two);
+    let mut times = Vec::new();
+    for _ in 0..turns {
+        let start = Instant::now();
+        let offered = session.offer(Target::Device(there.did().clone())).await.unwrap();
+        let waiting = Waiting::list(there).await.unwrap().pop().unwrap();
+        waiting.accept().await.unwrap();
+        session.seal(&offered).await.unwrap();
+        session = waiting.complete().await.unwrap();
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+        std::mem::swap(&mut here, &mut there);
+    }
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+/// The cost of a handoff with a million other sessions stored over that with a thousand.
+async fn growth(results: &mut Results, server: &Server, devices: &[Arc<Device>]) {
+    use sqlx::Connection as _;
+    sqlx::any::install_default_drivers();
+    let fill = async |from: i64, to: i64| {
+        let url = format!("sqlite://{}/broker.db", server.dir.path().display());
+        let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
+        let sql = "WITH RECURSIVE n (i) AS (SELECT $1 UNION ALL SELECT i + 1 FROM n WHERE i < $2)
+            INSERT INTO sessions (session_id, log, app, mode, state, chain, chain_head, chain_n, epoch, lease_until, key_version, head_epoch, head_seq, head_hash, created_at)
+            SELECT 'ses_fill' || i, 'log' || (i % 10000), 'a', 'exclusive', 'live', '{}', 'h' || i, 1, 1, 0, 1, 1, 0, 'h', 0 FROM n";
+        sqlx::query(sql).bind(from).bind(to - 1).execute(&mut db).await.unwrap();
+        db.close().await.unwrap();
+    };
+    fill(0, 1000).await;
+    let (small, _) = handoffs(server, &devices[3], &devices[4], 40).await;
+    fill(1000, 1_000_000).await;
+    let (large, _) = handoffs(server, &devices[5], &devices[6], 40).await;
+    println!(
+        "{:<20} {:>9.2}      {large:.1} ms with 1,000,000 sessions over {small:.1} ms with 1,000; wanted at most 1.1",
+        "handoff.growth",
+        large / small
+    );
+    results.0.push(json!({"name": "handoff.growth", "value": large, "unit": "ms", "against": "1,000 sessions", "ratio": large / small}));
+}
+
+fn main() {
+    let mut results = Results(Vec::new());
+    verify_in_process(&mut results);
+    let key = SoftKey::generate(&system_entropy());
+    let signature = key.sign_now(b"input");
+    let pair = aws_lc_rs::signature::EcdsaKeyPair::generate(&aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let (verify, sign) = side_by_side(
+        800,
+        || UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.key().sec1()).verify(b"input", &signature).unwrap(),
+        || {
+            black_box(pair.sign(&aws_lc_rs::rand::SystemRandom::new(), b"input").unwrap());
+        },
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(over_http(&mut results, 2.0 * verify, verify, sign));
+    std::fs::write("bench-results.json", serde_json::to_string_pretty(&results.0).unwrap() + "\n").unwrap();
+}
