@@ -104,7 +104,7 @@ fn kb_16_exactly_what_was_agreed_to() {
     let agreed = |data: &[TransactionData]| format!("{shown}{}", holder.device.sign(presentation::draft(&shown, AUD, NONCE, data, NOW)));
     let wanted = std::slice::from_ref(&this);
     assert_eq!(verify_at(&agreed(wanted), wanted, &[], NOW), Ok(()));
-    for data in [&[][..], &[that.clone()], &[this.clone(), that.clone()], &[this.clone(), this.clone()]] {
+    for data in [&[][..], std::slice::from_ref(&that), &[this.clone(), that.clone()], &[this.clone(), this.clone()]] {
         assert_eq!(verify_at(&agreed(data), wanted, &[], NOW), kb(Kb::TransactionData));
     }
     assert_eq!(verify_at(&agreed(wanted), &[], &[], NOW), kb(Kb::TransactionData), "more than was asked");

@@ -34,6 +34,7 @@ pub struct Device {
 }
 
 /// The log as this device checked it, and who of it identity says is live.
+#[derive(Debug)]
 pub struct Members {
     /// The log.
     pub log: DeviceLog,

@@ -1,11 +1,13 @@
-//! `kill -9` of the server while devices write and hand over (F10, F26). After each, what was acknowledged is there, one device holds the
+//! `kill -9` of the server while devices enrol, write and hand over (F03, F07, F10, F26). After each, the checker reads the databases, and what was acknowledged is there, one device holds the
 //! session, and the same step repeated gives the same result (I1, I2, I11).
 
+use super::checker;
 use crate::support::{http, program};
-use baton::demo::{claims, enrol_here};
+use baton::demo::{SCOPES, claims, enrol_here};
 use baton::person::Person;
 use baton_protocol::enrolment::Kind;
 use baton_protocol::handoff::machine::Target;
+use baton_sdk::enroll::Enrolling;
 use baton_sdk::keystore::{Kept, Keystore};
 use baton_sdk::{Device, Servers, Session, Waiting, Written, system_entropy};
 use std::process::{Child, Command, Stdio};
@@ -64,6 +66,14 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Ends the server and reads what it left.
+    async fn checked(&mut self) {
+        self.kill();
+        checker::check(self.dir.path()).await;
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -109,6 +119,46 @@ async fn killed_at_every_step_of_a_handoff() {
     assert!(matches!(on_tablet.write(b"on").await.unwrap(), Written::Session(_)));
     let seen = Session::load(&laptop, session.id()).await.unwrap();
     assert!(!seen.is_held() && seen.content() == b"on", "I1: one holder");
+    process.checked().await;
+}
+
+/// F03: killed at each step of an enrolment, and F07: killed right after a revocation was answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_step_of_an_enrolment() {
+    let mut process = Process::start().await;
+    let mut person = Person::new(&process.url(), system_entropy()).unwrap();
+    person.sign_up().await.unwrap();
+    let again = async |process: &mut Process| {
+        process.kill();
+        process.again().await;
+    };
+    again(&mut process).await;
+    let laptop = device(&process, &mut person, "Laptop").await;
+    let kept = Kept::fresh(Servers::at(&process.url()), "baton-cli", &system_entropy());
+    let asked = claims("Television", Kind::Tv);
+    let (mut asking, screen) = Enrolling::elsewhere(http(), Keystore::Memory, kept, &asked, SCOPES).await.unwrap();
+    again(&mut process).await;
+    let shown = person.open_elsewhere(&screen.user_code).await.unwrap();
+    again(&mut process).await;
+    let root = person.unlock().await.unwrap();
+    let offer = person.offer(&root, &shown, Some(&screen.check_code)).await.unwrap();
+    again(&mut process).await;
+    assert!(asking.redeem(None).await.is_err(), "I9: not before it was approved");
+    let approval = root.approve(&shown, &offer, &system_entropy()).unwrap();
+    person.post_approval(&shown, &approval).await.unwrap();
+    again(&mut process).await;
+    person.post_approval(&shown, &approval).await.unwrap();
+    asking.redeem(None).await.unwrap();
+    again(&mut process).await;
+    let tv = Arc::new(asking.into_device().unwrap());
+    let session = Session::open(&laptop, b"x").await.unwrap();
+    session.offer(Target::Device(tv.did().clone())).await.unwrap();
+    assert!(person.revoke(&tv.enrolled().device_id).await.unwrap());
+    again(&mut process).await;
+    tv.forget_tokens();
+    assert!(tv.members().await.unwrap_err().is("status.revoked"), "I4");
+    assert!(laptop.members().await.unwrap().live.iter().all(|live| live != tv.did()));
+    process.checked().await;
 }
 
 /// Killed in the midst of writes: everything acknowledged is there, in order, and at most the one under way besides.
@@ -138,4 +188,5 @@ async fn killed_while_writing() {
     let last: u32 = String::from_utf8(read.content().to_vec()).unwrap().parse().unwrap();
     assert!(last == known || last == known + 1, "acknowledged {known}, stored {last}");
     assert_eq!(read.head().seq, i64::from(last) + 1);
+    process.checked().await;
 }

@@ -1,3 +1,4 @@
 //! faults.md with a real process that is killed.
 
+mod checker;
 mod kill;
