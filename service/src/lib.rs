@@ -11,6 +11,7 @@ pub mod form;
 pub mod guard;
 pub mod key_ring;
 pub mod limits;
+pub mod nonces;
 pub mod once;
 pub mod problem;
 pub mod standing;

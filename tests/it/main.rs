@@ -5,5 +5,6 @@ mod attacks;
 mod faults;
 mod layering;
 mod lifecycle;
+mod store;
 mod story;
 mod support;
