@@ -73,9 +73,9 @@ impl AccessToken {
 
 /// Checks a token: signature by a key `keys` knows, issuer, audience, times. Binding to a proof: [`AccessToken::cnf`].
 pub fn check(token: &str, issuer: &str, audience: &str, keys: impl FnOnce(&str) -> Option<PublicKey>, now: Millis) -> Result<AccessToken, Token> {
-    let jws = Unverified::parse(token, Typ::AccessToken).map_err(|_| Token::Jose)?;
+    let jws = Unverified::parse(token, Typ::AccessToken).map_err(Token::Jose)?;
     let key = jws.unverified_header().kid.as_deref().and_then(keys).ok_or(Token::Key)?;
-    let claims: AccessToken = jws.verify(&key).map_err(|_| Token::Jose)?.claims().map_err(|_| Token::Claims)?;
+    let claims: AccessToken = jws.verify(&key).map_err(Token::Jose)?.claims().map_err(|_| Token::Claims)?;
     if claims.iss != issuer {
         return Err(Token::Issuer);
     }

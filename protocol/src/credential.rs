@@ -172,7 +172,7 @@ struct Signed {
 
 /// Verifies the issuer's signature with the key `issuer` gives for the DID, unless it gives none because this digest was verified before.
 fn open(compact: &Compact<'_>, issuer: impl FnOnce(&Did) -> Option<PublicKey>) -> Result<Signed, Vc> {
-    let jwt = Unverified::parse(compact.jwt, Typ::Credential).map_err(|_| Vc::Jose)?;
+    let jwt = Unverified::parse(compact.jwt, Typ::Credential).map_err(Vc::Jose)?;
     let iss = jwt.unverified_claims().get("iss").and_then(Value::as_str).ok_or(Vc::Did)?;
     let iss = if iss.starts_with("did:key:z") { Did::unresolved(iss) } else { return Err(Vc::DidMethod) };
     if jwt.unverified_header().kid.as_deref() != Some(iss.url().as_str()) {

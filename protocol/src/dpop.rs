@@ -59,10 +59,10 @@ pub fn draft(key: &PublicKey, claims: &Claims) -> Draft {
 pub fn check(proof: &str, expected: Expected<'_>, now: Millis) -> Result<Proof, Dpop> {
     let jws = Unverified::parse(proof, Typ::Dpop).map_err(|why| match why {
         Jose::PrivateKey | Jose::Point | Jose::Key => Dpop::Jwk,
-        _ => Dpop::Jose,
+        why => Dpop::Jose(why),
     })?;
     let key = jws.unverified_header().jwk.clone().ok_or(Dpop::Jwk)?;
-    let claims: Claims = jws.verify(&key).map_err(|_| Dpop::Jose)?.claims().map_err(|_| Dpop::Jose)?;
+    let claims: Claims = jws.verify(&key).map_err(Dpop::Jose)?.claims().map_err(Dpop::Jose)?;
     if claims.htm != expected.method {
         return Err(Dpop::Htm);
     }

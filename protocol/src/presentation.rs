@@ -5,7 +5,7 @@
 use crate::credential::{self, Credential, IssuerMemory, Tier};
 use crate::jose::{Draft, Typ, Unverified};
 use crate::key::{self, Did, Thumbprint};
-use crate::refusal::{Kb, Status as StatusRefusal, Vc};
+use crate::refusal::{Jose, Kb, Status as StatusRefusal, Vc};
 use crate::sd_jwt::Compact;
 use crate::status_list::{Status, StatusRef};
 use crate::time::{Millis, is_fresh};
@@ -151,8 +151,8 @@ pub fn verify(presentation: &str, expected: &Expected<'_>, memory: &impl IssuerM
     let compact = Compact::parse(presentation)?;
     let kb = compact.kb.ok_or(Kb::Missing)?;
     let credential = credential::check(&compact, memory, now)?;
-    let kb = Unverified::parse(kb, Typ::KeyBinding).map_err(|why| if why == crate::refusal::Jose::Typ { Kb::Typ } else { Kb::Jose })?;
-    let kb: KeyBinding = kb.verify(&credential.key).map_err(|_| Kb::Key)?.claims().map_err(|_| Kb::Jose)?;
+    let kb = Unverified::parse(kb, Typ::KeyBinding).map_err(|why| if why == Jose::Typ { Kb::Typ } else { Kb::Jose(why) })?;
+    let kb: KeyBinding = kb.verify(&credential.key).map_err(|_| Kb::Key)?.claims().map_err(Kb::Jose)?;
     if kb.aud != expected.audience {
         return Err(Kb::Aud.into());
     }

@@ -4,16 +4,19 @@
 //! All cryptographic causes of one family share a code, so that an answer is no oracle.
 
 macro_rules! family {
-    ($(#[$meta:meta])* $name:ident { $($variant:ident => $code:literal, $reason:literal;)* }) => {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident => $code:literal, $reason:literal;)* $(+ $inner:ident => $inner_code:literal;)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $(#[doc = $reason] $variant,)* }
+        pub enum $name {
+            $(#[doc = $reason] $variant,)*
+            $(#[doc = "The token by itself; its own reason goes into the event."] $inner($inner),)?
+        }
         impl $name {
             /// The stable code of the wire.
-            pub const fn code(self) -> &'static str { match self { $(Self::$variant => $code,)* } }
+            pub const fn code(self) -> &'static str { match self { $(Self::$variant => $code,)* $(Self::$inner(_) => $inner_code,)? } }
             /// The precise cause, for security events only.
-            pub const fn reason(self) -> &'static str { match self { $(Self::$variant => $reason,)* } }
-            /// Every variant, for documents and tests.
+            pub const fn reason(self) -> &'static str { match self { $(Self::$variant => $reason,)* $(Self::$inner(why) => $inner::reason(why),)? } }
+            /// Every variant of its own, for documents and tests.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
         }
         impl std::fmt::Display for $name {
@@ -51,7 +54,6 @@ family! {
 family! {
     /// A device-binding credential that does not hold (RFC 9901, SD-JWT VC, Baton's profile).
     Vc {
-        Jose => "vc.invalid", "jose";
         Sig => "vc.invalid", "sig";
         DupDigest => "vc.invalid", "dup digest";
         Reserved => "vc.invalid", "reserved";
@@ -73,6 +75,7 @@ family! {
         Expired => "vc.expired", "expired";
         DeviceNotActive => "vc.device_not_active", "device not active";
         ClaimsMissing => "vc.claims_missing", "claims missing";
+        + Jose => "vc.invalid";
     }
 }
 
@@ -80,7 +83,6 @@ family! {
     /// A key-binding JWT that does not bind (RFC 9901 §4.3).
     Kb {
         Missing => "kb.missing", "missing";
-        Jose => "kb.invalid", "jose";
         Typ => "kb.invalid", "typ";
         Key => "kb.invalid", "key";
         Aud => "kb.invalid", "aud";
@@ -89,6 +91,7 @@ family! {
         SdHash => "kb.invalid", "sd_hash";
         TransactionData => "kb.invalid", "transaction_data";
         Replay => "kb.replay", "replay";
+        + Jose => "kb.invalid";
     }
 }
 
@@ -110,7 +113,6 @@ family! {
     /// A DPoP proof that proves nothing here (RFC 9449 §4.3).
     Dpop {
         Missing => "invalid_dpop_proof", "missing";
-        Jose => "invalid_dpop_proof", "jose";
         Jwk => "invalid_dpop_proof", "jwk";
         Htm => "invalid_dpop_proof", "htm";
         Htu => "invalid_dpop_proof", "htu";
@@ -119,6 +121,7 @@ family! {
         Jti => "invalid_dpop_proof", "jti";
         Replay => "invalid_dpop_proof", "replay";
         Nonce => "use_dpop_nonce", "nonce";
+        + Jose => "invalid_dpop_proof";
     }
 }
 
@@ -127,7 +130,6 @@ family! {
     Token {
         Missing => "invalid_token", "missing";
         Scheme => "invalid_token", "scheme";
-        Jose => "invalid_token", "jose";
         Key => "invalid_token", "key";
         Issuer => "invalid_token", "issuer";
         Audience => "invalid_token", "audience";
@@ -138,6 +140,7 @@ family! {
         Standing => "invalid_token", "standing";
         Scope => "insufficient_scope", "scope";
         Tier => "insufficient_scope", "tier";
+        + Jose => "invalid_token";
     }
 }
 

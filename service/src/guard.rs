@@ -13,7 +13,7 @@ use baton_protocol::access_token::{self, AccessToken};
 use baton_protocol::dpop::{self, Proof};
 use baton_protocol::key::{PublicKey, Thumbprint};
 use baton_protocol::nonce::Purpose;
-use baton_protocol::refusal::{Dpop, Token};
+use baton_protocol::refusal::{Dpop, Jose, Token};
 use baton_protocol::standing::Standing;
 use baton_protocol::time::PROOF_MAX_AGE_SECS;
 use sqlx::AnyConnection;
@@ -53,9 +53,9 @@ impl Proven {
 pub fn proof(base: &Base, headers: &HeaderMap, method: &str, path: &str, access_token: Option<&str>, form: Form) -> Result<Proven, Problem> {
     let mut proofs = headers.get_all("dpop").iter();
     let refuse = |why: Dpop| Problem::from(why).in_form(form);
-    let text = proofs.next().ok_or_else(|| refuse(Dpop::Missing))?.to_str().map_err(|_| refuse(Dpop::Jose))?;
+    let text = proofs.next().ok_or_else(|| refuse(Dpop::Missing))?.to_str().map_err(|_| refuse(Dpop::Jose(Jose::Encoding)))?;
     if proofs.next().is_some() {
-        return Err(refuse(Dpop::Jose));
+        return Err(refuse(Dpop::Jose(Jose::Form)));
     }
     let url = format!("{}{path}", base.url);
     let proof = dpop::check(text, dpop::Expected { method, url: &url, access_token }, base.now()).map_err(refuse)?;

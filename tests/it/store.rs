@@ -13,12 +13,13 @@ use baton_service::standing::{self, Freshness};
 use baton_service::testing::{On, urls};
 use sqlx::migrate::Migrator;
 
+static NONE: Migrator = Migrator::DEFAULT;
+
 const NOW: Millis = Millis(1_790_000_000_000);
 
 async fn fresh(on: On) -> (Database, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let url = urls(on, dir.path()).await("verifier");
-    static NONE: Migrator = Migrator::DEFAULT;
     (Database::open(&url, "verifier", &NONE).await.unwrap(), dir)
 }
 

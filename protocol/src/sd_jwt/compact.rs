@@ -3,7 +3,7 @@
 use super::{Disclosure, MAX_DISCLOSURES};
 use crate::jose::MAX_TOKEN;
 use crate::key;
-use crate::refusal::Vc;
+use crate::refusal::{Jose, Vc};
 
 /// The parts of an SD-JWT or SD-JWT+KB, nothing of it verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +24,9 @@ impl<'a> Compact<'a> {
         if text.len() > MAX_TOKEN || text.bytes().filter(|b| *b == b'~').count() > MAX_DISCLOSURES + 1 {
             return Err(Vc::Limit);
         }
-        let (rest, kb) = text.rsplit_once('~').ok_or(Vc::Jose)?;
+        let (rest, kb) = text.rsplit_once('~').ok_or(Vc::Jose(Jose::Form))?;
         let mut parts = rest.split('~');
-        let jwt = parts.next().ok_or(Vc::Jose)?;
+        let jwt = parts.next().ok_or(Vc::Jose(Jose::Form))?;
         let disclosures = parts.map(Disclosure::parse).collect::<Result<_, _>>()?;
         Ok(Self { jwt, disclosures, kb: (!kb.is_empty()).then_some(kb), bound: &text[..=rest.len()] })
     }

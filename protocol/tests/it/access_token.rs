@@ -2,7 +2,7 @@
 
 use crate::support::{Key, NOW, with, without};
 use baton_protocol::access_token::check;
-use baton_protocol::refusal::Token;
+use baton_protocol::refusal::{Jose, Token};
 use serde_json::{Value, json};
 
 fn claims(device: &Key) -> Value {
@@ -21,7 +21,7 @@ fn each_claim() {
     let good = claims(&device);
     let made = |change: &dyn Fn(&Value) -> Value| outcome(&key, &head, &change(&good));
     assert_eq!(made(&Clone::clone), Ok(()));
-    assert_eq!(outcome(&other, &head, &good), Err(Token::Jose), "another signer");
+    assert_eq!(outcome(&other, &head, &good), Err(Token::Jose(Jose::Sig)), "another signer");
     assert_eq!(outcome(&key, &with(&head, "kid", "retired".into()), &good), Err(Token::Key), "OPS-04");
     assert_eq!(outcome(&key, &without(&head, "kid"), &good), Err(Token::Key));
     assert_eq!(made(&|c| with(c, "iss", "https://other".into())), Err(Token::Issuer));

@@ -2,7 +2,7 @@
 
 use crate::support::{Key, NOW, with, without};
 use baton_protocol::dpop::{Expected, check, token_hash};
-use baton_protocol::refusal::Dpop;
+use baton_protocol::refusal::{Dpop, Jose};
 use serde_json::{Value, json};
 
 const URL: &str = "https://broker.example/v1/sessions";
@@ -50,12 +50,12 @@ fn each_claim() {
         assert_eq!(made(&|c| with(c, "iat", (NOW.secs() + iat).into())), expected, "DPO-10");
     }
     for odd in [json!("1"), json!(1e308), json!(1.5), json!(null)] {
-        assert_eq!(made(&|c| with(c, "iat", odd.clone())), Err(Dpop::Jose), "DPO-10");
+        assert_eq!(made(&|c| with(c, "iat", odd.clone())), Err(Dpop::Jose(Jose::ClaimType)), "DPO-10");
     }
     for jti in ["", "short", &"j".repeat(129)] {
         assert_eq!(made(&|c| with(c, "jti", jti.into())), Err(Dpop::Jti), "DPO-12");
     }
-    assert_eq!(made(&|c| without(c, "jti")), Err(Dpop::Jose), "DPO-12");
+    assert_eq!(made(&|c| without(c, "jti")), Err(Dpop::Jose(Jose::ClaimType)), "DPO-12");
 }
 
 #[test]
@@ -67,12 +67,12 @@ fn dpo_09_12_jos_19_keys_and_kinds() {
     assert_eq!(made(&with(&header(&key), "jwk", with(&jwk, "d", "AA".into()))), Err(Dpop::Jwk));
     assert_eq!(made(&with(&header(&key), "jwk", json!({"kty": "oct", "k": "AA"}))), Err(Dpop::Jwk));
     assert_eq!(made(&with(&header(&key), "jwk", with(&jwk, "x", jwk["y"].clone()))), Err(Dpop::Jwk));
-    assert_eq!(made(&with(&header(&key), "jwk", Key::new().public.jwk_value())), Err(Dpop::Jose), "another key's signature");
+    assert_eq!(made(&with(&header(&key), "jwk", Key::new().public.jwk_value())), Err(Dpop::Jose(Jose::Sig)), "another key's signature");
     for alg in ["HS256", "none", "RS256"] {
-        assert_eq!(made(&with(&header(&key), "alg", alg.into())), Err(Dpop::Jose));
+        assert_eq!(made(&with(&header(&key), "alg", alg.into())), Err(Dpop::Jose(Jose::Alg)));
     }
     for typ in ["JWT", "at+jwt", "DPOP+JWT"] {
-        assert_eq!(made(&with(&header(&key), "typ", typ.into())), Err(Dpop::Jose));
+        assert_eq!(made(&with(&header(&key), "typ", typ.into())), Err(Dpop::Jose(Jose::Typ)));
     }
     assert_eq!(made(&without(&header(&key), "jwk")), Err(Dpop::Jwk));
 }

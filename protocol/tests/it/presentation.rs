@@ -3,7 +3,7 @@
 use crate::support::{Holder, Key, NOW, with, without};
 use baton_protocol::Refusal;
 use baton_protocol::presentation::{self, Expected, KeyBinding, TransactionData};
-use baton_protocol::refusal::{Kb, Status as StatusRefusal, Vc};
+use baton_protocol::refusal::{Jose, Kb, Status as StatusRefusal, Vc};
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::status_list::Status;
 use baton_protocol::time::Millis;
@@ -50,7 +50,7 @@ fn control_and_each_claim_of_the_kb_jwt() {
     for aud in [json!("https://other.example"), json!("verifier.example"), json!(format!("{AUD}/")), json!(AUD.to_uppercase())] {
         assert_eq!(with_claims(&|c| with(c, "aud", aud.clone())), kb(Kb::Aud), "KB-08");
     }
-    assert_eq!(with_claims(&|c| with(c, "aud", json!([AUD, "x"]))), kb(Kb::Jose), "KB-08");
+    assert_eq!(with_claims(&|c| with(c, "aud", json!([AUD, "x"]))), kb(Kb::Jose(Jose::ClaimType)), "KB-08");
     for nonce in ["another", &NONCE[1..], &format!("{NONCE} "), ""] {
         assert_eq!(with_claims(&|c| with(c, "nonce", nonce.into())), kb(Kb::Nonce), "KB-07");
     }
@@ -58,8 +58,8 @@ fn control_and_each_claim_of_the_kb_jwt() {
     assert_eq!(with_claims(&|c| with(c, "iat", (NOW.secs() + 6).into())), kb(Kb::Iat), "KB-09");
     assert_eq!(with_claims(&|c| with(c, "iat", (NOW.secs() - 60).into())), Ok(()));
     for odd in ["aud", "nonce", "iat", "sd_hash"] {
-        assert_eq!(with_claims(&|c| without(c, odd)), kb(Kb::Jose));
-        assert_eq!(with_claims(&|c| with(c, odd, json!([1]))), kb(Kb::Jose));
+        assert_eq!(with_claims(&|c| without(c, odd)), kb(Kb::Jose(Jose::ClaimType)));
+        assert_eq!(with_claims(&|c| with(c, odd, json!([1]))), kb(Kb::Jose(Jose::ClaimType)));
     }
     assert_eq!(with_claims(&|c| with(c, "sd_hash", "x".into())), kb(Kb::SdHash));
     assert_eq!(with_claims(&|c| with(c, "unknown", json!(1))), Ok(()), "unknown members are ignored in standard tokens");
@@ -74,7 +74,7 @@ fn kb_02_03_10_keys_and_kind() {
         assert_eq!(verify(&format!("{shown}{}", holder.device.jws(&head, &claims(&shown)))), kb(Kb::Typ));
     }
     let head = json!({"alg": "ES256", "typ": "kb+jwt", "jwk": other.public.jwk_value()});
-    assert_eq!(verify(&format!("{shown}{}", other.jws(&head, &claims(&shown)))), kb(Kb::Jose));
+    assert_eq!(verify(&format!("{shown}{}", other.jws(&head, &claims(&shown)))), kb(Kb::Jose(Jose::HeaderJwk)));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::support::{Holder, Key, NOW, with, without};
 use baton_protocol::b64;
 use baton_protocol::credential::{self, IssuerMemory, Template};
-use baton_protocol::refusal::Vc;
+use baton_protocol::refusal::{Jose, Vc};
 use baton_protocol::sd_jwt::{Compact, Disclosure};
 use baton_protocol::time::Millis;
 use serde_json::{Value, json};
@@ -116,7 +116,7 @@ fn kb_04_one_cnf_that_is_the_subject() {
     let (header, payload) = holder.parts();
     let text = payload.to_string();
     let twice = format!("{},\"cnf\":{}}}", &text[..text.len() - 1], json!({"jwk": other.jwk_value()}));
-    assert_eq!(check(&(holder.issuer.jws_text(&header.to_string(), &twice) + "~")), Err(Vc::Jose));
+    assert_eq!(check(&(holder.issuer.jws_text(&header.to_string(), &twice) + "~")), Err(Vc::Jose(Jose::Json)));
 }
 
 #[test]

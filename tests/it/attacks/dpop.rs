@@ -28,6 +28,23 @@ async fn proofs_at_the_broker() {
     rig.refuse(&with(proof().claim("iat", json!(0))), 401, "invalid_dpop_proof", "iat").await;
     rig.refuse(&with(proof().claim("nonce", json!("AAAA"))), 401, "use_dpop_nonce", "nonce").await;
 
+    // JOS-01 to JOS-20 at an endpoint: one code outside, the precise reason in the event.
+    for (name, value, reason) in [
+        ("alg", json!("none"), "alg"),
+        ("alg", json!("HS256"), "alg"),
+        ("typ", json!("JWT"), "typ"),
+        ("crit", json!(["x"]), "crit"),
+        ("b64", json!(false), "b64"),
+        ("jku", json!("https://evil.example"), "header jku"),
+        ("x5c", json!([]), "header x5c"),
+        ("zip", json!("DEF"), "header zip"),
+        ("kid", json!("../x"), "kid"),
+    ] {
+        let mut wrong = proof();
+        wrong.header[name] = value;
+        rig.refuse(&with(wrong), 401, "invalid_dpop_proof", reason).await;
+    }
+
     // DPO-08: a nonce of another server, and of another key.
     let exchange = rig.exchange(&rig.laptop, key, &[]).await;
     let other_server = rig.dpop_nonce(key, &rig.verifier("/token"), "POST", &exchange, None).await;
