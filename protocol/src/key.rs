@@ -157,11 +157,12 @@ const P256_PUB: [u8; 2] = [0x80, 0x24];
 pub struct Did(String);
 
 impl Did {
-    /// Parses; anything but a canonical P-256 `did:key` is refused, so no key has two names.
+    /// Parses; anything but the canonical spelling of a P-256 `did:key` is refused, so no key has two names. Whether the point lies on the
+    /// curve is found out by [`Self::key`], which costs half a signature check.
     pub fn parse(text: &str) -> Result<Self, Vc> {
-        resolve(text).map(|_| Self(text.to_owned()))
+        compressed_point(text).map(|_| Self(text.to_owned()))
     }
-    /// A name whose key is resolved later, if at all: [`Self::key`] then refuses what [`Self::parse`] would have.
+    /// A name whose form is checked later, if at all: [`Self::key`] refuses what [`Self::parse`] would have.
     pub(crate) fn unresolved(text: &str) -> Self {
         Self(text.to_owned())
     }
@@ -202,6 +203,11 @@ impl<'de> Deserialize<'de> for Did {
 
 /// Resolves a `did:key` to its key, offline. Any other method is `Vc::DidMethod`.
 pub fn resolve(did: &str) -> Result<PublicKey, Vc> {
+    PublicKey::from_compressed(&compressed_point(did)?).map_err(|_| Vc::Did)
+}
+
+/// The compressed point a `did:key` spells.
+fn compressed_point(did: &str) -> Result<[u8; 33], Vc> {
     let multibase = did.strip_prefix("did:key:").ok_or(Vc::DidMethod)?;
     let base58 = multibase.strip_prefix('z').ok_or(Vc::Did)?;
     if base58.len() > 64 {
@@ -210,8 +216,8 @@ pub fn resolve(did: &str) -> Result<PublicKey, Vc> {
     let mut bytes = [0; 64];
     let len = bs58::decode(base58).onto(&mut bytes).map_err(|_| Vc::Did)?;
     let point = bytes[..len].strip_prefix(&P256_PUB).ok_or(Vc::DidMethod)?;
-    let point: &[u8; 33] = point.try_into().map_err(|_| Vc::Did)?;
-    PublicKey::from_compressed(point).map_err(|_| Vc::Did)
+    let point: [u8; 33] = point.try_into().map_err(|_| Vc::Did)?;
+    if matches!(point[0], 2 | 3) { Ok(point) } else { Err(Vc::Did) }
 }
 
 #[cfg(test)]
