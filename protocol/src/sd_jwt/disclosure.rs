@@ -37,7 +37,7 @@ impl Disclosure {
             (Some(Value::String(salt)), Some(value), None, None) => (salt, None, value),
             _ => return Err(Vc::Disclosure),
         };
-        if matches!(name.as_deref(), Some("_sd" | "...")) {
+        if matches!(name.as_deref(), Some("_sd" | "..." | "_sd_alg")) {
             return Err(Vc::Reserved);
         }
         if b64::decode(&salt).map_err(|_| Vc::Disclosure)?.len() < MIN_SALT_BYTES {

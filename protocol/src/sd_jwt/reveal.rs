@@ -191,6 +191,7 @@ mod tests {
         }
         assert_eq!(parse(json!([salt, "_sd", []])), Vc::Reserved);
         assert_eq!(parse(json!([salt, "...", 1])), Vc::Reserved);
+        assert_eq!(parse(json!([salt, "_sd_alg", "md5"])), Vc::Reserved);
     }
 
     #[test]
