@@ -95,9 +95,14 @@ impl Config {
     /// TLS is the proxy's; a public URL in clear is only for this machine.
     pub fn check(&self) -> anyhow::Result<()> {
         let host = url::Url::parse(&self.public_url).context("public_url")?;
-        let local = matches!(host.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let local = host.host_str() == Some("localhost");
         if host.scheme() != "https" && !(host.scheme() == "http" && local) {
-            bail!("public_url must be https unless its host is localhost");
+            bail!("public_url must be https unless its host is localhost (passkeys need a host name, so 127.0.0.1 will not do)");
+        }
+        for service in &self.relying_services {
+            if baton_protocol::b64::decode_array::<32>(&service.key_sha256).is_err() {
+                bail!("key_sha256 of relying service {:?} is not base64url of 32 bytes", service.name);
+            }
         }
         if !self.admin_listen.ip().is_loopback() {
             bail!("admin_listen must be a loopback address");

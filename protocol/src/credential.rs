@@ -1,7 +1,7 @@
 //! The device-binding credential: an SD-JWT VC (`dc+sd-jwt`) by which a person's issuer key says "this key is my device".
 //!
 //! Identity offers a [`Template`]; the approving client signs exactly that; identity compares what comes back with what it offered.
-//! PROTOCOL.md §3 and docs/protocol.md give the profile.
+//! docs/protocol.md §5 gives the profile.
 
 use crate::jose::{Draft, Typ, Unverified};
 use crate::key::{Did, PublicKey};

@@ -1,4 +1,4 @@
-//! The root: a 32-byte seed, and the P-256 keys that come from it (HKDF-SHA-256 and FIPS 186-5 A.2.1, PROTOCOL.md §1).
+//! The root: a 32-byte seed, and the P-256 keys that come from it (HKDF-SHA-256 and FIPS 186-5 A.2.1, docs/protocol.md §2).
 //!
 //! Pure arithmetic. The seed exists in clear only where the person approves something.
 

@@ -94,7 +94,7 @@ impl SessionKey {
         Ok((Self { version, key }, statement.log_head, by))
     }
 
-    /// What a receipt proves: that the target opened the very plaintext (PROTOCOL.md §8.5). The broker cannot compute it.
+    /// What a receipt proves: that the target opened the very plaintext (docs/protocol.md §8). The broker cannot compute it.
     pub fn receipt_proof(&self, release: &str, content: &[u8]) -> String {
         let mut key = [0; 32];
         expand(self.key.expose(), &[], b"baton/receipt/1", &mut key);

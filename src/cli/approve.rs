@@ -23,11 +23,13 @@ pub struct Args {
 
 /// Looks at a request, asks for the check code, approves.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let mut person = open(&args).await?;
-    // Reading what waits needs a session.
-    person.unlock().await?;
+    let mut person = open(&args.server, &args.person).await?;
+    // Reading what waits needs a session. The passkey's counter moves with it, whatever follows.
+    let unlocked = person.unlock().await;
+    save(&args.person, &person)?;
+    unlocked?;
     let shown = person.open_elsewhere(&args.code).await?;
-    println!("{} asks to be enrolled: {:?} \"{}\" of {}, may {}", shown.client_name, shown.claims.kind, shown.claims.name, shown.app, shown.scope);
+    println!("\"{}\" asks to join the app {} ({}); it may {}", shown.claims.name, shown.app, shown.client_name, shown.scope);
     println!("asked from {}; will be {}", shown.seen_address, shown.tier.as_str());
     print!("Did you start this? Type the check code it shows, or nothing to refuse: ");
     std::io::stdout().flush()?;
@@ -44,19 +46,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open(args: &Args) -> anyhow::Result<Person> {
-    if args.person.exists() {
-        let saved: Saved = serde_json::from_slice(&std::fs::read(&args.person)?).context("the person's file is damaged")?;
-        return Person::with(&args.server, system_entropy(), saved);
+/// The person of a file, or a new one.
+pub async fn open(server: &str, file: &Path) -> anyhow::Result<Person> {
+    if file.exists() {
+        let saved: Saved = serde_json::from_slice(&std::fs::read(file)?).context("the person's file is damaged")?;
+        return Person::with(server, system_entropy(), saved);
     }
-    let mut person = Person::new(&args.server, system_entropy())?;
+    let mut person = Person::new(server, system_entropy())?;
     let code = person.sign_up().await?;
     println!("New account. Recovery code, shown once: {}", code.words().expose());
-    save(&args.person, &person)?;
+    save(file, &person)?;
     Ok(person)
 }
 
-fn save(path: &Path, person: &Person) -> anyhow::Result<()> {
+/// Keeps a person.
+pub fn save(path: &Path, person: &Person) -> anyhow::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(&serde_json::to_vec(&person.save()?)?)?;
     Ok(file.sync_all()?)

@@ -1,13 +1,13 @@
 //! `baton device`: a real client for a terminal. Keys live in a file of mode 0600, sealed under a passphrase (asked for, or `BATON_PASSPHRASE`).
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use baton_protocol::enrolment::{DeviceClaims, Kind};
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::id::SessionId;
 use baton_protocol::secret::Secret;
 use baton_sdk::enroll::{Enrolling, log_fingerprint};
 use baton_sdk::keystore::{Kept, Keystore};
-use baton_sdk::{Device, Http, Offered, Servers, Session, Waiting, system_clock, system_entropy};
+use baton_sdk::{Device, Error, Http, Offered, Servers, Session, Waiting, system_clock, system_entropy};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +33,20 @@ enum Command {
         /// What the person will know it by
         #[arg(long, default_value = "Terminal")]
         name: String,
+        /// Development builds only: approve here with this software passkey, which makes a full device
+        #[cfg(debug_assertions)]
+        #[arg(long, value_name = "FILE")]
+        person: Option<PathBuf>,
+    },
+    /// Print a presentation for a service
+    Present {
+        /// The service's name for itself
+        audience: String,
+        /// The nonce it gave
+        nonce: String,
+        /// Claims to show
+        #[arg(long)]
+        disclose: Vec<String>,
     },
     /// Show this device, its log and its sessions
     Show,
@@ -75,7 +89,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Runs a command.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let passphrase = passphrase()?;
-    if let Command::Enrol { server, name } = &args.command {
+    if let Command::Enrol { server, name, .. } = &args.command {
+        #[cfg(debug_assertions)]
+        if let Command::Enrol { person: Some(person), .. } = &args.command {
+            return enrol_full(&args.keystore, &passphrase, server, name, person).await;
+        }
         return enrol(&args.keystore, &passphrase, server, name).await;
     }
     let (keystore, kept) = Keystore::open(&args.keystore, passphrase.expose(), &system_entropy())?;
@@ -84,6 +102,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Enrol { .. } => Ok(()),
         Command::Show => show(&device).await,
+        Command::Present { audience, nonce, disclose } => {
+            let names: Vec<_> = disclose.iter().map(String::as_str).collect();
+            println!("{}", device.present(&audience, &nonce, &[], &names).await?);
+            Ok(())
+        }
         Command::Open { content } => {
             let session = Session::open(&device, content.as_bytes()).await?;
             println!("{}", session.id());
@@ -114,10 +137,14 @@ fn http() -> anyhow::Result<Http> {
 
 /// Never a flag: argument lists are for everybody to read.
 fn passphrase() -> anyhow::Result<Secret<String>> {
-    match std::env::var("BATON_PASSPHRASE") {
-        Ok(passphrase) => Ok(Secret::new(passphrase)),
-        Err(_) => Ok(Secret::new(rpassword::prompt_password("Passphrase of the keystore: ")?)),
-    }
+    let passphrase = match std::env::var("BATON_PASSPHRASE") {
+        Ok(passphrase) => passphrase,
+        Err(_) => {
+            rpassword::prompt_password("Passphrase of the keystore: ").context("no terminal to ask for the passphrase: set BATON_PASSPHRASE")?
+        }
+    };
+    ensure!(!passphrase.is_empty(), "an empty passphrase protects nothing");
+    Ok(Secret::new(passphrase))
 }
 
 async fn load(device: &Arc<Device>, session: &str) -> anyhow::Result<Session> {
@@ -131,10 +158,18 @@ async fn enrol(path: &Path, passphrase: &Secret<String>, server: &str, name: &st
     let keystore = Keystore::create(path, passphrase.expose(), &kept, &entropy)?;
     let claims =
         DeviceClaims { name: name.into(), kind: Kind::Other, platform: Some(std::env::consts::OS.into()), model: None, capabilities: Vec::new() };
-    let (mut asking, screen) = Enrolling::elsewhere(http()?, keystore, kept, &claims, crate::demo::SCOPES).await?;
+    let (mut asking, screen) = match Enrolling::elsewhere(http()?, keystore, kept, &claims, crate::demo::SCOPES).await {
+        Ok(asked) => asked,
+        Err(error) => {
+            std::fs::remove_file(path)?;
+            return Err(error.into());
+        }
+    };
     println!("On a device that is yours, open\n\n    {}\n", screen.verification_uri);
     println!("{}", qr(&screen.verification_uri_complete)?);
     println!("    code        {}\n    check code  {}\n", screen.user_code, screen.check_code);
+    #[cfg(debug_assertions)]
+    println!("(no pages yet: `baton approve {}`)\n", screen.user_code);
     println!("Only type the check code if you started this. Waiting ..");
     let mut interval = screen.interval;
     loop {
@@ -143,13 +178,35 @@ async fn enrol(path: &Path, passphrase: &Secret<String>, server: &str, name: &st
             Ok(()) => break,
             Err(error) if error.is("authorization_pending") => {}
             Err(error) if error.is("slow_down") => interval += 5,
+            // The key may be approved by now: it is kept until the server says that it will not be.
+            Err(Error::Transport(_)) => {}
             Err(error) => {
-                std::fs::remove_file(path)?;
+                if error.is("access_denied") || error.is("expired_token") {
+                    std::fs::remove_file(path)?;
+                }
                 return Err(error.into());
             }
         }
     }
     show(&Arc::new(asking.into_device()?)).await
+}
+
+/// Lane 1 with a software passkey, as a browser on this machine would do it.
+#[cfg(debug_assertions)]
+async fn enrol_full(path: &Path, passphrase: &Secret<String>, server: &str, name: &str, file: &Path) -> anyhow::Result<()> {
+    let entropy = system_entropy();
+    let mut person = super::approve::open(server, file).await?;
+    let unlocked = person.unlock().await;
+    super::approve::save(file, &person)?;
+    unlocked?;
+    let kept = Kept::fresh(Servers::at(server), "baton-cli", &entropy);
+    let keystore = Keystore::create(path, passphrase.expose(), &kept, &entropy)?;
+    let device = crate::demo::enrol_here(&mut person, http()?, keystore, kept, &crate::demo::claims(name, Kind::Laptop)).await;
+    super::approve::save(file, &person)?;
+    if device.is_err() {
+        std::fs::remove_file(path)?;
+    }
+    show(&device?).await
 }
 
 fn qr(text: &str) -> anyhow::Result<String> {
@@ -174,7 +231,10 @@ async fn show(device: &Arc<Device>) -> anyhow::Result<()> {
 async fn push(device: &Arc<Device>, session: &str, to: &str) -> anyhow::Result<()> {
     let mut session = load(device, session).await?;
     let members = device.members().await?;
-    let target = members.by_label(to).cloned().with_context(|| format!("no device is called {to:?}"))?;
+    let by_did = || members.live.iter().find(|device| device.as_str() == to);
+    let target = members.by_label(to).or_else(by_did).cloned();
+    let target =
+        target.with_context(|| format!("no live device is called {to:?} (a limited device sees no names: give the DID that `show` prints)"))?;
     let offered: Offered = session.offer(Target::Device(target)).await?;
     println!("offered {}; waiting for {to} to accept ..", offered.id());
     while session.accepted(&offered).await?.is_none() {

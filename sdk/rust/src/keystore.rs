@@ -144,7 +144,9 @@ impl Sealed {
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), Aad::from(b"baton/keystore/1"), &mut *bytes)
             .map_err(|_| Error::Store("sealing failed".into()))?;
         let file = File { v: 1, salt: b64::encode(self.salt), iv: b64::encode(iv), ct: b64::encode(&*bytes) };
-        let next = self.path.with_extension("new");
+        let mut next = self.path.clone().into_os_string();
+        next.push(".new");
+        let next = PathBuf::from(next);
         let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next).map_err(failed)?;
         out.write_all(&serde_json::to_vec(&file).map_err(|e| Error::Store(e.to_string()))?).map_err(failed)?;
         out.sync_all().map_err(failed)?;
