@@ -43,8 +43,9 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let url = urls(on, dir.path()).await;
         let urls: BTreeMap<_, _> = SERVICES.map(|name| (name, url(name))).into();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let public_url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let public_url = format!("http://localhost:{port}");
         let database_url = (on == On::Postgres).then(|| urls["broker"].clone());
         let flags = Flags { data_dir: Some(dir.path().to_path_buf()), public_url: Some(public_url.clone()), database_url, ..Flags::default() };
         let mut config = Config::load(flags).unwrap();
@@ -112,6 +113,16 @@ impl Server {
 
 /// The API key of the tests' relying service.
 pub const RELYING_KEY: &str = "canary-relying-key-0123456789";
+
+/// A free port below those the system gives outgoing connections, so that a server that comes back finds it free again.
+pub fn free_port() -> u16 {
+    loop {
+        let port = 20_000 + u16::from_be_bytes(system_entropy().bytes()) % 12_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
 
 /// An HTTP client for a device.
 pub fn http() -> Http {

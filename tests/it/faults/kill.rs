@@ -2,7 +2,7 @@
 //! session, and the same step repeated gives the same result (I1, I2, I11).
 
 use super::checker;
-use crate::support::{http, program};
+use crate::support::{free_port, http, program};
 use baton::demo::{SCOPES, claims, enrol_here};
 use baton::person::Person;
 use baton_protocol::enrolment::Kind;
@@ -32,7 +32,7 @@ impl Process {
     }
 
     async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let dir = tempfile::tempdir().unwrap();
         let child = Self::spawn(dir.path(), port);
         let this = Self { child, dir, port };
