@@ -114,6 +114,19 @@ async fn a_stale_feed_fails_closed() {
     rig.allow(&ask().await).await;
 }
 
+/// A write whose reply never came does not strand its writer: the next one goes on from where the session really is (F26).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_reply_strands_nobody() {
+    let rig = Rig::at(Server::start(On::Sqlite).await).await;
+    let mut session = Session::open(&rig.laptop, b"0").await.unwrap();
+    let lost = serde_json::to_value(session.draft_write(b"1").await.unwrap()).unwrap();
+    let path = format!("/v1/sessions/{}/updates", session.id());
+    rig.allow(&rig.to_broker(&rig.laptop, "POST", &path, "session:write", Some(&lost)).await).await;
+    assert!(matches!(session.write(b"2").await.unwrap(), baton_sdk::Written::Session(head) if head.seq == 3));
+    let read = Session::load(&rig.laptop, session.id()).await.unwrap();
+    assert_eq!((read.content(), read.head().seq), (&b"2"[..], 3));
+}
+
 /// A device in a file: sealed under its passphrase, mode 0600, whole after a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_keystore_file() {

@@ -158,6 +158,12 @@ impl Session {
                 self.branch(content).await?;
                 Ok(Written::Branch { epoch })
             }
+            // While this device holds the session only it can have moved the head: an earlier write of its own, whose reply was lost.
+            Err(error) if error.is("state.conflict") && self.held.is_some() => {
+                self.follow().await?;
+                self.held.ok_or(Handoff::NotHolder)?;
+                self.write_as(content, Kind::Update).await.map(Written::Session)
+            }
             Err(error) if error.is("state.rekey_required") && self.held.is_some() => {
                 self.rekey().await?;
                 self.write_as(content, Kind::Snapshot).await.map(Written::Session)
