@@ -135,7 +135,11 @@ pub struct Place {
 impl Place {
     fn aad(&self) -> Vec<u8> {
         let Self { session, epoch, seq, prev, key_version, kind } = self;
-        format!("baton/update/1\n{session}\n{epoch}\n{seq}\n{prev}\n{key_version}\n{kind:?}").into_bytes()
+        let kind = match kind {
+            Kind::Update => "Update",
+            Kind::Snapshot => "Snapshot",
+        };
+        format!("baton/update/1\n{session}\n{epoch}\n{seq}\n{prev}\n{key_version}\n{kind}").into_bytes()
     }
 }
 

@@ -116,6 +116,8 @@ async fn killed_at_every_step_of_a_handoff() {
     process.kill();
     process.again().await;
     assert_eq!((on_tablet.epoch(), on_tablet.content()), (2, &[3u8][..]));
+    let repeated = waiting.complete().await.unwrap();
+    assert!(repeated.is_held() && repeated.epoch() == 2, "I11: completing twice is completing once");
     assert!(matches!(on_tablet.write(b"on").await.unwrap(), Written::Session(_)));
     let seen = Session::load(&laptop, session.id()).await.unwrap();
     assert!(!seen.is_held() && seen.content() == b"on", "I1: one holder");
