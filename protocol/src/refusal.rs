@@ -286,7 +286,6 @@ family! {
         Encoding => "input.encoding", "content encoding";
         TokenInUrl => "input.token_in_url", "token in url";
         Qr => "input.qr", "qr";
-        Idempotency => "input.idempotency", "idempotency key";
         NotFound => "not_found", "not found";
     }
 }

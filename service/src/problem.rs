@@ -175,7 +175,7 @@ pub fn status(refusal: Refusal) -> StatusCode {
             Input::Csrf => StatusCode::FORBIDDEN,
             Input::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Input::NotFound => StatusCode::NOT_FOUND,
-            Input::Invalid | Input::Id | Input::Version | Input::TokenInUrl | Input::Qr | Input::Idempotency => StatusCode::BAD_REQUEST,
+            Input::Invalid | Input::Id | Input::Version | Input::TokenInUrl | Input::Qr => StatusCode::BAD_REQUEST,
         },
     }
 }
