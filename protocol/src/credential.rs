@@ -3,8 +3,9 @@
 //! Identity offers a [`Template`]; the approving client signs exactly that; identity compares what comes back with what it offered.
 //! docs/protocol.md §5 gives the profile.
 
-use crate::jose::{Draft, Typ, Unverified};
-use crate::key::{Did, PublicKey};
+use crate::jose::{Draft, MAX_TOKEN, Typ, Unverified};
+use crate::json::{self, Members, Node};
+use crate::key::{self, Did, PublicKey};
 use crate::refusal::Vc;
 use crate::sd_jwt::{Compact, Disclosure, reveal};
 use crate::status_list::StatusRef;
@@ -72,6 +73,29 @@ pub struct Visible {
     pub status_issuer: String,
 }
 
+impl Visible {
+    /// From claims as they were read: each must be there and of its type, unknown ones are ignored.
+    fn read(claims: &Members<'_>, iss: Did, sub: Did) -> Option<Self> {
+        let text = |name: &str| claims.text(name).map(str::to_owned);
+        let time = |name: &str| claims.get(name).and_then(Node::as_i64);
+        let status = claims.get("status")?.as_members()?.get("status_list")?.as_members()?;
+        Some(Self {
+            iss,
+            sub,
+            vct: text("vct")?,
+            iat: time("iat")?,
+            exp: time("exp")?,
+            client_id: text("client_id")?,
+            tier: Tier::parse(claims.text("tier")?)?,
+            log: text("log")?,
+            status: StatusEntry {
+                status_list: StatusRef { idx: u32::try_from(status.get("idx")?.as_i64()?).ok()?, uri: status.text("uri")?.to_owned() },
+            },
+            status_issuer: text("status_issuer")?,
+        })
+    }
+}
+
 /// The `status` claim (Token Status List §6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusEntry {
@@ -95,7 +119,7 @@ impl Template {
             return None;
         }
         let disclosures: Vec<_> = self.disclosable.iter().zip(salts).map(|((name, value), salt)| Disclosure::member(*salt, name, value)).collect();
-        let mut digests: Vec<_> = disclosures.iter().map(Disclosure::digest).collect();
+        let mut digests: Vec<_> = disclosures.iter().map(|d| d.digest().to_owned()).collect();
         digests.sort();
         let mut payload = self.clear_claims(device);
         payload.insert("_sd".into(), digests.into());
@@ -119,33 +143,29 @@ impl Template {
             return Err(Vc::Policy);
         }
         let issuer = self.visible.iss.key()?;
-        let signed = open(&compact, |_| Some(issuer.clone()))?;
+        let jwt = Unverified::split(compact.jwt, Typ::Credential).map_err(Vc::Jose)?;
+        let claims = json::members(jwt.payload(), MAX_TOKEN).map_err(Vc::Jose)?;
+        unproven_issuer(&jwt, &claims)?;
+        jwt.check(&jwt.digest(), &issuer).map_err(|_| Vc::Sig)?;
         let mut expected = self.clear_claims(device);
-        if signed.raw.status_ref() != expected.status_ref() {
+        if claims.get("status").map(Node::to_value).as_ref() != expected.get("status") {
             return Err(Vc::StatusRef);
         }
         // Before anything is revealed: no digest hidden where the template has none, each disclosure exactly the offered claim.
-        let mut clear = signed.raw.clone();
-        clear.remove("_sd");
+        let mut clear = claims.to_map();
+        let digests = clear.remove("_sd").and_then(|digests| Some(digests.as_array()?.len()));
         let alg = clear.remove("_sd_alg");
-        let offered = |d: &Disclosure| d.name().and_then(|name| self.disclosable.get(name)) == Some(d.value());
+        let offered = |d: &Disclosure| d.name().and_then(|name| self.disclosable.get(name)) == Some(&d.value().to_value());
         if clear != expected || alg != Some(Value::from("sha-256")) || !compact.disclosures.iter().all(offered) {
             return Err(Vc::Policy);
         }
+        let revealed = reveal(&claims, &compact.disclosures, FIXED)?;
         expected.extend(self.disclosable.clone());
-        if signed.digests != self.disclosable.len() || signed.claims != expected {
+        if digests.unwrap_or(0) != self.disclosable.len() || revealed.to_map() != expected {
             return Err(Vc::Policy);
         }
-        Ok(Credential { hash: signed.hash, visible: self.visible.clone(), key: device.clone(), claims: signed.disclosed })
-    }
-}
-
-trait StatusOf {
-    fn status_ref(&self) -> Option<&Value>;
-}
-impl StatusOf for Map<String, Value> {
-    fn status_ref(&self) -> Option<&Value> {
-        self.get("status")
+        let claims = disclosed(&compact, &revealed);
+        Ok(Credential { hash: key::hash(jwt.payload()), visible: self.visible.clone(), key: device.clone(), claims })
     }
 }
 
@@ -162,36 +182,28 @@ pub struct Credential {
     pub claims: Map<String, Value>,
 }
 
-struct Signed {
-    hash: String,
-    raw: Map<String, Value>,
-    claims: Map<String, Value>,
-    disclosed: Map<String, Value>,
-    digests: usize,
-}
-
-/// Verifies the issuer's signature with the key `issuer` gives for the DID, unless it gives none because this digest was verified before.
-fn open(compact: &Compact<'_>, issuer: impl FnOnce(&Did) -> Option<PublicKey>) -> Result<Signed, Vc> {
-    let jwt = Unverified::parse(compact.jwt, Typ::Credential).map_err(Vc::Jose)?;
-    let iss = jwt.unverified_claims().get("iss").and_then(Value::as_str).ok_or(Vc::Did)?;
-    let iss = if iss.starts_with("did:key:z") { Did::unresolved(iss) } else { return Err(Vc::DidMethod) };
-    if jwt.unverified_header().kid.as_deref() != Some(iss.url().as_str()) {
-        return Err(Vc::Did);
+/// The issuer a token names in both places where it must: not proven before its key has checked the signature.
+fn unproven_issuer(jwt: &Unverified<'_>, claims: &Members<'_>) -> Result<Did, Vc> {
+    let iss = claims.text("iss").ok_or(Vc::Did)?;
+    if !iss.starts_with("did:key:z") {
+        return Err(Vc::DidMethod);
     }
-    let jwt = match issuer(&iss) {
-        Some(key) => jwt.verify(&key).map_err(|_| Vc::Sig)?,
-        None => jwt.trust(),
-    };
-    let hash = jwt.payload_hash();
-    let raw = jwt.claims;
-    let digests = raw.get("_sd").and_then(Value::as_array).map_or(0, Vec::len);
-    let claims = reveal(raw.clone(), &compact.disclosures, FIXED)?;
-    let disclosed =
-        compact.disclosures.iter().filter_map(Disclosure::name).filter_map(|n| claims.get(n).map(|v| (n.to_owned(), v.clone()))).collect();
-    Ok(Signed { hash, raw, claims, disclosed, digests })
+    let iss = Did::unresolved(iss);
+    if jwt.unverified_header().kid.as_deref().is_some_and(|kid| iss.has_url(kid)) { Ok(iss) } else { Err(Vc::Did) }
 }
 
-/// Remembers issuer signatures that were verified: bounded, by digest of the whole issuer-signed JWT, never past `exp`, never a status.
+/// Of all claims, those that were disclosed.
+fn disclosed(compact: &Compact<'_>, claims: &Members<'_>) -> Map<String, Value> {
+    let mut map = Map::with_capacity(compact.disclosures.len());
+    for name in compact.disclosures.iter().filter_map(Disclosure::name) {
+        if let Some(value) = claims.get(name) {
+            map.insert(name.to_owned(), value.to_value());
+        }
+    }
+    map
+}
+
+/// Remembers issuer signatures that were verified: bounded, by digest of the issuer-signed JWT and its signature, never past `exp`, never a status.
 pub trait IssuerMemory {
     /// Whether this digest's signature was verified before and its credential has not ended at `now`.
     fn verified(&self, digest: &[u8; 32], now: Millis) -> bool;
@@ -209,44 +221,36 @@ impl IssuerMemory for () {
 
 /// Checks a credential by itself: signature, type, times, `cnf`. Status and key binding are the caller's next steps.
 pub fn check(compact: &Compact<'_>, memory: &impl IssuerMemory, now: Millis) -> Result<Credential, Vc> {
-    let digest = crate::key::sha256(compact.jwt.as_bytes());
+    let jwt = Unverified::split(compact.jwt, Typ::Credential).map_err(Vc::Jose)?;
+    let signed = jwt.digest();
+    let digest = key::sha256(&[signed.as_bytes(), jwt.signature()].concat());
     let known = memory.verified(&digest, now);
-    let mut bad_did = None;
-    let signed = open(compact, |iss| {
-        if known {
-            return None;
-        }
-        match iss.key() {
-            Ok(key) => Some(key),
-            Err(why) => {
-                bad_did = Some(why);
-                None
-            }
-        }
-    });
-    if let Some(why) = bad_did {
-        return Err(why);
+    let claims = json::members(jwt.payload(), MAX_TOKEN).map_err(Vc::Jose)?;
+    let iss = unproven_issuer(&jwt, &claims)?;
+    if !known {
+        jwt.check(&signed, &iss.key()?).map_err(|_| Vc::Sig)?;
     }
-    let signed = signed?;
-    if signed.raw.get("vct").and_then(Value::as_str) != Some(VCT) {
+    let revealed = reveal(&claims, &compact.disclosures, FIXED)?;
+    if claims.text("vct") != Some(VCT) {
         return Err(Vc::Vct);
     }
-    check_times(&signed.raw, now)?;
-    let key = check_cnf(&signed.raw)?;
-    if signed.raw.get("status").is_none() {
+    check_times(&claims, now)?;
+    let key = check_cnf(&claims)?;
+    if claims.get("status").is_none() {
         return Err(Vc::StatusRef);
     }
-    let visible: Visible = crate::json::claims(signed.raw).map_err(|_| Vc::Claim)?;
-    if visible.sub != key.did() {
+    let sub = Did::unresolved(claims.text("sub").ok_or(Vc::Claim)?);
+    if !sub.names(&key) {
         return Err(Vc::Cnf);
     }
+    let visible = Visible::read(&claims, iss, sub).ok_or(Vc::Claim)?;
     if !known {
         memory.remember(digest, Millis::from_secs(visible.exp));
     }
-    Ok(Credential { hash: signed.hash, visible, key, claims: signed.disclosed })
+    Ok(Credential { hash: key::hash(jwt.payload()), visible, key, claims: disclosed(compact, &revealed) })
 }
 
-fn check_times(claims: &Map<String, Value>, now: Millis) -> Result<(), Vc> {
+fn check_times(claims: &Members<'_>, now: Millis) -> Result<(), Vc> {
     let time = |name: &str| claims.get(name).map(|value| value.as_i64().ok_or(Vc::Time)).transpose();
     let (iat, exp) = (time("iat")?.ok_or(Vc::Time)?, time("exp")?.ok_or(Vc::Time)?);
     let latest = now.secs() + SKEW_AHEAD_SECS;
@@ -256,10 +260,10 @@ fn check_times(claims: &Map<String, Value>, now: Millis) -> Result<(), Vc> {
     if exp <= now.secs() { Err(Vc::Expired) } else { Ok(()) }
 }
 
-fn check_cnf(claims: &Map<String, Value>) -> Result<PublicKey, Vc> {
-    let cnf = claims.get("cnf").and_then(Value::as_object).ok_or(Vc::Cnf)?;
+fn check_cnf(claims: &Members<'_>) -> Result<PublicKey, Vc> {
+    let cnf = claims.get("cnf").and_then(Node::as_members).ok_or(Vc::Cnf)?;
     if cnf.len() != 1 {
         return Err(Vc::Cnf);
     }
-    PublicKey::from_jwk(cnf.get("jwk").ok_or(Vc::Cnf)?).map_err(|_| Vc::Cnf)
+    PublicKey::from_jwk_node(cnf.get("jwk").ok_or(Vc::Cnf)?).map_err(|_| Vc::Cnf)
 }

@@ -3,9 +3,9 @@
 //! A `PublicKey` is always a checked point of the curve. Private keys never come near this crate: see [`crate::signer`].
 
 use crate::b64;
+use crate::json::Node;
 use crate::refusal::{Jose, Vc};
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::digest::{self, SHA256};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,8 +13,20 @@ use serde_json::Value;
 /// SHA-256, the one digest of the profile.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out.copy_from_slice(digest::digest(&SHA256, bytes).as_ref());
     out
+}
+
+/// A message's SHA-256, for signatures over it.
+pub(crate) struct Digest(digest::Digest);
+
+impl Digest {
+    pub(crate) fn of(message: &[u8]) -> Self {
+        Self(digest::digest(&SHA256, message))
+    }
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
 }
 
 /// base64url of SHA-256: how digests are written everywhere here.
@@ -55,22 +67,25 @@ impl PublicKey {
 
     /// From the compressed SEC 1 form.
     pub fn from_compressed(point: &[u8; 33]) -> Result<Self, Jose> {
-        if !matches!(point[0], 2 | 3) {
-            return Err(Jose::Point);
-        }
-        let parsed = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| Jose::Point)?;
-        let der: PublicKeyX509Der<'_> = parsed.as_der().map_err(|_| Jose::Point)?;
-        let sec1 = der.as_ref().last_chunk::<65>().filter(|point| point[0] == 4).ok_or(Jose::Point)?;
-        Ok(Self { sec1: *sec1, parsed })
+        Self::from_sec1(&crate::point::decompress(point).ok_or(Jose::Point)?)
     }
 
     /// From a JWK object. Private members are refused (RFC 9449 §4.3), unknown ones ignored (RFC 7517 §4).
     pub fn from_jwk(jwk: &Value) -> Result<Self, Jose> {
         let jwk = jwk.as_object().ok_or(Jose::Form)?;
-        if ["d", "p", "q", "dp", "dq", "qi", "k"].iter().any(|private| jwk.contains_key(*private)) {
+        Self::from_jwk_members(|name| jwk.contains_key(name), |name| jwk.get(name).and_then(Value::as_str))
+    }
+
+    /// [`Self::from_jwk`], of JSON as it was read.
+    pub(crate) fn from_jwk_node(jwk: &Node<'_>) -> Result<Self, Jose> {
+        let jwk = jwk.as_members().ok_or(Jose::Form)?;
+        Self::from_jwk_members(|name| jwk.get(name).is_some(), |name| jwk.text(name))
+    }
+
+    fn from_jwk_members<'a>(has: impl Fn(&str) -> bool, text: impl Fn(&str) -> Option<&'a str>) -> Result<Self, Jose> {
+        if ["d", "p", "q", "dp", "dq", "qi", "k"].iter().any(|private| has(private)) {
             return Err(Jose::PrivateKey);
         }
-        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
         if text("kty") != Some("EC") || text("crv") != Some("P-256") {
             return Err(Jose::Alg);
         }
@@ -103,9 +118,15 @@ impl PublicKey {
     pub fn did(&self) -> Did {
         let mut bytes = [0; 35];
         bytes[..2].copy_from_slice(&P256_PUB);
-        bytes[2] = 2 + (self.sec1[64] & 1);
-        bytes[3..].copy_from_slice(&self.sec1[1..33]);
+        bytes[2..].copy_from_slice(&self.compressed());
         Did(format!("did:key:z{}", bs58::encode(bytes).into_string()))
+    }
+
+    fn compressed(&self) -> [u8; 33] {
+        let mut point = [0; 33];
+        point[0] = 2 + (self.sec1[64] & 1);
+        point[1..].copy_from_slice(&self.sec1[1..33]);
+        point
     }
 
     /// Uncompressed SEC 1 bytes.
@@ -115,7 +136,11 @@ impl PublicKey {
 
     /// Checks an ES256 signature in its 64-byte form (RFC 7518 §3.4). High-s values verify: replay stores never key on signatures.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), Jose> {
-        self.parsed.verify_sig(message, signature).map_err(|_| Jose::Sig)
+        self.verify_digest(&Digest::of(message), signature)
+    }
+    /// [`Self::verify`] of a message whose digest is wanted for more than this.
+    pub(crate) fn verify_digest(&self, message: &Digest, signature: &[u8; 64]) -> Result<(), Jose> {
+        self.parsed.verify_digest_sig(&message.0, signature).map_err(|_| Jose::Sig)
     }
 }
 
@@ -166,6 +191,10 @@ impl Did {
     pub(crate) fn unresolved(text: &str) -> Self {
         Self(text.to_owned())
     }
+    /// Whether it is this key's name.
+    pub fn names(&self, key: &PublicKey) -> bool {
+        compressed_point(&self.0).is_ok_and(|point| point == key.compressed())
+    }
     /// The key it names.
     pub fn key(&self) -> Result<PublicKey, Vc> {
         resolve(&self.0)
@@ -177,6 +206,10 @@ impl Did {
     /// The DID URL of its one verification method: the `kid` of what the key signs.
     pub fn url(&self) -> String {
         format!("{0}#{1}", self.0, &self.0["did:key:".len()..])
+    }
+    /// Whether `url` is [`Self::url`].
+    pub fn has_url(&self, url: &str) -> bool {
+        url.split_once('#').is_some_and(|(did, fragment)| did == self.0 && self.0.strip_prefix("did:key:") == Some(fragment))
     }
     /// Parses a DID URL whose fragment names the DID's own key.
     pub fn from_url(url: &str) -> Result<Self, Vc> {

@@ -20,6 +20,7 @@ pub mod jose;
 pub mod json;
 pub mod key;
 pub mod nonce;
+mod point;
 pub mod ports;
 pub mod presentation;
 pub mod refusal;

@@ -82,6 +82,7 @@ pub struct Expected<'a> {
 #[must_use = "a credential without its status proves nothing"]
 pub struct Pending {
     credential: Credential,
+    jkt: Thumbprint,
     nonce: String,
 }
 
@@ -129,14 +130,14 @@ impl Pending {
             Status::Suspended => return Err(StatusRefusal::Suspended.into()),
             Status::Other => return Err(StatusRefusal::Unknown.into()),
         }
-        let Credential { hash, visible, key, claims } = self.credential;
+        let Credential { hash, visible, claims, .. } = self.credential;
         Ok(Verdict {
             device: visible.sub,
             issuer: visible.iss,
             log: visible.log,
             client_id: visible.client_id,
             tier: visible.tier,
-            jkt: key.thumbprint(),
+            jkt: self.jkt,
             nonce: self.nonce,
             credential_hash: hash,
             status: visible.status.status_list,
@@ -166,10 +167,11 @@ pub fn verify(presentation: &str, expected: &Expected<'_>, memory: &impl IssuerM
     if expected.required_claims.iter().any(|name| !credential.claims.contains_key(*name)) {
         return Err(Vc::ClaimsMissing.into());
     }
-    if !(expected.nonce)(&kb.nonce, &credential.key.thumbprint()) {
+    let jkt = credential.key.thumbprint();
+    if !(expected.nonce)(&kb.nonce, &jkt) {
         return Err(Kb::Nonce.into());
     }
-    Ok(Pending { credential, nonce: kb.nonce })
+    Ok(Pending { credential, jkt, nonce: kb.nonce })
 }
 
 /// [`verify`] and [`Pending::admit`] in one, for callers whose status is at hand.

@@ -140,7 +140,7 @@ impl List {
 /// Checks a token for list `uri`. `not_before` is the `iat` of the newest list seen for it: an older one is a rollback.
 pub fn check(token: &str, uri: &str, key: &PublicKey, not_before: i64, now: Millis) -> Result<List, Refused> {
     let jws = Unverified::parse(token, Typ::StatusList).map_err(|_| Refused::Token)?;
-    let claims: Claims = jws.verify(key).and_then(super::jose::Verified::claims).map_err(|_| Refused::Token)?;
+    let claims: Claims = jws.verify(key).and_then(|verified| verified.claims()).map_err(|_| Refused::Token)?;
     if claims.sub != uri || claims.status_list.bits != BITS || claims.iat > now.secs() + SKEW_AHEAD_SECS || claims.ttl < 0 {
         return Err(Refused::Token);
     }

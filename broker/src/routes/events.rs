@@ -11,8 +11,9 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use baton_protocol::access_token::AccessToken;
+use baton_protocol::json::Node;
 use baton_protocol::refusal::{Handoff, Limit, Stream};
-use baton_service::once;
+use baton_service::once::{self, Use};
 use baton_service::problem::{InternalExt as _, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -99,18 +100,18 @@ async fn redeem(broker: &Broker, ask: &Ask, ticket: &str) -> Result<AccessToken,
     let key = jws.unverified_header().kid.as_deref().and_then(|kid| broker.base.keys.key(kid)).ok_or(Stream::Ticket)?;
     let verified = jws.verify(&key).map_err(|_| Stream::Ticket)?;
     let hash = verified.payload_hash();
-    let body = &verified.claims;
-    let until = body.get("until").and_then(Value::as_i64).ok_or(Stream::Ticket)?;
+    let body = verified.members();
+    let until = body.get("until").and_then(Node::as_i64).ok_or(Stream::Ticket)?;
     if broker.base.now().0 >= until {
         return Err(Stream::Ticket.into());
     }
     let origin = ask.headers.get("origin").and_then(|origin| origin.to_str().ok());
-    if body.get("origin").and_then(Value::as_str) != origin {
+    if body.text("origin") != origin {
         return Err(Stream::Origin.into());
     }
-    let token = body.get("token").cloned().and_then(|token| serde_json::from_value(token).ok()).ok_or(Stream::Ticket)?;
+    let token = body.get("token").and_then(|token| serde_json::from_value(token.to_value()).ok()).ok_or(Stream::Ticket)?;
     let mut tx = broker.base.db.begin().await.internal()?;
-    if !once::consume(&mut tx, "ticket", &hash, broker.base.now().plus_secs(120)).await.internal()? {
+    if !once::consume(&mut tx, &Use::new("ticket", &hash, broker.base.now().plus_secs(120))).await.internal()? {
         return Err(Stream::Ticket.into());
     }
     tx.commit().await.internal()?;

@@ -65,7 +65,7 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
         status_issuer: identity.did_web(),
     };
     let disclosable: Map<String, Value> =
-        Compact::parse(&device.credential)?.disclosures.iter().filter_map(|d| Some((d.name()?.to_owned(), d.value().clone()))).collect();
+        Compact::parse(&device.credential)?.disclosures.iter().filter_map(|d| Some((d.name()?.to_owned(), d.value().to_value()))).collect();
     let offer = Offer {
         // A renewal is no request: its handle is made here and names nothing else.
         request: RequestId::new(now, identity.base.entropy.bytes()),

@@ -1,9 +1,8 @@
 //! JOSE headers: what may stand in one, per kind of token.
 
-use crate::json;
+use crate::json::{self, Node};
 use crate::key::PublicKey;
 use crate::refusal::Jose;
-use serde_json::Value;
 
 /// Longest header in bytes.
 const MAX_HEADER: usize = 4096;
@@ -69,14 +68,14 @@ pub struct Header {
 impl Header {
     /// Reads a decoded header of a token expected to be of kind `typ`.
     pub(super) fn parse(bytes: &[u8], typ: Typ) -> Result<Self, Jose> {
-        let header = json::object(bytes, MAX_HEADER)?;
-        if header.get("alg").and_then(Value::as_str) != Some("ES256") {
+        let header = json::members(bytes, MAX_HEADER)?;
+        if header.text("alg") != Some("ES256") {
             return Err(Jose::Alg);
         }
         let mut jwk = None;
-        for (name, value) in &header {
-            match name.as_str() {
-                "jwk" if typ == Typ::Dpop => jwk = Some(PublicKey::from_jwk(value)?),
+        for (name, value) in header.iter() {
+            match name {
+                "jwk" if typ == Typ::Dpop => jwk = Some(PublicKey::from_jwk_node(value)?),
                 "jwk" => return Err(Jose::HeaderJwk),
                 "jku" | "x5u" => return Err(Jose::HeaderJku),
                 "x5c" | "x5t" | "x5t#S256" => return Err(Jose::HeaderX5c),
@@ -86,7 +85,7 @@ impl Header {
                 _ => {}
             }
         }
-        if header.get("typ").and_then(Value::as_str) != Some(typ.as_str()) {
+        if header.text("typ") != Some(typ.as_str()) {
             return Err(Jose::Typ);
         }
         if typ == Typ::Dpop && jwk.is_none() {
@@ -94,7 +93,7 @@ impl Header {
         }
         let kid = match header.get("kid") {
             None => None,
-            Some(Value::String(kid)) if is_sane_kid(kid) => Some(kid.clone()),
+            Some(Node::Text(kid)) if is_sane_kid(kid) => Some(kid.as_ref().to_owned()),
             Some(_) => return Err(Jose::Kid),
         };
         Ok(Self { typ, kid, jwk })

@@ -1,12 +1,13 @@
 //! Reading a JWS. What is not verified yet says so in its name.
 
 use super::header::{Header, Typ};
-use crate::key::{self, PublicKey};
+use crate::json::Members;
+use crate::key::{self, Digest, PublicKey};
 use crate::refusal::Jose;
 use crate::{b64, json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Longest token in bytes, before anything of it is decoded.
 pub const MAX_TOKEN: usize = 64 * 1024;
@@ -17,7 +18,6 @@ pub struct Unverified<'a> {
     header: Header,
     signing_input: &'a str,
     payload: Vec<u8>,
-    claims: Map<String, Value>,
     signature: [u8; 64],
 }
 
@@ -26,14 +26,19 @@ pub struct Unverified<'a> {
 pub struct Verified {
     /// Its header.
     pub header: Header,
-    /// Its claims.
-    pub claims: Map<String, Value>,
     payload: Vec<u8>,
 }
 
 impl<'a> Unverified<'a> {
     /// Parses compact form, expecting kind `typ`.
     pub fn parse(text: &'a str, typ: Typ) -> Result<Self, Jose> {
+        let split = Self::split(text, typ)?;
+        json::members(&split.payload, MAX_TOKEN)?;
+        Ok(split)
+    }
+
+    /// [`Self::parse`] for one who reads [`Self::payload`] next.
+    pub(crate) fn split(text: &'a str, typ: Typ) -> Result<Self, Jose> {
         if text.len() > MAX_TOKEN {
             return Err(Jose::Limit);
         }
@@ -44,18 +49,21 @@ impl<'a> Unverified<'a> {
         }
         let header = Header::parse(&b64::decode(header)?, typ)?;
         let payload = b64::decode(payload)?;
-        let claims = json::object(&payload, MAX_TOKEN)?;
         let signature = b64::decode(signature)?.try_into().map_err(|_| Jose::Sig)?;
-        Ok(Self { header, signing_input, payload, claims, signature })
+        Ok(Self { header, signing_input, payload, signature })
     }
 
     /// The header, which is only a hint until [`Self::verify`].
     pub fn unverified_header(&self) -> &Header {
         &self.header
     }
+    /// The payload's bytes, which are only a hint until [`Self::verify`].
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
     /// The claims, which are only a hint until [`Self::verify`].
-    pub fn unverified_claims(&self) -> &Map<String, Value> {
-        &self.claims
+    pub fn unverified_claims(&self) -> Members<'_> {
+        accepted(&self.payload)
     }
     /// What the signature covers.
     pub fn signing_input(&self) -> &'a str {
@@ -68,12 +76,16 @@ impl<'a> Unverified<'a> {
 
     /// Checks the signature.
     pub fn verify(self, key: &PublicKey) -> Result<Verified, Jose> {
-        key.verify(self.signing_input.as_bytes(), &self.signature)?;
-        Ok(self.trust())
+        self.check(&self.digest(), key)?;
+        Ok(Verified { header: self.header, payload: self.payload })
     }
-    /// For callers who have checked this very token before (by digest).
-    pub(crate) fn trust(self) -> Verified {
-        Verified { header: self.header, claims: self.claims, payload: self.payload }
+    /// The digest the signature is over.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of(self.signing_input.as_bytes())
+    }
+    /// Checks the signature over [`Self::digest`].
+    pub(crate) fn check(&self, digest: &Digest, key: &PublicKey) -> Result<(), Jose> {
+        key.verify_digest(digest, &self.signature)
     }
 }
 
@@ -83,17 +95,27 @@ impl Verified {
         key::hash(&self.payload)
     }
 
+    /// Its claims as they stand.
+    pub fn members(&self) -> Members<'_> {
+        accepted(&self.payload)
+    }
+
     /// Claims of a standard's token: a known claim of the wrong type is refused, unknown ones are ignored.
-    pub fn claims<T: DeserializeOwned>(self) -> Result<T, Jose> {
-        json::claims(self.claims)
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, Jose> {
+        json::claims(&self.payload)
     }
 
     /// Claims of our own tokens: exactly the members of `T`, each in its one form.
-    pub fn exact<T: DeserializeOwned + Serialize>(self) -> Result<T, Jose> {
-        let claims: T = json::claims(self.claims.clone())?;
+    pub fn exact<T: DeserializeOwned + Serialize>(&self) -> Result<T, Jose> {
+        let claims: T = json::claims(&self.payload)?;
         match serde_json::to_value(&claims) {
-            Ok(Value::Object(same)) if same == self.claims => Ok(claims),
+            Ok(Value::Object(same)) if same == self.members().to_map() => Ok(claims),
             _ => Err(Jose::ClaimType),
         }
     }
+}
+
+/// A payload that [`Unverified::parse`] has read before.
+fn accepted(payload: &[u8]) -> Members<'_> {
+    json::members(payload, MAX_TOKEN).unwrap_or_default()
 }

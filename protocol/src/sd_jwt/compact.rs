@@ -21,13 +21,19 @@ pub struct Compact<'a> {
 impl<'a> Compact<'a> {
     /// Splits; bounded before anything is decoded.
     pub fn parse(text: &'a str) -> Result<Self, Vc> {
-        if text.len() > MAX_TOKEN || text.bytes().filter(|b| *b == b'~').count() > MAX_DISCLOSURES + 1 {
+        if text.len() > MAX_TOKEN {
             return Err(Vc::Limit);
         }
         let (rest, kb) = text.rsplit_once('~').ok_or(Vc::Jose(Jose::Form))?;
         let mut parts = rest.split('~');
         let jwt = parts.next().ok_or(Vc::Jose(Jose::Form))?;
-        let disclosures = parts.map(Disclosure::parse).collect::<Result<_, _>>()?;
+        if parts.clone().nth(MAX_DISCLOSURES).is_some() {
+            return Err(Vc::Limit);
+        }
+        let mut disclosures = Vec::with_capacity(8);
+        for part in parts {
+            disclosures.push(Disclosure::parse(part)?);
+        }
         Ok(Self { jwt, disclosures, kb: (!kb.is_empty()).then_some(kb), bound: &text[..=rest.len()] })
     }
 

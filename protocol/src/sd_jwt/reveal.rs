@@ -2,81 +2,79 @@
 //! name, no disclosure unused, bounded depth.
 
 use super::Disclosure;
-use crate::json::MAX_DEPTH;
+use crate::json::{MAX_DEPTH, Members, Node};
 use crate::refusal::Vc;
-use serde_json::{Map, Value};
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Replaces digests in `claims` by what `disclosures` say. `fixed` names top-level claims that must not be selectively disclosable.
-pub fn reveal(mut claims: Map<String, Value>, disclosures: &[Disclosure], fixed: &[&str]) -> Result<Map<String, Value>, Vc> {
-    match claims.remove("_sd_alg") {
-        None => {}
-        Some(Value::String(alg)) if alg == "sha-256" => {}
-        Some(_) => return Err(Vc::SdAlg),
+pub fn reveal<'a>(claims: &'a Members<'_>, disclosures: &'a [Disclosure], fixed: &'a [&'a str]) -> Result<Members<'a>, Vc> {
+    if claims.get("_sd_alg").is_some_and(|alg| alg.as_str() != Some("sha-256")) {
+        return Err(Vc::SdAlg);
     }
-    let mut by_digest = HashMap::with_capacity(disclosures.len());
-    for disclosure in disclosures {
-        if by_digest.insert(disclosure.digest(), disclosure).is_some() {
-            return Err(Vc::DupDigest);
-        }
+    let by_digest: BTreeMap<&str, &Disclosure> = disclosures.iter().map(|disclosure| (disclosure.digest(), disclosure)).collect();
+    if by_digest.len() != disclosures.len() {
+        return Err(Vc::DupDigest);
     }
-    let mut walk = Walk { by_digest, seen: HashSet::new(), used: 0, fixed };
+    let mut walk = Walk { by_digest, seen: BTreeSet::new(), used: 0, fixed };
     let revealed = walk.members(claims, 0)?;
     if walk.used == disclosures.len() { Ok(revealed) } else { Err(Vc::Unused) }
 }
 
 struct Walk<'a> {
-    by_digest: HashMap<String, &'a Disclosure>,
-    seen: HashSet<String>,
+    by_digest: BTreeMap<&'a str, &'a Disclosure>,
+    seen: BTreeSet<&'a str>,
     used: usize,
     fixed: &'a [&'a str],
 }
 
-impl Walk<'_> {
-    fn value(&mut self, value: Value, depth: usize) -> Result<Value, Vc> {
+impl<'a> Walk<'a> {
+    fn value(&mut self, value: &'a Node<'_>, depth: usize) -> Result<Node<'a>, Vc> {
         if depth > MAX_DEPTH {
             return Err(Vc::Limit);
         }
         match value {
-            Value::Object(members) => self.members(members, depth).map(Value::Object),
-            Value::Array(items) => self.items(items, depth).map(Value::Array),
-            plain => Ok(plain),
+            Node::Object(members) => self.members(members, depth).map(Node::Object),
+            Node::Array(items) => self.items(items, depth).map(Node::Array),
+            Node::Text(text) => Ok(Node::Text(Cow::Borrowed(text))),
+            Node::Number(number) => Ok(Node::Number(number.clone())),
+            Node::Bool(bool) => Ok(Node::Bool(*bool)),
+            Node::Null => Ok(Node::Null),
         }
     }
 
-    fn members(&mut self, members: Map<String, Value>, depth: usize) -> Result<Map<String, Value>, Vc> {
-        let mut out = Map::new();
-        let mut digests = Vec::new();
-        for (name, value) in members {
-            match name.as_str() {
-                "_sd" => digests = strings(value)?,
-                "..." => return Err(Vc::Reserved),
-                "_sd_alg" => return Err(Vc::SdAlg),
-                _ => {
-                    let value = self.value(value, depth + 1)?;
-                    out.insert(name, value);
-                }
+    fn members(&mut self, members: &'a Members<'_>, depth: usize) -> Result<Members<'a>, Vc> {
+        let digests: &'a [Node<'_>] = members.get("_sd").and_then(Node::as_items).unwrap_or_default();
+        let mut out = Members::with_capacity(members.len() + digests.len());
+        for (name, value) in members.iter() {
+            match (name, value) {
+                ("_sd", Node::Array(_)) => {}
+                ("_sd", _) => return Err(Vc::Placeholder),
+                ("...", _) => return Err(Vc::Reserved),
+                // Where it may stand, `reveal` has read it.
+                ("_sd_alg", _) if depth == 0 => {}
+                ("_sd_alg", _) => return Err(Vc::SdAlg),
+                _ => out.push(name, self.value(value, depth + 1)?),
             }
         }
         for digest in digests {
-            let Some(disclosure) = self.find(digest)? else { continue };
+            let Some(disclosure) = self.find(digest.as_str().ok_or(Vc::Placeholder)?)? else { continue };
             let name = disclosure.name().ok_or(Vc::Disclosure)?;
-            if out.contains_key(name) {
+            if out.get(name).is_some() {
                 return Err(Vc::Collision);
             }
             if depth == 0 && self.fixed.contains(&name) {
                 return Err(Vc::NonSdClaim);
             }
-            let value = self.value(disclosure.value().clone(), depth + 1)?;
-            out.insert(name.to_owned(), value);
+            out.push(name, self.value(disclosure.value(), depth + 1)?);
         }
         Ok(out)
     }
 
-    fn items(&mut self, items: Vec<Value>, depth: usize) -> Result<Vec<Value>, Vc> {
+    fn items(&mut self, items: &'a [Node<'_>], depth: usize) -> Result<Vec<Node<'a>>, Vc> {
         let mut out = Vec::with_capacity(items.len());
         for item in items {
-            let Some(digest) = placeholder(&item)? else {
+            let Some(digest) = placeholder(item)? else {
                 out.push(self.value(item, depth + 1)?);
                 continue;
             };
@@ -84,31 +82,26 @@ impl Walk<'_> {
             if disclosure.name().is_some() {
                 return Err(Vc::Disclosure);
             }
-            out.push(self.value(disclosure.value().clone(), depth + 1)?);
+            out.push(self.value(disclosure.value(), depth + 1)?);
         }
         Ok(out)
     }
 
     /// Notes a digest as seen and gives its disclosure, if it was disclosed.
-    fn find(&mut self, digest: String) -> Result<Option<Disclosure>, Vc> {
-        let found = self.by_digest.get(&digest).map(|d| (*d).clone());
+    fn find(&mut self, digest: &'a str) -> Result<Option<&'a Disclosure>, Vc> {
         if !self.seen.insert(digest) {
             return Err(Vc::DupDigest);
         }
+        let found = self.by_digest.get(digest).copied();
         self.used += usize::from(found.is_some());
         Ok(found)
     }
 }
 
-fn strings(value: Value) -> Result<Vec<String>, Vc> {
-    let Value::Array(items) = value else { return Err(Vc::Placeholder) };
-    items.into_iter().map(|item| if let Value::String(text) = item { Ok(text) } else { Err(Vc::Placeholder) }).collect()
-}
-
-fn placeholder(item: &Value) -> Result<Option<String>, Vc> {
-    let Some(digest) = item.as_object().and_then(|object| object.get("...")) else { return Ok(None) };
-    match digest {
-        Value::String(digest) if item.as_object().is_some_and(|object| object.len() == 1) => Ok(Some(digest.clone())),
+fn placeholder<'a>(item: &'a Node<'_>) -> Result<Option<&'a str>, Vc> {
+    let Some((object, digest)) = item.as_members().and_then(|object| Some((object, object.get("...")?))) else { return Ok(None) };
+    match digest.as_str() {
+        Some(digest) if object.len() == 1 => Ok(Some(digest)),
         _ => Err(Vc::Placeholder),
     }
 }
@@ -116,10 +109,10 @@ fn placeholder(item: &Value) -> Result<Option<String>, Vc> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Map, Value, json};
 
-    fn object(value: &Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+    fn reveal(claims: &Value, disclosures: &[Disclosure], fixed: &[&str]) -> Result<Map<String, Value>, Vc> {
+        super::reveal(&crate::json::members(claims.to_string().as_bytes(), 1 << 16).unwrap(), disclosures, fixed).map(|all| all.to_map())
     }
     fn member(n: u8, name: &str, value: &Value) -> Disclosure {
         Disclosure::member([n; 16], name, value)
@@ -133,7 +126,7 @@ mod tests {
     fn the_rfc_s_own_disclosure_has_the_rfc_s_own_digest() {
         let text = "WyJfMjZiYzRMVC1hYzZxMktJNmNCVzVlcyIsICJmYW1pbHlfbmFtZSIsICJNw7ZiaXVzIl0";
         let disclosure = Disclosure::parse(text).unwrap();
-        assert_eq!((disclosure.name(), disclosure.value()), (Some("family_name"), &json!("Möbius")));
+        assert_eq!((disclosure.name(), disclosure.value().to_value()), (Some("family_name"), json!("Möbius")));
         assert_eq!(disclosure.digest(), "X9yH0Ajrdm1Oij4tWso9UzzKJvPoDxwmuEcO3XAdRC0");
     }
 
@@ -142,9 +135,8 @@ mod tests {
         let inner = member(1, "street", &json!("Rua"));
         let outer = member(2, "address", &json!({"_sd": [inner.digest()], "country": "PT"}));
         let item = element(&json!("DE"));
-        let claims = object(
-            &json!({"_sd": [outer.digest(), "undisclosed"], "_sd_alg": "sha-256", "nationalities": [{"...": item.digest()}, "FR", {"...": "decoy"}]}),
-        );
+        let claims =
+            &json!({"_sd": [outer.digest(), "undisclosed"], "_sd_alg": "sha-256", "nationalities": [{"...": item.digest()}, "FR", {"...": "decoy"}]});
         let revealed = reveal(claims, &[outer, inner, item], &[]).unwrap();
         assert_eq!(Value::Object(revealed), json!({"address": {"street": "Rua", "country": "PT"}, "nationalities": ["DE", "FR"]}));
     }
@@ -153,8 +145,8 @@ mod tests {
     fn each_rule_of_section_7_1_refuses_and_its_twin_passes() {
         let name = member(1, "name", &json!("x"));
         let good = json!({"_sd": [name.digest()], "sub": "s"});
-        assert!(reveal(object(&good), std::slice::from_ref(&name), &["sub"]).is_ok());
-        let try_with = |claims: Value, disclosures: &[Disclosure]| reveal(object(&claims), disclosures, &["cnf"]).unwrap_err();
+        assert!(reveal(&good, std::slice::from_ref(&name), &["sub"]).is_ok());
+        let try_with = |claims: Value, disclosures: &[Disclosure]| reveal(&claims, disclosures, &["cnf"]).unwrap_err();
 
         assert_eq!(try_with(json!({"_sd": [name.digest(), name.digest()]}), std::slice::from_ref(&name)), Vc::DupDigest);
         assert_eq!(try_with(json!({"_sd": ["u", "u"]}), &[]), Vc::DupDigest, "undisclosed");
@@ -198,10 +190,10 @@ mod tests {
     fn a_chain_of_nested_disclosures_is_bounded() {
         let mut disclosures = vec![member(0, "leaf", &json!(1))];
         for _ in 0..40 {
-            let inner = disclosures.last().unwrap().digest();
+            let inner = disclosures.last().unwrap().digest().to_owned();
             disclosures.push(member(0, "deeper", &json!({"_sd": [inner]})));
         }
-        let top = disclosures.last().unwrap().digest();
-        assert_eq!(reveal(object(&json!({"_sd": [top]})), &disclosures, &[]), Err(Vc::Limit));
+        let top = disclosures.last().unwrap().digest().to_owned();
+        assert_eq!(reveal(&json!({"_sd": [top]}), &disclosures, &[]), Err(Vc::Limit));
     }
 }

@@ -122,7 +122,9 @@ pub fn name(why: &impl std::fmt::Debug, words: usize) -> String {
 pub fn ours(text: &str, key: &PublicKey, fixed: &[&str]) -> Result<Map<String, Value>, String> {
     let compact = Compact::parse(text).map_err(|why| name(&why, 1))?;
     let payload = signed(compact.jwt, key)?;
-    reveal(payload, &compact.disclosures, fixed).map_err(|why| name(&why, 1))
+    let payload = serde_json::to_vec(&payload).expect("JSON");
+    let claims = baton_protocol::json::members(&payload, 1 << 20).map_err(|why| name(&why, 1))?;
+    reveal(&claims, &compact.disclosures, fixed).map(|claims| claims.to_map()).map_err(|why| name(&why, 1))
 }
 
 /// The payload of a JWT whose signature our key verifies; its header is not looked at.
