@@ -4,7 +4,7 @@
 //! consumed and the standing held until commit.
 
 use crate::base::Base;
-use crate::once;
+use crate::once::{self, Use};
 use crate::problem::{Form, InternalExt as _, Problem};
 use crate::standing::{self, Freshness};
 use axum::http::HeaderMap;
@@ -15,7 +15,7 @@ use baton_protocol::key::{PublicKey, Thumbprint};
 use baton_protocol::nonce::Purpose;
 use baton_protocol::refusal::{Dpop, Jose, Token};
 use baton_protocol::standing::Standing;
-use baton_protocol::time::PROOF_MAX_AGE_SECS;
+use baton_protocol::time::{Millis, PROOF_MAX_AGE_SECS};
 use sqlx::AnyConnection;
 
 /// Whose tokens a service accepts, and for whom.
@@ -41,11 +41,13 @@ impl Proven {
     pub fn jkt(&self) -> Thumbprint {
         self.proof.key.thumbprint()
     }
+    /// The proof's id, to consume.
+    pub fn once(&self, now: Millis) -> Use {
+        Use::new("dpop", &format!("{}.{}", self.jkt().as_str(), self.proof.claims.jti), now.plus_secs(2 * PROOF_MAX_AGE_SECS))
+    }
     /// Consumes the proof's id.
     pub async fn consume(&self, base: &Base, db: &mut AnyConnection) -> Result<(), Problem> {
-        let id = format!("{}.{}", self.jkt().as_str(), self.proof.claims.jti);
-        let until = base.now().plus_secs(2 * PROOF_MAX_AGE_SECS);
-        if once::consume(db, "dpop", &id, until).await.internal()? { Ok(()) } else { Err(Dpop::Replay.into()) }
+        if once::consume(db, &self.once(base.now())).await.internal()? { Ok(()) } else { Err(Dpop::Replay.into()) }
     }
 }
 
@@ -127,7 +129,7 @@ impl Candidate {
 }
 
 /// Whether a token still stands for what is known of its device.
-pub fn check_standing(token: &AccessToken, standing: &Standing, now: baton_protocol::time::Millis) -> Result<(), Refusal> {
+pub fn check_standing(token: &AccessToken, standing: &Standing, now: Millis) -> Result<(), Refusal> {
     if !standing::is_live(standing, now) {
         return Err(Token::Standing.into());
     }

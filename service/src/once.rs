@@ -4,16 +4,55 @@ use crate::database::Error;
 use baton_protocol::key::hash;
 use baton_protocol::time::Millis;
 use sqlx::AnyConnection;
+use std::collections::HashSet;
 
-/// Consumes `value`; false when it was consumed before. `until` is when it could not be accepted anyway.
-pub async fn consume(db: &mut AnyConnection, kind: &'static str, value: &str, until: Millis) -> Result<bool, Error> {
-    let done = sqlx::query("INSERT INTO used_once (kind, hash, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-        .bind(kind)
-        .bind(hash(value.as_bytes()))
-        .bind(until.0)
-        .execute(db)
-        .await?;
-    Ok(done.rows_affected() == 1)
+/// One thing to consume.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Use {
+    kind: &'static str,
+    hash: String,
+    until: i64,
+}
+
+impl Use {
+    /// `value` of a kind; `until` is when it could not be accepted anyway.
+    pub fn new(kind: &'static str, value: &str, until: Millis) -> Self {
+        Self { kind, hash: hash(value.as_bytes()), until: until.0 }
+    }
+}
+
+/// Consumes one; false when it was consumed before.
+pub async fn consume(db: &mut AnyConnection, one: &Use) -> Result<bool, Error> {
+    Ok(consume_each(db, std::slice::from_ref(one)).await? == [true])
+}
+
+/// How many [`consume_each`] takes in one statement.
+const AT_ONCE: usize = 16;
+const ONE: &str = "INSERT INTO used_once (kind, hash, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING kind, hash";
+const SIXTEEN: &str = "INSERT INTO used_once (kind, hash, expires_at) VALUES ($1, $2, $3), ($4, $5, $6), ($7, $8, $9), ($10, $11, $12), \
+    ($13, $14, $15), ($16, $17, $18), ($19, $20, $21), ($22, $23, $24), ($25, $26, $27), ($28, $29, $30), ($31, $32, $33), ($34, $35, $36), \
+    ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48) ON CONFLICT DO NOTHING RETURNING kind, hash";
+
+/// Consumes each of `uses`, no two of them the same; tells of each whether it was still there to consume.
+pub async fn consume_each(db: &mut AnyConnection, uses: &[Use]) -> Result<Vec<bool>, Error> {
+    let mut done = HashSet::new();
+    for some in uses.chunks(AT_ONCE) {
+        let mut query = sqlx::query_as(if some.len() == 1 { ONE } else { SIXTEEN });
+        let rows = if some.len() == 1 { 1 } else { AT_ONCE };
+        // Short of sixteen, the last is named again, which consumes nothing.
+        for one in some.iter().chain(std::iter::repeat(&some[some.len() - 1])).take(rows) {
+            query = query.bind(one.kind).bind(&one.hash).bind(one.until);
+        }
+        let new: Vec<(String, String)> = query.fetch_all(&mut *db).await?;
+        done.extend(new);
+    }
+    Ok(uses.iter().map(|one| done.contains(&(one.kind.to_owned(), one.hash.clone()))).collect())
+}
+
+/// Gives back what this transaction consumed for a step that is refused all the same.
+pub async fn give_back(db: &mut AnyConnection, one: &Use) -> Result<(), Error> {
+    sqlx::query("DELETE FROM used_once WHERE kind = $1 AND hash = $2").bind(one.kind).bind(&one.hash).execute(db).await?;
+    Ok(())
 }
 
 /// Forgets what could not be accepted any more. The margin covers a clock that is set back a little.

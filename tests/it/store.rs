@@ -8,7 +8,7 @@ use baton_protocol::time::Millis;
 use baton_sdk::keys::SoftKey;
 use baton_sdk::system_entropy;
 use baton_service::database::Database;
-use baton_service::once;
+use baton_service::once::{self, Use};
 use baton_service::standing::{self, Freshness};
 use baton_service::testing::{On, urls};
 use sqlx::migrate::Migrator;
@@ -68,21 +68,21 @@ async fn what_counts_once(on: On) {
     let (db, _dir) = fresh(on).await;
     let consume = async |kind, value: &str| {
         let mut tx = db.begin().await.unwrap();
-        let first = once::consume(&mut tx, kind, value, NOW).await.unwrap();
+        let first = once::consume(&mut tx, &Use::new(kind, value, NOW)).await.unwrap();
         tx.commit().await.unwrap();
         first
     };
     assert!(consume("dpop", "a").await && !consume("dpop", "a").await);
     assert!(consume("ticket", "a").await, "kinds are apart");
     let mut tx = db.begin().await.unwrap();
-    assert!(once::consume(&mut tx, "dpop", "b", NOW).await.unwrap());
+    assert!(once::consume(&mut tx, &Use::new("dpop", "b", NOW)).await.unwrap());
     tx.rollback().await.unwrap();
     assert!(consume("dpop", "b").await, "what was not committed was not consumed");
     let mut tx = db.begin().await.unwrap();
     once::sweep(&mut tx, NOW.plus_secs(3599)).await.unwrap();
-    assert!(!once::consume(&mut tx, "dpop", "a", NOW).await.unwrap(), "kept a while past its end");
+    assert!(!once::consume(&mut tx, &Use::new("dpop", "a", NOW)).await.unwrap(), "kept a while past its end");
     once::sweep(&mut tx, NOW.plus_secs(3601)).await.unwrap();
-    assert!(once::consume(&mut tx, "dpop", "a", NOW).await.unwrap());
+    assert!(once::consume(&mut tx, &Use::new("dpop", "a", NOW)).await.unwrap());
     tx.commit().await.unwrap();
     db.close().await;
 }

@@ -3,6 +3,7 @@
 //!
 //! Issuer signatures that were verified may be remembered, dates and status never.
 
+mod gate;
 mod issuer_cache;
 mod routes;
 mod state;

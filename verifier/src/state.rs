@@ -1,5 +1,6 @@
 //! The verifier's parts.
 
+use crate::gate::Gate;
 use crate::issuer_cache::IssuerCache;
 use baton_protocol::standing::Feed;
 use baton_service::base::Base;
@@ -7,6 +8,7 @@ use baton_service::database::Error;
 use baton_service::standing::{self, Freshness};
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::Migrator;
+use std::sync::Arc;
 
 /// Its PostgreSQL schema.
 pub const SCHEMA: &str = "verifier";
@@ -40,16 +42,19 @@ pub struct Config {
 
 /// The service.
 pub struct Verifier {
-    pub(crate) base: Base,
+    pub(crate) base: Arc<Base>,
     pub(crate) config: Config,
-    pub(crate) freshness: Freshness,
+    pub(crate) freshness: Arc<Freshness>,
     pub(crate) issuers: IssuerCache,
+    pub(crate) gate: Gate,
 }
 
 impl Verifier {
     /// Puts it together.
     pub fn new(base: Base, config: Config) -> Self {
-        Self { base, config, freshness: Freshness::default(), issuers: IssuerCache::default() }
+        let (base, freshness) = (Arc::new(base), Arc::new(Freshness::default()));
+        let gate = Gate::new(base.clone(), freshness.clone());
+        Self { base, config, freshness, issuers: IssuerCache::default(), gate }
     }
 
     /// Takes identity's news in.
@@ -57,7 +62,10 @@ impl Verifier {
         let now = self.base.now();
         if !feed.changes.is_empty() {
             let mut tx = self.base.db.begin().await?;
-            for change in &feed.changes {
+            // In the order in which the gate holds them; of one device, in the order told.
+            let mut changes: Vec<_> = feed.changes.iter().collect();
+            changes.sort_by(|a, b| a.device.cmp(&b.device));
+            for change in changes {
                 standing::take(&mut tx, change).await?;
             }
             tx.commit().await?;

@@ -17,7 +17,7 @@ use baton_protocol::refusal::{Handoff, Kb, Status, Token};
 use baton_protocol::time::Millis;
 use baton_service::edge;
 use baton_service::guard::{self, Caller, Candidate};
-use baton_service::once;
+use baton_service::once::{self, Use};
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -221,7 +221,9 @@ impl<'a> Acting<'a> {
         if credential.hash != self.caller.standing.credential_hash {
             return Err(Status::Revoked.into());
         }
-        if challenge.is_none() && !once::consume(&mut self.tx, "presentation", pending.nonce(), self.now.plus_secs(120)).await.internal()? {
+        if challenge.is_none()
+            && !once::consume(&mut self.tx, &Use::new("presentation", pending.nonce(), self.now.plus_secs(120))).await.internal()?
+        {
             return Err(Kb::Replay.into());
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! The service sends the presentation as it got it, its own audience and the nonce it gave. `(caller, nonce)` counts once.
 
-use super::token::{available, status_of};
+use super::token::{available, verdict_on};
 use crate::state::{RelyingService, Verifier};
 use axum::Json;
 use axum::body::Body;
@@ -10,11 +10,11 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use baton_protocol::key::hash;
 use baton_protocol::presentation::{self, Expected};
-use baton_protocol::refusal::{Input, Kb, Oauth, Vc};
+use baton_protocol::refusal::{Input, Kb, Oauth};
+use baton_protocol::standing::Standing;
 use baton_service::edge;
-use baton_service::once;
-use baton_service::problem::{Form, InternalExt as _, Problem};
-use baton_service::standing;
+use baton_service::once::Use;
+use baton_service::problem::{Form, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -47,19 +47,13 @@ async fn verify_inner(verifier: &Verifier, headers: &HeaderMap, body: Body) -> R
     let required: Vec<_> = ask.required_claims.iter().map(String::as_str).collect();
     let expected = Expected { audience: &ask.audience, nonce: &|nonce, _| nonce == ask.nonce, transaction_data: &[], required_claims: &required };
     let pending = presentation::verify(&ask.presentation, &expected, &verifier.issuers, now)?;
-
-    let mut tx = verifier.base.db.begin().await.internal()?;
-    let once = format!("{}\n{}", caller.name, ask.nonce);
-    if !once::consume(&mut tx, "relying", &once, now.plus_secs(REMEMBERED_SECS)).await.internal()? {
-        return Err(Kb::Replay.into());
-    }
-    let standing = standing::hold(&mut tx, &pending.credential().visible.sub, &verifier.freshness, now).await?.ok_or(Vc::DeviceNotActive)?;
-    let status = status_of(&standing, &pending.credential().hash, now)?;
-    let verdict = pending.admit(status)?;
-    tx.commit().await.internal()?;
+    let device = pending.credential().visible.sub.clone();
+    let once = Use::new("relying", &format!("{}\n{}", caller.name, ask.nonce), now.plus_secs(REMEMBERED_SECS));
+    let decide = move |standing: &Standing| Ok((verdict_on(pending, standing, now)?, standing.tier));
+    let (verdict, tier) = verifier.gate.pass(device, vec![(once, Kb::Replay.into())], decide).await?;
     Ok(Json(json!({
         "verdict": "valid", "device": verdict.device, "issuer": verdict.issuer, "subject": verdict.log, "client_id": verdict.client_id,
-        "tier": standing.tier, "jkt": verdict.jkt, "claims": verdict.claims, "expires_at": verdict.expires_at,
+        "tier": tier, "jkt": verdict.jkt, "claims": verdict.claims, "expires_at": verdict.expires_at,
         "status": {"value": "valid", "source": "standing", "age_ms": 0}, "checked_at": now.secs(),
     })))
 }

@@ -8,16 +8,16 @@ use axum::http::{HeaderMap, Uri};
 use baton_protocol::Refusal;
 use baton_protocol::access_token::{AccessToken, Confirmation, MAX_LIFETIME_SECS};
 use baton_protocol::nonce::Purpose;
-use baton_protocol::presentation::{self, Expected, Verdict};
-use baton_protocol::refusal::{Kb, Oauth, Status as StatusRefusal, Vc};
+use baton_protocol::presentation::{self, Expected, Pending, Verdict};
+use baton_protocol::refusal::{Dpop, Kb, Oauth, Status as StatusRefusal};
 use baton_protocol::standing::Standing;
 use baton_protocol::status_list::Status;
 use baton_protocol::time::Millis;
 use baton_service::edge;
 use baton_service::form::Form;
 use baton_service::guard;
-use baton_service::once;
-use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
+use baton_service::once::Use;
+use baton_service::problem::{Form as Dialect, Problem};
 use baton_service::standing;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use std::sync::Arc;
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const SUBJECT: &str = "urn:baton:token-type:device-presentation";
 const ISSUED: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// How long a used nonce is remembered: twice its life.
+const PRESENTED_SECS: i64 = 120;
 /// All a token for identity can do.
 const IDENTITY_SCOPE: &str = "log:read";
 
@@ -33,7 +35,7 @@ pub async fn exchange(State(verifier): State<Arc<Verifier>>, uri: Uri, headers: 
     exchange_inner(&verifier, &uri, &headers, body).await.map_err(|problem| available(problem).in_form(Dialect::Oauth))
 }
 
-async fn exchange_inner(verifier: &Verifier, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+async fn exchange_inner(verifier: &Arc<Verifier>, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
     let base = &verifier.base;
     let form = Form::parse(uri, headers, &edge::bytes(body, edge::MAX_BODY).await?)?;
     // After the body: a slow sender does not make old news count.
@@ -46,22 +48,16 @@ async fn exchange_inner(verifier: &Verifier, uri: &Uri, headers: &HeaderMap, bod
         transaction_data: &[],
         required_claims: &[],
     };
-    let pending = presentation::verify(asked.presentation, &expected, &verifier.issuers, now)?;
+    let pending = presentation::verify(form.need("subject_token")?, &expected, &verifier.issuers, now)?;
     let key = &pending.credential().key;
     if *key != *proven.key() {
         return Err(Oauth::GrantDeviceKey.into());
     }
-
-    let mut tx = base.db.begin().await.internal()?;
-    proven.consume(base, &mut tx).await?;
-    if !once::consume(&mut tx, "presentation", pending.nonce(), now.plus_secs(120)).await.internal()? {
-        return Err(Kb::Replay.into());
-    }
-    let standing = standing::hold(&mut tx, &pending.credential().visible.sub, &verifier.freshness, now).await?.ok_or(Vc::DeviceNotActive)?;
-    let status = status_of(&standing, &pending.credential().hash, now)?;
-    let verdict = pending.admit(status)?;
-    let token = mint(verifier, &asked, &verdict, &standing, now)?;
-    tx.commit().await.internal()?;
+    let uses =
+        vec![(proven.once(now), Dpop::Replay.into()), (Use::new("presentation", pending.nonce(), now.plus_secs(PRESENTED_SECS)), Kb::Replay.into())];
+    let (device, minting) = (pending.credential().visible.sub.clone(), verifier.clone());
+    let decide = move |standing: &Standing| mint(&minting, asked, &verdict_on(pending, standing, now)?, standing, now);
+    let token = verifier.gate.pass(device, uses, decide).await?;
     let scope = token.scope.clone();
     let expires_in = token.exp - now.secs();
     let signed = base.keys.sign(token.draft(base.keys.kid()));
@@ -80,14 +76,13 @@ pub fn available(problem: Problem) -> Problem {
     }
 }
 
-struct Asked<'a> {
-    presentation: &'a str,
-    audience: &'a str,
-    scope: &'a str,
+struct Asked {
+    audience: String,
+    scope: String,
     details: Option<Value>,
 }
 
-fn read<'a>(verifier: &Verifier, form: &'a Form) -> Result<Asked<'a>, Problem> {
+fn read(verifier: &Verifier, form: &Form) -> Result<Asked, Problem> {
     if form.need("grant_type")? != GRANT {
         return Err(Oauth::GrantType.into());
     }
@@ -104,7 +99,7 @@ fn read<'a>(verifier: &Verifier, form: &'a Form) -> Result<Asked<'a>, Problem> {
         None => None,
         Some(text) => Some(read_details(text).ok_or(Oauth::Request)?),
     };
-    Ok(Asked { presentation: form.need("subject_token")?, audience, scope: form.need("scope")?, details })
+    Ok(Asked { audience: audience.to_owned(), scope: form.need("scope")?.to_owned(), details })
 }
 
 /// The one narrowing that exists: `[{"type": "baton_session", "session": "ses_.."}]`.
@@ -117,16 +112,15 @@ fn read_details(text: &str) -> Option<Value> {
     right.then_some(value)
 }
 
-/// What the live standing says of this very credential; it beats any list. A credential that was replaced counts as revoked.
-pub fn status_of(standing: &Standing, credential_hash: &str, now: Millis) -> Result<Status, Refusal> {
-    if standing.credential_hash != credential_hash || !standing::is_live(standing, now) {
-        Err(StatusRefusal::Revoked.into())
-    } else {
-        Ok(Status::Valid)
+/// The verdict by what the live standing says of this very credential; it beats any list. A credential that was replaced counts as revoked.
+pub fn verdict_on(pending: Pending, standing: &Standing, now: Millis) -> Result<Verdict, Refusal> {
+    if standing.credential_hash != pending.credential().hash || !standing::is_live(standing, now) {
+        return Err(StatusRefusal::Revoked.into());
     }
+    pending.admit(Status::Valid)
 }
 
-fn mint(verifier: &Verifier, asked: &Asked<'_>, verdict: &Verdict, standing: &Standing, now: Millis) -> Result<AccessToken, Refusal> {
+fn mint(verifier: &Verifier, asked: Asked, verdict: &Verdict, standing: &Standing, now: Millis) -> Result<AccessToken, Refusal> {
     let mut seen = std::collections::HashSet::new();
     let allowed =
         |one: &str| if asked.audience == verifier.config.identity_url { one == IDENTITY_SCOPE } else { standing.scopes.split(' ').any(|s| s == one) };
@@ -135,19 +129,19 @@ fn mint(verifier: &Verifier, asked: &Asked<'_>, verdict: &Verdict, standing: &St
     }
     Ok(AccessToken {
         iss: verifier.base.url.clone(),
-        aud: asked.audience.into(),
+        aud: asked.audience,
         sub: standing.log.clone(),
         iat: now.secs(),
         exp: (now.secs() + MAX_LIFETIME_SECS).min(verdict.expires_at).min(standing.grant_until / 1000),
         nbf: None,
         jti: verifier.base.entropy.token(),
         client_id: standing.client_id.clone(),
-        scope: asked.scope.into(),
+        scope: asked.scope,
         cnf: Confirmation { jkt: verdict.jkt.clone() },
         device: verdict.device.clone(),
         tier: standing.tier,
         grant: standing.grant.clone(),
         dev_epoch: standing.dev_epoch,
-        authorization_details: asked.details.clone(),
+        authorization_details: asked.details,
     })
 }

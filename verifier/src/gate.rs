@@ -1,0 +1,175 @@
+//! The one write path of verifying: standing held, the verdict, single-use things consumed, and one commit for all who wait (group commit).
+//!
+//! A lone caller waits for nobody. While a commit is under way the next callers gather, and share the one after it. Each is decided by
+//! itself: a refusal consumes nothing and touches no other.
+
+use baton_protocol::Refusal;
+use baton_protocol::key::Did;
+use baton_protocol::refusal::Vc;
+use baton_protocol::standing::Standing;
+use baton_service::base::Base;
+use baton_service::once::{self, Use};
+use baton_service::problem::{InternalExt as _, Problem};
+use baton_service::standing::{self, Freshness};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
+
+/// Most decided in one transaction.
+const MOST: usize = 64;
+/// Most that may wait; the rest is told to come again.
+const MOST_WAITING: usize = 4096;
+
+/// One caller's question.
+struct Job {
+    device: Did,
+    /// What is consumed, and what a second use is refused as.
+    uses: Vec<(Use, Refusal)>,
+    /// Decides on the standing; a refusal is told at once, a verdict once [`Answer`] is called.
+    decide: Box<dyn FnOnce(Result<Standing, Problem>) -> Option<Answer> + Send>,
+}
+
+/// Tells the caller that its verdict stands, or why not.
+type Answer = Box<dyn FnOnce(Result<(), Problem>) + Send>;
+
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    worked: bool,
+}
+
+/// The gate.
+#[derive(Clone)]
+pub struct Gate {
+    base: Arc<Base>,
+    freshness: Arc<Freshness>,
+    queue: Arc<Mutex<Queue>>,
+}
+
+impl Gate {
+    /// Over this database and feed.
+    pub fn new(base: Arc<Base>, freshness: Arc<Freshness>) -> Self {
+        Self { base, freshness, queue: Arc::default() }
+    }
+
+    /// Decides on the device's live standing and consumes `uses`, all or nothing, durably.
+    pub async fn pass<T, F>(&self, device: Did, uses: Vec<(Use, Refusal)>, decide: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Standing) -> Result<T, Refusal> + Send + 'static,
+    {
+        let (told, wait) = oneshot::channel();
+        let decide = Box::new(|standing: Result<Standing, Problem>| match standing.and_then(|standing| Ok(decide(&standing)?)) {
+            Ok(verdict) => Some(Box::new(|outcome: Result<(), Problem>| drop(told.send(outcome.map(|()| verdict)))) as Answer),
+            Err(why) => {
+                drop(told.send(Err(why)));
+                None
+            }
+        });
+        self.enqueue(Job { device, uses, decide })?;
+        wait.await.unwrap_or(Err(Problem::Unavailable("the commit was given up")))
+    }
+
+    fn enqueue(&self, job: Job) -> Result<(), Problem> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.jobs.len() >= MOST_WAITING {
+            return Err(Problem::Unavailable("too many wait"));
+        }
+        queue.jobs.push(job);
+        // Its own task: a caller who goes away takes nobody's commit along.
+        if !std::mem::replace(&mut queue.worked, true) {
+            tokio::spawn(self.clone().work());
+        }
+        Ok(())
+    }
+
+    async fn work(self) {
+        let _working = Working(&self);
+        while let Some(batch) = self.next() {
+            self.commit(batch).await;
+        }
+    }
+
+    /// The next that may share a commit: no two want the same thing. `None` ends the work.
+    fn next(&self) -> Option<Vec<Job>> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = HashSet::new();
+        let (mut batch, mut later) = (Vec::new(), Vec::new());
+        for job in queue.jobs.drain(..) {
+            if batch.len() < MOST && !job.uses.iter().any(|(one, _)| wanted.contains(one)) {
+                wanted.extend(job.uses.iter().map(|(one, _)| one.clone()));
+                batch.push(job);
+            } else {
+                later.push(job);
+            }
+        }
+        queue.jobs = later;
+        queue.worked = !batch.is_empty();
+        queue.worked.then_some(batch)
+    }
+
+    async fn commit(&self, batch: Vec<Job>) {
+        let mut open = Open::default();
+        let outcome = self.decide(batch, &mut open).await;
+        if let Err(why) = &outcome {
+            tracing::error!(target: "baton", error = ?why, "nothing was decided");
+        }
+        let failed = || Problem::Unavailable("standing could not be read");
+        for job in open.undecided {
+            (job.decide)(Err(failed()));
+        }
+        for (answer, refused) in open.decided {
+            answer(match (&outcome, refused) {
+                (Err(_), _) => Err(failed()),
+                (Ok(()), Some(refusal)) => Err(refusal.into()),
+                (Ok(()), None) => Ok(()),
+            });
+        }
+    }
+
+    async fn decide(&self, batch: Vec<Job>, open: &mut Open) -> Result<(), Problem> {
+        open.undecided = batch;
+        let mut tx = self.base.db.begin().await.internal()?;
+        let devices: Vec<_> = open.undecided.iter().map(|job| &job.device).collect();
+        let held = standing::hold_each(&mut tx, &devices, &self.freshness, self.base.now()).await?;
+        let held: HashMap<_, _> = held.into_iter().map(|standing| (standing.device.clone(), standing)).collect();
+        let mut uses = Vec::new();
+        for job in open.undecided.drain(..) {
+            let standing = held.get(&job.device).cloned().ok_or_else(|| Vc::DeviceNotActive.into());
+            if let Some(answer) = (job.decide)(standing) {
+                uses.push(job.uses);
+                open.decided.push((answer, None));
+            }
+        }
+        let all: Vec<_> = uses.iter().flatten().map(|(one, _)| one.clone()).collect();
+        let mut were_there = once::consume_each(&mut tx, &all).await.internal()?.into_iter();
+        for (uses, (_, refused)) in uses.iter().zip(&mut open.decided) {
+            let there: Vec<_> = were_there.by_ref().take(uses.len()).collect();
+            *refused = uses.iter().zip(&there).find(|(_, there)| !**there).map(|((_, refusal), _)| *refusal);
+            if refused.is_some() {
+                for ((one, _), _) in uses.iter().zip(&there).filter(|(_, there)| **there) {
+                    once::give_back(&mut tx, one).await.internal()?;
+                }
+            }
+        }
+        tx.commit().await.internal()
+    }
+}
+
+/// Should a decision panic, the next caller starts the work anew.
+struct Working<'a>(&'a Gate);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).worked = false;
+        }
+    }
+}
+
+/// A batch under way: whoever is still owed an answer when it fails.
+#[derive(Default)]
+struct Open {
+    undecided: Vec<Job>,
+    decided: Vec<(Answer, Option<Refusal>)>,
+}
