@@ -34,11 +34,17 @@ pub fn wrap(routes: Router, service: &'static str, audit: &Audit) -> Router {
 async fn watch(service: &'static str, audit: Audit, request: Request, next: Next) -> Response {
     // The path alone: a query may carry what a log must not.
     let path = request.uri().path().to_owned();
+    #[cfg(debug_assertions)]
+    let method = request.method().clone();
     let refusal = refuse_early(&request).err();
     let mut response = match refusal {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     };
+    #[cfg(debug_assertions)]
+    if response.status().is_success() {
+        crate::failpoint::after(method.as_str(), &path);
+    }
     if let Some(Refused(refusal)) = response.extensions().get::<Refused>().copied() {
         audit.note(Event { service, path, status: response.status().as_u16(), refusal });
     }

@@ -7,6 +7,8 @@ pub mod audit;
 pub mod base;
 pub mod database;
 pub mod edge;
+#[cfg(debug_assertions)]
+mod failpoint;
 pub mod form;
 pub mod guard;
 pub mod key_ring;

@@ -7,7 +7,7 @@ use baton_protocol::id::SessionId;
 use baton_protocol::secret::Secret;
 use baton_sdk::enroll::{Enrolling, log_fingerprint};
 use baton_sdk::keystore::{Kept, Keystore};
-use baton_sdk::{Device, Error, Http, Offered, Servers, Session, Waiting, system_clock, system_entropy};
+use baton_sdk::{Device, Error, Http, Offered, Servers, Session, Waiting, Written, system_clock, system_entropy};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,8 +64,8 @@ enum Command {
     Write {
         /// The session
         session: String,
-        /// The content
-        content: String,
+        /// The content; without it, each line of the standard input in turn
+        content: Option<String>,
     },
     /// Hand a session to another device and wait until it has it
     Push {
@@ -116,10 +116,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             println!("{}", String::from_utf8_lossy(load(&device, &session).await?.content()));
             Ok(())
         }
-        Command::Write { session, content } => {
-            println!("{:?}", load(&device, &session).await?.write(content.as_bytes()).await?);
-            Ok(())
-        }
+        Command::Write { session, content } => write(load(&device, &session).await?, content).await,
         Command::Push { session, to } => push(&device, &session, &to).await,
         Command::Receive => receive(&device).await,
         Command::Claim { session } => {
@@ -226,6 +223,25 @@ async fn show(device: &Arc<Device>) -> anyhow::Result<()> {
         println!("session  {} {} epoch {}", session.session, session.phase, session.epoch);
     }
     Ok(())
+}
+
+async fn write(mut session: Session, content: Option<String>) -> anyhow::Result<()> {
+    let alone = content.is_some();
+    let mut next = content;
+    loop {
+        let content = match next.take() {
+            Some(content) => content,
+            None if alone => return Ok(()),
+            None => match tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await?.transpose()? {
+                Some(line) => line,
+                None => return Ok(()),
+            },
+        };
+        match session.write(content.as_bytes()).await? {
+            Written::Session(head) => println!("written as update {}", head.seq),
+            Written::Branch { epoch } => println!("handoff.fenced: the session moved on to epoch {epoch}; kept beside it as a branch"),
+        }
+    }
 }
 
 async fn push(device: &Arc<Device>, session: &str, to: &str) -> anyhow::Result<()> {

@@ -55,8 +55,25 @@ impl Session {
         let nonce = device.nonce(&device.servers.broker).await?;
         let presentation = device.present(&device.servers.broker, &nonce, &[offer_data(&hash)], &[]).await?;
         let body = json!({"offer": text, "presentation": presentation});
-        device.broker("POST", "/v1/handoffs", "handoff:offer", Some(self.id.as_str()), Some(&body)).await?;
-        Ok(Offered { offer, hash })
+        match device.broker("POST", "/v1/handoffs", "handoff:offer", Some(self.id.as_str()), Some(&body)).await {
+            Ok(_) => Ok(Offered { offer, hash }),
+            // The answer to the same offer may have been lost before.
+            Err(refused) if refused.is("handoff.state") => self.standing_offer(&offer).await?.ok_or(refused),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// What this device has offered already, if it is this very handoff but for its name and challenge.
+    async fn standing_offer(&self, wanted: &Offer) -> Result<Option<Offered>, Error> {
+        let answer = self.device.broker("GET", "/v1/handoffs", "session:read", None, None).await?;
+        for shown in answer["handoffs"].as_array().ok_or(Error::Answer("handoffs"))? {
+            let (offer, hash) = Offer::read(shown["offer"].as_str().ok_or(Error::Answer("offer"))?)?;
+            let same = Offer { handoff: offer.handoff.clone(), challenge: offer.challenge.clone(), ..wanted.clone() } == offer;
+            if same && shown["state"] == "offered" {
+                return Ok(Some(Offered { offer, hash }));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the offer was accepted, and by whom.

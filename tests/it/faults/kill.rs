@@ -1,90 +1,16 @@
 //! `kill -9` of the server while devices enrol, write and hand over (F03, F07, F10, F26). After each, the checker reads the databases, and what was acknowledged is there, one device holds the
 //! session, and the same step repeated gives the same result (I1, I2, I11).
 
-use super::checker;
-use crate::support::{free_port, http, program};
-use baton::demo::{SCOPES, claims, enrol_here};
+use super::process::{Process, device};
+use crate::support::http;
+use baton::demo::{SCOPES, claims};
 use baton::person::Person;
 use baton_protocol::enrolment::Kind;
 use baton_protocol::handoff::machine::Target;
 use baton_sdk::enroll::Enrolling;
 use baton_sdk::keystore::{Kept, Keystore};
-use baton_sdk::{Device, Servers, Session, Waiting, Written, system_entropy};
-use std::process::{Child, Command, Stdio};
+use baton_sdk::{Servers, Session, Waiting, Written, system_entropy};
 use std::sync::Arc;
-use std::time::Duration;
-
-struct Process {
-    child: Child,
-    dir: tempfile::TempDir,
-    port: u16,
-}
-
-impl Process {
-    fn spawn(dir: &std::path::Path, port: u16) -> Child {
-        Command::new(program())
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--admin-listen", "127.0.0.1:0"])
-            .args(["--public-url", &format!("http://localhost:{port}"), "--data-dir"])
-            .arg(dir)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    }
-
-    async fn start() -> Self {
-        let port = free_port();
-        let dir = tempfile::tempdir().unwrap();
-        let child = Self::spawn(dir.path(), port);
-        let this = Self { child, dir, port };
-        this.ready().await;
-        this
-    }
-
-    fn url(&self) -> String {
-        format!("http://localhost:{}", self.port)
-    }
-
-    /// Answers requests: asked again until it does, bounded.
-    async fn ready(&self) {
-        for _ in 0..300 {
-            if reqwest::get(format!("{}/broker/jwks", self.url())).await.is_ok_and(|answer| answer.status() == 200) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the server did not come up");
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    async fn again(&mut self) {
-        self.child = Self::spawn(self.dir.path(), self.port);
-        self.ready().await;
-    }
-}
-
-impl Process {
-    /// Ends the server and reads what it left.
-    async fn checked(&mut self) {
-        self.kill();
-        checker::check(self.dir.path()).await;
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn device(process: &Process, person: &mut Person, name: &str) -> Arc<Device> {
-    let kept = Kept::fresh(Servers::at(&process.url()), "baton-cli", &system_entropy());
-    enrol_here(person, http(), Keystore::Memory, kept, &claims(name, Kind::Laptop)).await.unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_step_of_a_handoff() {

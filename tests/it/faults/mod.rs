@@ -1,4 +1,7 @@
-//! faults.md with a real process that is killed.
+//! faults.md with real processes that are killed or stopped.
 
 mod checker;
 mod kill;
+mod lost_reply;
+mod paused;
+mod process;
