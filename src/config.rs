@@ -39,6 +39,7 @@ struct File {
     public_url: Option<String>,
     database_url: Option<String>,
     max_devices: Option<i64>,
+    issuer_memory: Option<usize>,
     #[serde(default)]
     client: Vec<Client>,
     #[serde(default)]
@@ -60,6 +61,8 @@ pub struct Config {
     pub database_url: Option<String>,
     /// Most devices of one account.
     pub max_devices: i64,
+    /// How many verified issuer signatures the verifier remembers.
+    pub issuer_memory: usize,
     /// OAuth clients.
     pub clients: Clients,
     /// Relying services.
@@ -85,6 +88,7 @@ impl Config {
             public_url: flags.public_url.or(file.public_url).unwrap_or_else(|| "http://localhost:7777".into()).trim_end_matches('/').to_owned(),
             database_url: flags.database_url.or(file.database_url),
             max_devices: file.max_devices.unwrap_or(50),
+            issuer_memory: file.issuer_memory.unwrap_or(100_000),
             clients: if file.client.is_empty() { Clients::default() } else { Clients::new(file.client) },
             relying_services: file.relying_service,
         };
@@ -120,6 +124,7 @@ impl Config {
             public_url: &'a str,
             database: String,
             max_devices: i64,
+            issuer_memory: usize,
             relying_services: Vec<&'a str>,
         }
         let database = match &self.database_url {
@@ -127,9 +132,10 @@ impl Config {
             Some(url) => hide_password(url),
         };
         let relying_services = self.relying_services.iter().map(|service| service.name.as_str()).collect();
-        let Self { data_dir, listen, admin_listen, public_url, max_devices, .. } = self;
+        let Self { data_dir, listen, admin_listen, public_url, max_devices, issuer_memory, .. } = self;
+        let (max_devices, issuer_memory) = (*max_devices, *issuer_memory);
         let shown =
-            Shown { data_dir, listen: *listen, admin_listen: *admin_listen, public_url, database, max_devices: *max_devices, relying_services };
+            Shown { data_dir, listen: *listen, admin_listen: *admin_listen, public_url, database, max_devices, issuer_memory, relying_services };
         Ok(toml::to_string(&shown)?)
     }
 }

@@ -103,7 +103,8 @@ async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
 
     let verifier_keys = verifier.keys.verifying();
     let (verifier_url, broker_url, identity_url) = (verifier.url.clone(), broker.url.clone(), identity.url.clone());
-    let verifier_config = baton_verifier::Config { broker_url, identity_url, relying_services: config.relying_services.clone() };
+    let verifier_config =
+        baton_verifier::Config { broker_url, identity_url, issuer_memory: config.issuer_memory, relying_services: config.relying_services.clone() };
     let verifier = Arc::new(Verifier::new(verifier, verifier_config));
     let broker_config = baton_broker::Config { verifier_url: verifier_url.clone(), verifier_keys: verifier_keys.clone() };
     let broker = Arc::new(Broker::new(broker, broker_config));

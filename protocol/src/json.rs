@@ -214,7 +214,8 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Node::Array(items))
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
-        let mut members = Vec::with_capacity(8);
+        // Room beforehand for the outermost alone: a text of many small objects is not to take many times its size.
+        let mut members = Vec::with_capacity(if self.0 == 0 { 16 } else { 0 });
         while let Some(name) = map.next_key_seed(Name)? {
             members.push((name, map.next_value_seed(Strict(self.0 + 1))?));
         }

@@ -1,13 +1,14 @@
 //! Things that count once: proof ids, nonces, challenges. Consumed by one persisted statement, never by memory.
 
 use crate::database::Error;
-use baton_protocol::key::hash;
+use baton_protocol::key;
 use baton_protocol::time::Millis;
 use sqlx::AnyConnection;
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 
-/// One thing to consume.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// One thing to consume. Two that differ in `until` alone are the same thing.
+#[derive(Debug, Clone)]
 pub struct Use {
     kind: &'static str,
     hash: String,
@@ -17,7 +18,24 @@ pub struct Use {
 impl Use {
     /// `value` of a kind; `until` is when it could not be accepted anyway.
     pub fn new(kind: &'static str, value: &str, until: Millis) -> Self {
-        Self { kind, hash: hash(value.as_bytes()), until: until.0 }
+        Self { kind, hash: key::hash(value.as_bytes()), until: until.0 }
+    }
+}
+
+impl Use {
+    fn key(&self) -> (&'static str, &str) {
+        (self.kind, &self.hash)
+    }
+}
+impl PartialEq for Use {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+impl Eq for Use {}
+impl Hash for Use {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
     }
 }
 
@@ -33,10 +51,13 @@ const SIXTEEN: &str = "INSERT INTO used_once (kind, hash, expires_at) VALUES ($1
     ($13, $14, $15), ($16, $17, $18), ($19, $20, $21), ($22, $23, $24), ($25, $26, $27), ($28, $29, $30), ($31, $32, $33), ($34, $35, $36), \
     ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48) ON CONFLICT DO NOTHING RETURNING kind, hash";
 
-/// Consumes each of `uses`, no two of them the same; tells of each whether it was still there to consume.
+/// Consumes each of `uses`; tells of each whether it was still there to consume, of twins the first alone.
 pub async fn consume_each(db: &mut AnyConnection, uses: &[Use]) -> Result<Vec<bool>, Error> {
     let mut done = HashSet::new();
-    for some in uses.chunks(AT_ONCE) {
+    // In one order, so that no two who consume several wait for each other.
+    let mut ordered: Vec<_> = uses.iter().collect();
+    ordered.sort_by_key(|one| one.key());
+    for some in ordered.chunks(AT_ONCE) {
         let mut query = sqlx::query_as(if some.len() == 1 { ONE } else { SIXTEEN });
         let rows = if some.len() == 1 { 1 } else { AT_ONCE };
         // Short of sixteen, the last is named again, which consumes nothing.
@@ -46,7 +67,7 @@ pub async fn consume_each(db: &mut AnyConnection, uses: &[Use]) -> Result<Vec<bo
         let new: Vec<(String, String)> = query.fetch_all(&mut *db).await?;
         done.extend(new);
     }
-    Ok(uses.iter().map(|one| done.contains(&(one.kind.to_owned(), one.hash.clone()))).collect())
+    Ok(uses.iter().map(|one| done.remove(&(one.kind.to_owned(), one.hash.clone()))).collect())
 }
 
 /// Gives back what this transaction consumed for a step that is refused all the same.

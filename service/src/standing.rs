@@ -92,11 +92,8 @@ pub async fn hold_each(db: &mut AnyConnection, devices: &[&Did], freshness: &Fre
             found.extend(find(db, device).await.internal()?);
             continue;
         }
-        // In one order, so that no two who hold several wait for each other.
-        let sql = locked!(
-            "SELECT * FROM standing WHERE device IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ORDER BY device",
-            share
-        );
+        // Shared, and whoever changes standing holds one row at a time: nobody waits in a circle.
+        let sql = locked!("SELECT * FROM standing WHERE device IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)", share);
         let mut query = sqlx::query_as(sql.on(db));
         for device in some.iter().chain(std::iter::repeat(&some[0])).take(AT_ONCE) {
             query = query.bind(device.as_str());

@@ -111,8 +111,9 @@ impl Gate {
     async fn commit(&self, batch: Vec<Job>) {
         let mut open = Open::default();
         let outcome = self.decide(batch, &mut open).await;
-        if let Err(why) = &outcome {
-            tracing::error!(target: "baton", error = ?why, "nothing was decided");
+        match &outcome {
+            Ok(()) => self.refuse_twins(&open.consumed),
+            Err(why) => tracing::error!(target: "baton", error = ?why, "nothing was decided"),
         }
         let failed = || Problem::Unavailable("standing could not be read");
         for job in open.undecided {
@@ -124,6 +125,23 @@ impl Gate {
                 (Ok(()), Some(refusal)) => Err(refusal.into()),
                 (Ok(()), None) => Ok(()),
             });
+        }
+    }
+
+    /// Whoever waits to use what has just been used need not wait for a commit of its own.
+    fn refuse_twins(&self, consumed: &HashSet<Use>) {
+        let mut twins = Vec::new();
+        {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            for job in std::mem::take(&mut queue.jobs) {
+                match job.uses.iter().find(|(one, _)| consumed.contains(one)).map(|(_, refusal)| *refusal) {
+                    Some(refusal) => twins.push((job, refusal)),
+                    None => queue.jobs.push(job),
+                }
+            }
+        }
+        for (job, refusal) in twins {
+            (job.decide)(Err(refusal.into()));
         }
     }
 
@@ -146,23 +164,25 @@ impl Gate {
         for (uses, (_, refused)) in uses.iter().zip(&mut open.decided) {
             let there: Vec<_> = were_there.by_ref().take(uses.len()).collect();
             *refused = uses.iter().zip(&there).find(|(_, there)| !**there).map(|((_, refusal), _)| *refusal);
-            if refused.is_some() {
-                for ((one, _), _) in uses.iter().zip(&there).filter(|(_, there)| **there) {
-                    once::give_back(&mut tx, one).await.internal()?;
-                }
+            if refused.is_none() {
+                open.consumed.extend(uses.iter().map(|(one, _)| one.clone()));
+                continue;
+            }
+            for ((one, _), _) in uses.iter().zip(&there).filter(|(_, there)| **there) {
+                once::give_back(&mut tx, one).await.internal()?;
             }
         }
         tx.commit().await.internal()
     }
 }
 
-/// Should a decision panic, the next caller starts the work anew.
+/// Should a decision panic, the work goes on with whoever waits.
 struct Working<'a>(&'a Gate);
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).worked = false;
+            tokio::spawn(self.0.clone().work());
         }
     }
 }
@@ -172,4 +192,110 @@ impl Drop for Working<'_> {
 struct Open {
     undecided: Vec<Job>,
     decided: Vec<(Answer, Option<Refusal>)>,
+    consumed: HashSet<Use>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_protocol::credential::Tier;
+    use baton_protocol::key::Thumbprint;
+    use baton_protocol::refusal::{Dpop, Kb};
+    use baton_protocol::time::Millis;
+    use baton_service::base::{system_clock, system_entropy};
+    use baton_service::database::Database;
+    use baton_service::key_ring::KeyRing;
+
+    const DID: &str = "did:key:zDnaerDaTF5BXEavCrfRZEk316dpbLsfPDZ3WJ5hRTPFU2169";
+
+    async fn gate(dir: &std::path::Path) -> Gate {
+        let db = Database::open(&Database::sqlite_url(&dir.join("verifier.db")), crate::SCHEMA, crate::migrations()).await.unwrap();
+        let keys = KeyRing::open(&dir.join("verifier.key"), true).unwrap();
+        let nonces = baton_protocol::nonce::NonceKey::new(keys.nonce_secret());
+        let base = Base { url: String::new(), db, keys, nonces, clock: system_clock(), entropy: system_entropy() };
+        let did = Did::parse(DID).unwrap();
+        let standing = Standing {
+            device: did.clone(),
+            jkt: Thumbprint("jkt".into()),
+            app: "app".into(),
+            iss: did,
+            log: "log".into(),
+            client_id: "client".into(),
+            tier: Tier::Full,
+            credential_hash: "hash".into(),
+            dev_epoch: 1,
+            grant: "grant".into(),
+            scopes: "session:read".into(),
+            grant_until: i64::MAX,
+            revoked_at: None,
+        };
+        let mut tx = base.db.begin().await.unwrap();
+        standing::take(&mut tx, &standing).await.unwrap();
+        tx.commit().await.unwrap();
+        let freshness = Freshness::default();
+        freshness.renew(i64::MAX, base.now());
+        Gate::new(Arc::new(base), Arc::new(freshness))
+    }
+
+    fn uses(proof: &str, nonce: &str, until: i64) -> Vec<(Use, Refusal)> {
+        vec![(Use::new("dpop", proof, Millis(until)), Dpop::Replay.into()), (Use::new("presentation", nonce, Millis(until)), Kb::Replay.into())]
+    }
+
+    async fn pass(gate: &Gate, uses: Vec<(Use, Refusal)>) -> Result<(), Option<Refusal>> {
+        match gate.pass(Did::parse(DID).unwrap(), uses, |_| Ok(())).await {
+            Ok(()) => Ok(()),
+            Err(Problem::Refused { refusal, .. }) => Err(Some(refusal)),
+            Err(_) => Err(None),
+        }
+    }
+
+    /// On one thread all callers of a `join!` are queued before the first commit begins.
+    #[tokio::test]
+    async fn twins_in_one_commit_pass_once_however_they_are_dated() {
+        let dir = tempfile::tempdir().unwrap();
+        let gate = gate(dir.path()).await;
+        let outcomes = tokio::join!(pass(&gate, uses("p", "n", 1)), pass(&gate, uses("p", "n", 2)), pass(&gate, uses("q", "m", 3)));
+        assert_eq!(outcomes, (Ok(()), Err(Some(Dpop::Replay.into())), Ok(())));
+        assert_eq!(pass(&gate, uses("r", "n", 4)).await, Err(Some(Kb::Replay.into())), "and never again");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_consumes_nothing_and_touches_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let gate = gate(dir.path()).await;
+        assert_eq!(pass(&gate, uses("p", "n", 1)).await, Ok(()));
+        // The nonce is used up: the proof that came with it is not.
+        let outcomes = tokio::join!(pass(&gate, uses("q", "n", 1)), pass(&gate, uses("r", "o", 1)));
+        assert_eq!(outcomes, (Err(Some(Kb::Replay.into())), Ok(())));
+        assert_eq!(pass(&gate, uses("q", "s", 1)).await, Ok(()));
+        let refused = gate.pass(Did::parse(DID).unwrap(), uses("t", "u", 1), |_| Err::<(), _>(Vc::DeviceNotActive.into())).await;
+        assert!(matches!(refused, Err(Problem::Refused { .. })));
+        assert_eq!(pass(&gate, uses("t", "u", 1)).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn more_than_one_statement_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let gate = gate(dir.path()).await;
+        let mut callers = tokio::task::JoinSet::new();
+        for n in 0..150 {
+            let gate = gate.clone();
+            // Every third wants what the one before it wants.
+            callers.spawn(async move { pass(&gate, uses(&format!("p{n}"), &format!("n{}", n - n % 3 / 2), n)).await });
+        }
+        let outcomes = callers.join_all().await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 100);
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(Some(_)))));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_decision_holds_up_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let gate = gate(dir.path()).await;
+        let panics = gate.pass::<(), _>(Did::parse(DID).unwrap(), uses("p", "n", 1), |_| panic!("a defect"));
+        // The twin waits for the commit after the one that panics.
+        let (panicked, other) = tokio::join!(panics, pass(&gate, uses("p", "n", 2)));
+        assert!(panicked.is_err());
+        assert_eq!(other, Ok(()));
+    }
 }

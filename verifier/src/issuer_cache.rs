@@ -5,21 +5,31 @@ use baton_protocol::time::Millis;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Most signatures remembered: about 10 MiB.
-const MAX: usize = 100_000;
-
 /// The memory.
-#[derive(Debug, Default)]
-pub struct IssuerCache(Mutex<HashMap<[u8; 32], Millis>>);
+#[derive(Debug)]
+pub struct IssuerCache {
+    most: usize,
+    known: Mutex<HashMap<[u8; 32], Millis>>,
+}
+
+impl IssuerCache {
+    /// Remembers `most` signatures, about 100 bytes each; none when it is zero.
+    pub fn new(most: usize) -> Self {
+        Self { most, known: Mutex::default() }
+    }
+}
 
 impl IssuerMemory for IssuerCache {
     fn verified(&self, digest: &[u8; 32], now: Millis) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).is_some_and(|exp| now < *exp)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(digest).is_some_and(|exp| now < *exp)
     }
 
     fn remember(&self, digest: [u8; 32], exp: Millis) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX {
+        if self.most == 0 {
+            return;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= self.most {
             // Forgetting all costs each credential one verification; keeping an order would cost every presentation.
             known.clear();
         }
@@ -33,16 +43,19 @@ mod tests {
 
     #[test]
     fn forgets_at_exp_and_when_full() {
-        let cache = IssuerCache::default();
+        let none = IssuerCache::new(0);
+        none.remember([1; 32], Millis(10));
+        assert!(!none.verified(&[1; 32], Millis(9)));
+        let cache = IssuerCache::new(1000);
         cache.remember([1; 32], Millis(10));
         assert!(cache.verified(&[1; 32], Millis(9)));
         assert!(!cache.verified(&[1; 32], Millis(10)));
         assert!(!cache.verified(&[2; 32], Millis(9)));
-        for n in 0..=MAX as u32 {
+        for n in 0..=1000u32 {
             let mut digest = [0; 32];
             digest[..4].copy_from_slice(&n.to_be_bytes());
             cache.remember(digest, Millis(10));
         }
-        assert!(cache.0.lock().unwrap().len() <= MAX);
+        assert!(cache.known.lock().unwrap().len() <= 1000);
     }
 }

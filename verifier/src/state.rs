@@ -36,6 +36,8 @@ pub struct Config {
     pub broker_url: String,
     /// Identity's URL: the other audience.
     pub identity_url: String,
+    /// How many verified issuer signatures are remembered.
+    pub issuer_memory: usize,
     /// Who may ask.
     pub relying_services: Vec<RelyingService>,
 }
@@ -54,20 +56,17 @@ impl Verifier {
     pub fn new(base: Base, config: Config) -> Self {
         let (base, freshness) = (Arc::new(base), Arc::new(Freshness::default()));
         let gate = Gate::new(base.clone(), freshness.clone());
-        Self { base, config, freshness, issuers: IssuerCache::default(), gate }
+        let issuers = IssuerCache::new(config.issuer_memory);
+        Self { base, config, freshness, issuers, gate }
     }
 
     /// Takes identity's news in.
     pub async fn take(&self, feed: &Feed) -> Result<(), Error> {
         let now = self.base.now();
-        if !feed.changes.is_empty() {
+        for change in &feed.changes {
+            // One at a time: who holds one row alone makes nobody wait who waits for it.
             let mut tx = self.base.db.begin().await?;
-            // In the order in which the gate holds them; of one device, in the order told.
-            let mut changes: Vec<_> = feed.changes.iter().collect();
-            changes.sort_by(|a, b| a.device.cmp(&b.device));
-            for change in changes {
-                standing::take(&mut tx, change).await?;
-            }
+            standing::take(&mut tx, change).await?;
             tx.commit().await?;
         }
         self.freshness.renew(feed.fresh_until, now);
