@@ -218,6 +218,7 @@ async fn commit_device(
         Some(false) => return Err(Enrol::KeyInUse.into()),
         None => {}
     }
+    accounts::hold(&mut *db, &session.account).await.internal()?;
     if devices::count(&mut *db, &session.account).await.internal()? >= identity.config.max_devices {
         return Err(Limit::Devices.into());
     }

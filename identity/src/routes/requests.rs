@@ -65,7 +65,7 @@ async fn by_code(identity: &Identity, db: &mut AnyConnection, account: &AccountI
         return Err(Limit::Rate.into());
     }
     let found = match normalise_user_code(code) {
-        Some(code) => requests::by_user_code(db, &code).await.internal()?.filter(|request| !request.is_expired(now)),
+        Some(code) => requests::by_user_code(db, &hash(code.as_bytes())).await.internal()?.filter(|request| !request.is_expired(now)),
         None => None,
     };
     if found.is_none() {

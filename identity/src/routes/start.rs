@@ -70,7 +70,7 @@ pub async fn device(
     let (device_code, check) = (identity.base.entropy.token(), check_code(identity.base.entropy.bytes()));
     let mut request = asked.request(&identity, Lane::CrossDevice);
     let code = user_code(&identity.base.entropy.bytes());
-    request.user_code = Some(code.clone());
+    request.user_code_hash = Some(hash(code.as_bytes()));
     request.check_code_hash = Some(check_hash(&request.request_id, &check));
     let handles = Handles { device_code: Some(hash(device_code.as_bytes())), ..Handles::default() };
     store(&identity, asked.proven, &request, &handles).await?;
@@ -139,7 +139,7 @@ impl Asked {
             redirect_uri: None,
             code_challenge: None,
             client_state: None,
-            user_code: None,
+            user_code_hash: None,
             check_code_hash: None,
             poll_interval: INTERVAL,
             polled_at: None,

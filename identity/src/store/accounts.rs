@@ -5,6 +5,7 @@ use baton_protocol::key::PublicKey;
 use baton_protocol::time::Millis;
 use baton_protocol::wrap::{Opener, WrappedRoot};
 use baton_service::database::Error;
+use baton_service::locked;
 use sqlx::{AnyConnection, FromRow};
 
 /// An account's row.
@@ -95,6 +96,13 @@ pub async fn find(db: &mut AnyConnection, account: &AccountId) -> Result<Option<
         .bind(account.as_str())
         .fetch_optional(db)
         .await
+}
+
+/// Holds the account until the transaction ends: what is counted over all its apps is counted one at a time.
+pub async fn hold(db: &mut AnyConnection, account: &AccountId) -> Result<(), Error> {
+    let sql = locked!("SELECT account_id FROM accounts WHERE account_id = $1").on(db);
+    sqlx::query(sql).bind(account.as_str()).execute(db).await?;
+    Ok(())
 }
 
 /// The account a recovery code belongs to.

@@ -46,8 +46,8 @@ pub struct Request {
     pub code_challenge: Option<String>,
     /// The client's `state` (lane 1).
     pub client_state: Option<String>,
-    /// What names it to the person (lane 2).
-    pub user_code: Option<String>,
+    /// Hash of what names it to the person (lane 2).
+    pub user_code_hash: Option<String>,
     /// What only the device shows (lane 2).
     pub check_code_hash: Option<String>,
     /// Seconds between polls (lane 2).
@@ -118,7 +118,7 @@ pub struct Handles {
 pub async fn create(db: &mut AnyConnection, request: &Request, handles: &Handles) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO requests (request_id, lane, client_id, app, scope, device_jwk, did, jkt, agreement_jwk, claims, seen_address, redirect_uri, code_challenge,
-           client_state, request_uri_hash, user_code, check_code_hash, device_code_hash, poll_interval, check_failures, state, created_at, expires_at)
+           client_state, request_uri_hash, user_code_hash, check_code_hash, device_code_hash, poll_interval, check_failures, state, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0, 'requested', $20, $21)",
     )
     .bind(&request.request_id)
@@ -136,7 +136,7 @@ pub async fn create(db: &mut AnyConnection, request: &Request, handles: &Handles
     .bind(request.code_challenge.as_deref())
     .bind(request.client_state.as_deref())
     .bind(handles.request_uri.as_deref())
-    .bind(request.user_code.as_deref())
+    .bind(request.user_code_hash.as_deref())
     .bind(request.check_code_hash.as_deref())
     .bind(handles.device_code.as_deref())
     .bind(request.poll_interval)
@@ -159,10 +159,10 @@ pub async fn by_request_uri(db: &mut AnyConnection, hash: &str) -> Result<Option
     sqlx::query_as(sql).bind(hash).fetch_optional(db).await
 }
 
-/// By its user code.
-pub async fn by_user_code(db: &mut AnyConnection, code: &str) -> Result<Option<Request>, Error> {
-    let sql = locked!("SELECT * FROM requests WHERE user_code = $1").on(db);
-    sqlx::query_as(sql).bind(code).fetch_optional(db).await
+/// By the hash of its user code.
+pub async fn by_user_code(db: &mut AnyConnection, hash: &str) -> Result<Option<Request>, Error> {
+    let sql = locked!("SELECT * FROM requests WHERE user_code_hash = $1").on(db);
+    sqlx::query_as(sql).bind(hash).fetch_optional(db).await
 }
 
 /// By the hash of its device code.
