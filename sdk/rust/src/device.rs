@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+/// How often an exchange is tried whose answer may have been lost.
+const EXCHANGES: usize = 5;
+
 /// A device.
 pub struct Device {
     pub(crate) http: Http,
@@ -149,7 +152,19 @@ impl Device {
         Ok(token)
     }
 
+    /// A lost reply spends the presentation's nonce: then the whole exchange is what is tried again.
     async fn exchange(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {
+        let mut outcome = self.exchange_once(audience, scope, session).await;
+        for _ in 1..EXCHANGES {
+            if !outcome.as_ref().is_err_and(|refused| refused.is("kb.replay")) {
+                break;
+            }
+            outcome = self.exchange_once(audience, scope, session).await;
+        }
+        outcome
+    }
+
+    async fn exchange_once(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {
         let verifier = &self.servers.verifier;
         let nonce = self.nonce(verifier).await?;
         let presentation = self.present(verifier, &nonce, &[], &[]).await?;
@@ -166,7 +181,6 @@ impl Device {
         }
         let body = Some(("application/x-www-form-urlencoded", form(&pairs)));
         let request = Request { method: "POST", url: format!("{verifier}/token"), service: verifier, token: None, body };
-        // A lost reply spends the nonce: the whole exchange is what is tried again.
         let answer = self.http.proven(&request, &self.signing).await?;
         let token = answer["access_token"].as_str().ok_or(Error::Answer("access_token"))?.to_owned();
         Ok((token, answer["expires_in"].as_i64().ok_or(Error::Answer("expires_in"))?))
@@ -247,8 +261,19 @@ impl Device {
         let kid = Unverified::parse(token, Typ::StatusList)?.unverified_header().kid.clone();
         let keys = self.keys_of(identity).await?;
         let key = keys.into_iter().find(|(name, _)| Some(name) == kid.as_ref()).map(|(_, key)| key).ok_or(Error::Answer("status list key"))?;
-        let list = baton_protocol::status_list::check(token, uri, &key, 0, self.http.now()).map_err(baton_protocol::Refusal::from)?;
+        let seen = self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.status_seen;
+        let list = baton_protocol::status_list::check(token, uri, &key, seen, self.http.now()).map_err(baton_protocol::Refusal::from)?;
+        self.set_status_seen(list.iat)?;
         Ok(list.status(idx).map_err(baton_protocol::Refusal::from)?)
+    }
+
+    fn set_status_seen(&self, iat: i64) -> Result<(), Error> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.1.status_seen >= iat {
+            return Ok(());
+        }
+        kept.1.status_seen = iat;
+        kept.0.save(&kept.1)
     }
 
     /// What it saw last of a session.

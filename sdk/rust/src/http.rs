@@ -104,7 +104,7 @@ impl Http {
                 pause *= 2;
             }
             match self.once(request, key).await {
-                Ok(answer) if answer.status == 503 => last = answer.into_error(),
+                Ok(answer) if matches!(answer.status, 502..=504) => last = answer.into_error(),
                 Ok(answer) => return Ok(answer),
                 Err(error @ Error::Transport(_)) => last = error,
                 Err(other) => return Err(other),

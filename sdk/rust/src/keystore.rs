@@ -51,6 +51,9 @@ pub struct Kept {
     /// Pins by session.
     #[serde(default)]
     pub pins: BTreeMap<String, Pin>,
+    /// When the newest status list it saw was signed (Unix seconds): an older one is a rollback.
+    #[serde(default)]
+    pub status_seen: i64,
 }
 
 impl Kept {
@@ -58,7 +61,7 @@ impl Kept {
     pub fn fresh(servers: Servers, client_id: &str, entropy: &Entropy) -> Self {
         let text = |key: SoftKey| b64::encode(key.scalar().expose());
         let (signing, agreement) = (text(SoftKey::generate(entropy)), text(SoftKey::generate(entropy)));
-        Self { signing, agreement, servers, client_id: client_id.into(), enrolled: None, pins: BTreeMap::new() }
+        Self { signing, agreement, servers, client_id: client_id.into(), enrolled: None, pins: BTreeMap::new(), status_seen: 0 }
     }
     /// The signing key.
     pub fn signing(&self) -> Result<SoftKey, Error> {
