@@ -144,11 +144,11 @@ impl Drop for Server {
 }
 
 impl Server {
-    async fn start() -> Self {
+    async fn start(issuer_memory: usize) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (dir, url) = (tempfile::tempdir().unwrap(), format!("http://localhost:{port}"));
         let relying = format!("[[relying_service]]\nname = \"bench\"\nkey_sha256 = \"{}\"\n", baton_protocol::key::hash(RELYING_KEY.as_bytes()));
-        std::fs::write(dir.path().join("baton.toml"), format!("max_devices = 1000\n{relying}")).unwrap();
+        std::fs::write(dir.path().join("baton.toml"), format!("max_devices = 1000\nissuer_memory = {issuer_memory}\n{relying}")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_baton"))
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--admin-listen", "127.0.0.1:0", "--public-url", &url, "--data-dir"])
             .arg(dir.path())
@@ -197,41 +197,41 @@ async fn cpu_each<T, F: Future<Output = ()>>(server: &Server, asks: Vec<T>, ask:
     (server.cpu() - before) / count
 }
 
-async fn over_http(results: &mut Results, raw_ns: f64, verify_ns: f64, sign_ns: f64) {
-    let server = Server::start().await;
-    let mut person = Person::new(&server.url, system_entropy()).unwrap();
-    person.sign_up().await.unwrap();
-    let mut devices = Vec::new();
-    for n in 0..30 {
-        devices.push(server.device(&mut person, &format!("Device {n}")).await);
-        if n % 25 == 24 {
-            // Thirty prompts an hour for one account.
-            person = Person::new(&server.url, system_entropy()).unwrap();
-            person.sign_up().await.unwrap();
-        }
-    }
+/// Server CPU for one `presentations/verify`, the median of several rounds.
+async fn verify_over_http(server: &Server, devices: &[Arc<Device>]) -> f64 {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let presented = async |device: &Device, n: usize| {
-        let nonce = format!("a bench nonce {n:06}");
-        json!({"presentation": device.present(AUD, &nonce, &[], &["name", "kind"]).await.unwrap(), "audience": AUD, "nonce": nonce})
-    };
-    // Cold: no issuer signature was seen before.
-    let mut bodies = Vec::new();
-    for (n, device) in devices.iter().enumerate() {
-        bodies.push(presented(device, n).await);
-    }
     let url = format!("{}/verifier/v1/presentations/verify", server.url);
-    let verify = |body: Value| ask(client.clone(), url.clone(), body);
-    results.ratio("http.verify.cold", cpu_each(&server, bodies, verify).await, "L", raw_ns, 0.65);
     let mut rounds = Vec::new();
     for round in 1..=5 {
         let mut bodies = Vec::new();
         for n in 0..500 {
-            bodies.push(presented(&devices[n % devices.len()], round * 1000 + n).await);
+            let nonce = format!("a bench nonce {round} {n:06}");
+            let shown = devices[n % devices.len()].present(AUD, &nonce, &[], &["name", "kind"]).await.unwrap();
+            bodies.push(json!({"presentation": shown, "audience": AUD, "nonce": nonce}));
         }
-        rounds.push(cpu_each(&server, bodies, verify).await);
+        rounds.push(cpu_each(server, bodies, |body: Value| ask(client.clone(), url.clone(), body)).await);
     }
-    results.ratio("http.verify.warm", median(rounds), "L", raw_ns, 1.0);
+    median(rounds)
+}
+
+async fn enrolled(server: &Server, count: usize) -> Vec<Arc<Device>> {
+    let mut person = Person::new(&server.url, system_entropy()).unwrap();
+    person.sign_up().await.unwrap();
+    let mut devices = Vec::new();
+    for n in 0..count {
+        devices.push(server.device(&mut person, &format!("Device {n}")).await);
+    }
+    devices
+}
+
+async fn over_http(results: &mut Results, raw_ns: f64, verify_ns: f64, sign_ns: f64) {
+    let forgetful = Server::start(0).await;
+    let cold = verify_over_http(&forgetful, &enrolled(&forgetful, 3).await).await;
+    results.ratio("http.verify.cold", cold, "L", raw_ns, 0.65);
+    drop(forgetful);
+    let server = Server::start(100_000).await;
+    let devices = enrolled(&server, 8).await;
+    results.ratio("http.verify.warm", verify_over_http(&server, &devices).await, "L", raw_ns, 1.0);
 
     let device = devices[0].clone();
     let (verifier, broker) = (device.servers().verifier.clone(), device.servers().broker.clone());

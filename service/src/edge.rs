@@ -81,8 +81,8 @@ pub async fn bytes(body: Body, max: usize) -> Result<Bytes, Problem> {
 
 /// Reads one of our own bodies: JSON, strict, nothing unknown (the types deny it).
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let value = baton_protocol::json::value(bytes, MAX_STATE_BODY).map_err(|_| Input::Invalid)?;
-    serde_json::from_value(value).map_err(|why| Problem::from(Input::Invalid).with("detail", shape(&why)))
+    baton_protocol::json::node(bytes, MAX_STATE_BODY).map_err(|_| Input::Invalid)?;
+    serde_json::from_slice(bytes).map_err(|why| Problem::from(Input::Invalid).with("detail", shape(&why)))
 }
 
 /// What was wrong with the shape, without quoting any value the client sent.

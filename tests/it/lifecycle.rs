@@ -85,9 +85,10 @@ async fn an_offer_lapses() {
     let mut person = server.person().await;
     let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
     let session = Session::open(&laptop, b"x").await.unwrap();
-    session.offer(Target::AnyFull).await.unwrap();
+    let offered = session.offer(Target::AnyFull).await.unwrap();
     let waiting = Waiting::list(&tablet).await.unwrap().pop().unwrap();
-    assert!(session.offer(Target::AnyFull).await.is_err(), "one at a time");
+    assert!(session.offer(Target::Device(tablet.did().clone())).await.is_err_and(|refused| refused.is("handoff.state")), "one at a time");
+    assert_eq!(session.offer(Target::AnyFull).await.unwrap().id(), offered.id(), "offering the same again is the same offer");
     clock.advance_secs(120);
     server.running.identity.pump().await.unwrap();
     assert!(waiting.accept().await.unwrap_err().is("handoff.expired"));

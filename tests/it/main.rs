@@ -5,6 +5,8 @@ mod attacks;
 mod faults;
 mod layering;
 mod lifecycle;
+mod middle;
+mod privacy;
 mod store;
 mod story;
 mod support;

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 /// A running server and what it stands on.
 pub struct Server {
     pub public_url: String,
+    port: u16,
     pub running: Running,
     urls: BTreeMap<&'static str, String>,
     config: Config,
@@ -39,6 +40,11 @@ impl Server {
 
     /// Starts one with a clock of the test's own.
     pub async fn start_at(on: On, clock: Clock) -> Self {
+        Self::start_with(on, clock, |_| {}).await
+    }
+
+    /// Starts one with another configuration than usual; a public URL of one's own leads to [`Self::direct`].
+    pub async fn start_with(on: On, clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
         logs();
         let dir = tempfile::tempdir().unwrap();
         let url = urls(on, dir.path()).await;
@@ -47,22 +53,27 @@ impl Server {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let public_url = format!("http://localhost:{port}");
         let database_url = (on == On::Postgres).then(|| urls["broker"].clone());
-        let flags = Flags { data_dir: Some(dir.path().to_path_buf()), public_url: Some(public_url.clone()), database_url, ..Flags::default() };
+        let flags = Flags { data_dir: Some(dir.path().to_path_buf()), public_url: Some(public_url), database_url, ..Flags::default() };
         let mut config = Config::load(flags).unwrap();
         config.relying_services =
             vec![baton_verifier::RelyingService { name: "shop".into(), key_sha256: baton_protocol::key::hash(RELYING_KEY.as_bytes()) }];
+        change(&mut config);
         let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
-        Self { public_url, running, urls, config, clock, dir_kept: dir }
+        Self { public_url: config.public_url.clone(), port, running, urls, config, clock, dir_kept: dir }
     }
 
     /// Stops, and starts again on the same databases and port.
     pub async fn restart(self) -> Self {
-        let Self { public_url, running, urls, config, clock, dir_kept } = self;
+        let Self { public_url, port, running, urls, config, clock, dir_kept } = self;
         running.stop().await;
-        let port = public_url.rsplit_once(':').unwrap().1;
         let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await.unwrap();
         let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
-        Self { public_url, running, urls, config, clock, dir_kept }
+        Self { public_url, port, running, urls, config, clock, dir_kept }
+    }
+
+    /// Where it listens, whatever its public URL says.
+    pub fn direct(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// The URL of a service's database.

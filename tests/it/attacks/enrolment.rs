@@ -10,6 +10,7 @@ use baton_sdk::enroll::Enrolling;
 use baton_sdk::keys::SoftKey;
 use baton_sdk::keystore::Keystore;
 use baton_sdk::system_entropy;
+use baton_service::base::system_clock;
 use baton_service::testing::On;
 use serde_json::{Value, json};
 
@@ -135,6 +136,49 @@ async fn approving() {
     rig.person.post_approval(&shown, &approval).await.unwrap();
     is(rig.person.post_approval(&shown, &tampered(&|_| ())).await, "enrol.state");
     asking.redeem(None).await.unwrap();
+}
+
+/// ENR-12 [R]: approvals of one account at once, each signed over the log as it stands after the ones before; the limit holds.
+async fn the_limit_of_devices_holds(on: On) {
+    let server = crate::support::Server::start_with(on, system_clock(), |config| config.max_devices = 3).await;
+    let mut rig = Rig::at(server).await;
+    let mut asked = Vec::new();
+    for n in 0..4 {
+        let (_, screen) =
+            Enrolling::elsewhere(rig.server.http(), Keystore::Memory, rig.server.kept(), &claims(&format!("Tablet {n}"), Kind::Tablet), SCOPES)
+                .await
+                .unwrap();
+        asked.push((rig.person.open_elsewhere(&screen.user_code).await.unwrap(), screen.check_code));
+    }
+    // Two of three places are taken; whoever finds the log moved signs again, as the page does.
+    let root = rig.person.unlock().await.unwrap();
+    let person = &rig.person;
+    let approve = async |(shown, check_code): &(baton_protocol::enrolment::Shown, String)| {
+        loop {
+            let offer = person.offer(&root, shown, Some(check_code)).await?;
+            let approval = root.approve(shown, &offer, &system_entropy())?;
+            match person.post_approval(shown, &approval).await {
+                Err(moved) if code(&moved) == Some("log.moved") => {}
+                other => return other,
+            }
+        }
+    };
+    let outcomes = futures_util::future::join_all(asked.iter().map(approve)).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    for refused in outcomes.into_iter().filter(Result::is_err) {
+        is(refused, "limit.devices");
+    }
+    assert_eq!(rig.laptop.members().await.unwrap().live.len(), 2, "the third has not redeemed yet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_devices_holds_on_sqlite() {
+    the_limit_of_devices_holds(On::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_devices_holds_on_postgres() {
+    the_limit_of_devices_holds(On::Postgres).await;
 }
 
 /// DEV-01, DEV-12.

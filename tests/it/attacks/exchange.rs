@@ -88,7 +88,7 @@ async fn one_token_on_postgres() {
     one_token(On::Postgres).await;
 }
 
-/// STS-01, TEX-08, PRV-04: after a revocation or a withdrawal nothing opens, though the token lives; before it, everything did.
+/// STS-01, TEX-08, TEX-09, PRV-04: of the two levels, device and grant, either ends it. After a revocation or a withdrawal nothing opens, though the token lives; before it, everything did.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_back_opens_nothing() {
     for withdraw in [false, true] {

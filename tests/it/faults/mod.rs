@@ -3,5 +3,6 @@
 mod checker;
 mod kill;
 mod lost_reply;
+mod middle;
 mod paused;
 mod process;

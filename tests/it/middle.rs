@@ -1,0 +1,134 @@
+//! Somebody in the middle, between devices and a server: loses answers, repeats requests, gives other bodies.
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::ws::{self, WebSocketUpgrade};
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest as _};
+
+/// What to do with one request.
+pub enum Deed {
+    /// Nothing.
+    Pass,
+    /// The server does it; its answer is lost on the way.
+    LoseAnswer,
+    /// The server gets it twice; the first answer goes back.
+    Twice,
+    /// This body goes back instead.
+    Replace(Vec<u8>),
+}
+
+/// All that the one in the middle sees of a request and its answer.
+pub struct Seen {
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub answer_headers: HeaderMap,
+    pub answer: Bytes,
+}
+
+/// Decides about a request the server has answered.
+pub type Meddle = Box<dyn FnMut(&Seen) -> Deed + Send>;
+
+/// The one in the middle.
+#[derive(Clone)]
+pub struct Middle {
+    pub url: String,
+    upstream: Arc<Mutex<String>>,
+    meddle: Arc<Mutex<Meddle>>,
+    client: reqwest::Client,
+}
+
+impl Middle {
+    /// Listens; [`Self::before`] says for whom.
+    pub async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let middle = Self { url, upstream: Arc::default(), meddle: Arc::new(Mutex::new(Box::new(|_| Deed::Pass))), client };
+        let routes = Router::new().fallback(forward).with_state(middle.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        middle
+    }
+
+    pub fn before(&self, upstream: String) {
+        *self.upstream.lock().unwrap() = upstream;
+    }
+
+    pub fn meddle(&self, with: impl FnMut(&Seen) -> Deed + Send + 'static) {
+        *self.meddle.lock().unwrap() = Box::new(with);
+    }
+
+    async fn send(&self, parts: &axum::http::request::Parts, body: &Bytes) -> (StatusCode, HeaderMap, Bytes) {
+        let url = format!("{}{}", self.upstream.lock().unwrap(), parts.uri.path_and_query().unwrap());
+        let mut headers = parts.headers.clone();
+        headers.remove("host");
+        let answer = self.client.request(parts.method.clone(), url).headers(headers).body(body.clone()).send().await.unwrap();
+        (answer.status(), answer.headers().clone(), answer.bytes().await.unwrap())
+    }
+}
+
+async fn forward(State(middle): State<Middle>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if parts.headers.contains_key("upgrade") {
+        let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.unwrap();
+        let upstream = format!("{}{}", middle.upstream.lock().unwrap(), parts.uri.path_and_query().unwrap());
+        return stream(upgrade, &upstream.replace("http://", "ws://"), &parts.headers).await;
+    }
+    let body = axum::body::to_bytes(body, 1 << 21).await.unwrap();
+    let (status, mut headers, answer) = middle.send(&parts, &body).await;
+    let seen = Seen {
+        path: parts.uri.path().to_owned(),
+        headers: parts.headers.clone(),
+        body: body.clone(),
+        answer_headers: headers.clone(),
+        answer: answer.clone(),
+    };
+    let deed = (middle.meddle.lock().unwrap())(&seen);
+    let answer = match deed {
+        Deed::LoseAnswer => return StatusCode::BAD_GATEWAY.into_response(),
+        Deed::Twice => {
+            middle.send(&parts, &body).await;
+            answer
+        }
+        Deed::Replace(other) => other.into(),
+        Deed::Pass => answer,
+    };
+    headers.remove("content-length");
+    headers.remove("transfer-encoding");
+    (status, headers, Body::from(answer)).into_response()
+}
+
+/// An event stream, frame by frame, as far as ours need it: texts one way, and why it was closed.
+async fn stream(upgrade: WebSocketUpgrade, upstream: &str, headers: &HeaderMap) -> Response {
+    let mut request = upstream.into_client_request().unwrap();
+    for name in ["authorization", "dpop", "origin"] {
+        if let Some(value) = headers.get(name) {
+            request.headers_mut().insert(name, value.clone());
+        }
+    }
+    let mut server = match tokio_tungstenite::connect_async(request).await {
+        Ok((server, _)) => server,
+        Err(tungstenite::Error::Http(refused)) => return refused.map(|body| Body::from(body.unwrap_or_default())).into_response(),
+        Err(other) => panic!("{other}"),
+    };
+    upgrade.on_upgrade(async move |mut device| {
+        while let Some(Ok(frame)) = server.next().await {
+            let frame = match frame {
+                tungstenite::Message::Text(text) => ws::Message::Text(text.as_str().into()),
+                tungstenite::Message::Close(why) => {
+                    ws::Message::Close(why.map(|why| ws::CloseFrame { code: why.code.into(), reason: why.reason.as_str().into() }))
+                }
+                _ => continue,
+            };
+            if device.send(frame).await.is_err() {
+                return;
+            }
+        }
+    })
+}
