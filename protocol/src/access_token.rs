@@ -13,6 +13,7 @@ pub const MAX_LIFETIME_SECS: i64 = 300;
 
 /// Claims of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AccessToken {
     /// Who minted it.
     pub iss: String,
@@ -50,6 +51,7 @@ pub struct AccessToken {
 
 /// `cnf` of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Confirmation {
     /// Thumbprint of the bound key.

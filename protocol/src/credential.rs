@@ -22,6 +22,7 @@ pub const FIXED: &[&str] = &["iss", "nbf", "exp", "cnf", "vct", "vct#integrity",
 
 /// What a device may do by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Accepts only handoffs that name it; sees only sessions it holds.
@@ -50,6 +51,7 @@ impl Tier {
 
 /// The claims every verifier sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Visible {
     /// The issuer key's `did:key`.
     pub iss: Did,
@@ -98,6 +100,7 @@ impl Visible {
 
 /// The `status` claim (Token Status List §6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StatusEntry {
     /// The reference.
     pub status_list: StatusRef,
@@ -105,6 +108,7 @@ pub struct StatusEntry {
 
 /// What identity asks the approving client to sign: visible claims and, by name, those behind digests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Template {
     /// In clear.
     pub visible: Visible,

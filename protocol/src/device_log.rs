@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 /// What an entry does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Op {
     /// Begins the log. The hash of this entry's payload is the subject.
@@ -54,6 +55,7 @@ pub enum Op {
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Entry {
     /// Version: 1.
     pub v: u8,
@@ -89,6 +91,7 @@ pub struct Member {
 
 /// Where a log stood: enough to notice a fork or a rollback later.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// Number of the last entry.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Claims of a proof (RFC 9449 §4.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Claims {
     /// Unique per proof.
     pub jti: String,

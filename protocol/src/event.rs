@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One frame of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Frame {
     /// Something changed.
@@ -18,6 +19,7 @@ pub enum Frame {
 
 /// A change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// Its number in the subject's stream, from 1.
     pub seq: i64,

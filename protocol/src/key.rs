@@ -43,6 +43,7 @@ pub struct PublicKey {
 
 /// The public JWK members of the profile, in RFC 7638 order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Jwk {
     /// Always `P-256`.
@@ -163,6 +164,8 @@ impl std::fmt::Debug for PublicKey {
 
 /// A key's RFC 7638 thumbprint, base64url.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[A-Za-z0-9_-]{43}$")))]
 #[serde(transparent)]
 pub struct Thumbprint(pub String);
 
@@ -178,6 +181,8 @@ const P256_PUB: [u8; 2] = [0x80, 0x24];
 
 /// A `did:key` of a P-256 key, in its one canonical spelling.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("pattern" = "^did:key:zDn[1-9A-HJ-NP-Za-km-z]{46}$")))]
 #[serde(transparent)]
 pub struct Did(String);
 

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 /// Claims of a key-binding JWT (RFC 9901 §4.3; `transaction_data_hashes` from OpenID4VP §8.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KeyBinding {
     /// Whom it is shown to.
     pub aud: String,

@@ -23,6 +23,7 @@ pub const LEASE_SECS: i64 = 45;
 
 /// How a session treats several writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// One device at a time; a fork freezes it.
@@ -31,6 +32,7 @@ pub enum Mode {
 
 /// Where a session's content stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     /// The epoch of the last update.
@@ -43,6 +45,7 @@ pub struct Head {
 
 /// What an update is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A change.
@@ -62,6 +65,7 @@ pub struct SessionKey {
 
 /// The plaintext of a key envelope, signed by the holder or claimer: ECDH-ES alone proves no sender.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KeyStatement {
     /// Version of this format: 1.
@@ -117,6 +121,7 @@ impl SessionKey {
 
 /// Where an update belongs; all of it is authenticated by the seal and by the signature inside.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Place {
     /// The session.
     pub session: SessionId,
@@ -154,6 +159,7 @@ struct Signed {
 
 /// A sealed update as the broker stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SealedUpdate {
     /// Where it belongs.
     #[serde(flatten)]

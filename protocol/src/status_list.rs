@@ -19,6 +19,7 @@ const MAX_INFLATED: u64 = 1 << 20;
 
 /// Where a credential's status stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StatusRef {
     /// Index in the list.
     pub idx: u32,
@@ -87,6 +88,7 @@ const fn place(idx: u32) -> (usize, u32) {
 
 /// `status_list` of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Encoded {
     /// Bits per entry.
     pub bits: u8,
@@ -96,6 +98,7 @@ pub struct Encoded {
 
 /// Claims of a status list token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Claims {
     /// The list's URL.
     pub sub: String,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who can open a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Opener {
     /// A passkey's PRF output.
@@ -26,6 +27,7 @@ pub enum Opener {
 
 /// A copy as it is stored: worthless without its opener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WrappedRoot {
     /// Version: 1.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a device asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
     /// On the device itself: pushed authorization request and code. Gives a full device.
@@ -38,6 +39,7 @@ impl Lane {
 
 /// Everything the person decides by. Its hash goes back with the approval: what was shown is what is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Shown {
     /// The request.
     pub request: RequestId,
@@ -72,6 +74,7 @@ impl Shown {
 
 /// What identity asks the approving client to sign.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Offer {
     /// The request.
     pub request: RequestId,
@@ -87,6 +90,7 @@ pub struct Offer {
 
 /// What the client posts back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
     /// Hash of what was shown.
@@ -102,6 +106,7 @@ pub struct Approval {
 
 /// "This is my issuer for that app", by the account key: an issuer cannot be slipped in by a stolen page session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct IssuerStatement {
     /// Version: 1.
@@ -127,6 +132,7 @@ impl IssuerStatement {
 
 /// Proof at sign-up that the client holds the root whose copies it uploads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AccountProof {
     /// Version: 1.

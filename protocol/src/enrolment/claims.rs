@@ -10,6 +10,7 @@ pub const DETAILS_TYPE: &str = "baton_device";
 
 /// What kind of thing it runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Kind {
@@ -26,6 +27,7 @@ pub enum Kind {
 
 /// What a device claims to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceClaims {
     /// What the person will know it by.
@@ -54,6 +56,7 @@ impl DeviceClaims {
 
 /// One entry of `authorization_details`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceDetails {
     /// [`DETAILS_TYPE`].

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a statement does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Act {
     /// Begins the session; its device holds it at epoch 1.
@@ -75,6 +76,7 @@ pub enum Act {
 
 /// One statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Statement {
     /// Version: 1.
     pub v: u8,
@@ -111,6 +113,7 @@ impl Statement {
 
 /// The broker's acceptance of a statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Accepted {
     /// Version: 1.

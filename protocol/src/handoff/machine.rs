@@ -16,6 +16,7 @@ pub const RECLAIM_SECS: i64 = 60;
 
 /// Whom an offer names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// This device.

@@ -14,6 +14,7 @@ pub const CREDENTIAL_ID: &str = "device";
 
 /// An offer, signed by its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Offer {
     /// Version: 1.

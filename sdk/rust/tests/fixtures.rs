@@ -2,6 +2,8 @@
 //! fails when what the code makes differs from what stands there, and opens each from its text alone.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod golden;
+
 use baton_protocol::b64;
 use baton_protocol::credential::{self, StatusEntry, Template, Tier, VCT, Visible};
 use baton_protocol::device_log::{DeviceLog, Entry, Head as LogHead, Op};
@@ -13,7 +15,6 @@ use baton_protocol::jose::Draft;
 use baton_protocol::key::hash;
 use baton_protocol::ports::Entropy;
 use baton_protocol::presentation::{self, Expected};
-use baton_protocol::refusal::Refusal;
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::secret::Secret;
 use baton_protocol::session::{Head, Kind, Mode, Place, SealedUpdate, SessionKey, draft_update};
@@ -23,8 +24,8 @@ use baton_protocol::time::Millis;
 use baton_sdk::keys::SoftKey;
 use baton_sdk::root::{RecoveryCode, Root, sign_credential};
 use baton_sdk::seal;
+use golden::{file, golden};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const NOW: Millis = Millis(1_790_000_000_000);
@@ -40,21 +41,6 @@ fn entropy() -> Entropy {
             chunk.copy_from_slice(&block[..chunk.len()]);
         }
     })
-}
-
-fn file(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(name)
-}
-
-/// What stands in the file; written first when asked to.
-fn golden(name: &str, made: &Value) -> Value {
-    let text = serde_json::to_string_pretty(made).unwrap() + "\n";
-    if std::env::var_os("BATON_WRITE").is_some() {
-        std::fs::write(file(name), &text).unwrap();
-    }
-    let stands = std::fs::read_to_string(file(name)).unwrap();
-    assert_eq!(stands, text, "{name} differs: `make schemas` writes it anew, if that is meant");
-    serde_json::from_str(&stands).unwrap()
 }
 
 fn sign(key: &SoftKey, draft: Draft) -> String {
@@ -288,12 +274,4 @@ fn an_envelope_of_another_profile_is_refused() {
     assert_eq!(code(&off_curve), "state.undecryptable", "ECC-04");
     assert_eq!(code(&with("crit", json!(["x"]))), "state.undecryptable");
     assert_eq!(seal::open(&good, &cast.laptop.key().did(), key).unwrap_err().code(), "state.recipient");
-}
-
-#[test]
-fn drift_of_the_stable_codes() {
-    let mut codes: Vec<_> = Refusal::all().iter().map(Refusal::code).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    golden("schemas/codes.json", &json!({"title": "Stable codes of Baton's answers", "codes": codes}));
 }
