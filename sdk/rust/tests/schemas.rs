@@ -5,9 +5,9 @@
 mod golden;
 
 use baton_protocol::refusal::Refusal;
-use golden::golden;
+use golden::{file, golden};
 use schemars::{JsonSchema, generate::SchemaSettings};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn written<T: JsonSchema>(name: &str, title: &str) {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value();
@@ -48,4 +48,44 @@ fn drift_of_the_stable_codes() {
     codes.sort_unstable();
     codes.dedup();
     golden("schemas/codes.json", &json!({"title": "Stable codes of Baton's answers", "codes": codes}));
+}
+
+fn fixture(name: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(file(&format!("fixtures/{name}-v1.json"))).unwrap()).unwrap()
+}
+
+/// The claims of a JWS, or of the last JWT of an SD-JWT.
+fn claims(token: &Value) -> Value {
+    let payload = token.as_str().unwrap().split('.').nth(1).unwrap();
+    serde_json::from_slice(&baton_protocol::b64::decode(payload).unwrap()).unwrap()
+}
+
+/// Somebody else's validator finds what stands in fixtures/ to be as schemas/ say, and without any one required member not.
+#[test]
+fn the_golden_forms_are_as_the_schemas_say() {
+    let (wrap, shown, handoff) = (fixture("wrap"), fixture("presentation"), fixture("handoff"));
+    let kb: Value = shown["presentation"].as_str().unwrap().rsplit('~').next().unwrap().into();
+    let entries = shown["device_log"].as_array().unwrap().iter().map(|entry| ("device-log-entry", claims(entry)));
+    let statements = ["open", "release", "receipt", "reclaim"].map(|kind| ("statement", claims(&handoff[kind])));
+    let others = [
+        ("wrapped-root", wrap["wrapped_for_passkey"].clone()),
+        ("wrapped-root", wrap["wrapped_for_recovery"].clone()),
+        ("credential", claims(&shown["credential"])),
+        ("handoff-offer", claims(&shown["offer"])),
+        ("key-binding", claims(&kb)),
+        ("session-key", claims(&handoff["key_statement"])),
+        ("sealed-update", handoff["update"].clone()),
+    ];
+    for (name, instance) in entries.chain(statements).chain(others) {
+        let schema: Value = serde_json::from_str(&std::fs::read_to_string(file(&format!("schemas/{name}.json"))).unwrap()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        if let Err(why) = validator.validate(&instance) {
+            panic!("{name}: {why} in {instance}");
+        }
+        for required in schema["required"].as_array().unwrap() {
+            let mut without = instance.clone();
+            without.as_object_mut().unwrap().remove(required.as_str().unwrap()).unwrap();
+            assert!(!validator.is_valid(&without), "{name} without {required}");
+        }
+    }
 }

@@ -70,7 +70,7 @@ pub fn conceal(rng: &mut StdRng, value: Value, out: &mut Vec<Disclosure>) -> Val
                 let value = conceal(rng, value, out);
                 if rng.random() {
                     let disclosure = Disclosure::member(rng.random(), &name, &value);
-                    digests.push(disclosure.digest());
+                    digests.push(disclosure.digest().to_owned());
                     out.push(disclosure);
                 } else {
                     clear.insert(name, value);
@@ -91,7 +91,7 @@ pub fn conceal(rng: &mut StdRng, value: Value, out: &mut Vec<Disclosure>) -> Val
                 let item = conceal(rng, item, out);
                 if rng.random() {
                     let disclosure = element(rng, &item);
-                    let digest = disclosure.digest();
+                    let digest = disclosure.digest().to_owned();
                     out.push(disclosure);
                     json!({"...": digest})
                 } else {
