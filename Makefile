@@ -13,16 +13,24 @@ demo: deps
 # Everything that must hold: formats, lints, and every test on both databases.
 test: deps test-deps check
 	tests/with-postgres $(CARGO) test --workspace
+	npm test
 	tests/oracles/run
 
-check:
+check: node_modules
+	npm run check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null 2>&1 && [ -d "$${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs" ]; then cargo deny check; else echo "cargo deny: not at hand, skipped"; fi
 
 # Writes schemas/ and fixtures/ anew; the tests fail when they differ from what the code says.
-schemas:
+schemas: node_modules
 	BATON_WRITE=1 $(CARGO) test --workspace drift
+	BATON_WRITE=1 npm test
+
+# Exactly what package-lock.json names.
+node_modules: package.json package-lock.json sdk/typescript/package.json
+	npm ci
+	@touch node_modules
 
 bench: deps
 	$(CARGO) bench --bench speed

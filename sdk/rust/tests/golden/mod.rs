@@ -1,4 +1,5 @@
 //! Files that the code writes and a test holds.
+#![allow(dead_code, reason = "not every test writes one")]
 
 use serde_json::Value;
 use std::path::PathBuf;

@@ -1,0 +1,53 @@
+//! What the TypeScript SDK wrote opens and verifies here: `fixtures/typescript-v1.json`, which its own tests write and hold.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod golden;
+
+use baton_protocol::b64;
+use baton_protocol::device_log::DeviceLog;
+use baton_protocol::enrolment::{AccountProof, Approval, IssuerStatement, Offer, Shown};
+use baton_protocol::key::PublicKey;
+use baton_protocol::secret::Secret;
+use baton_protocol::signer::Signer as _;
+use baton_protocol::wrap::WrappedRoot;
+use baton_sdk::root::{RecoveryCode, Root};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+fn stands() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(golden::file("fixtures/typescript-v1.json")).unwrap()).unwrap()
+}
+
+fn read<T: DeserializeOwned>(value: &Value) -> T {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+#[test]
+fn its_wrapped_roots_open() {
+    let stands = stands();
+    let fingerprint = stands["fingerprint"].as_str().unwrap();
+    let prf = Secret::new(b64::decode(stands["prf"].as_str().unwrap()).unwrap());
+    let wrapped: WrappedRoot = read(&stands["wrapped_for_passkey"]);
+    let by_passkey = Root::unwrap(&wrapped, &prf, "Y3JlZA", "localhost", fingerprint).unwrap();
+    let code = RecoveryCode::parse(stands["recovery_code"].as_str().unwrap()).unwrap();
+    let by_code = Root::recover(&read(&stands["wrapped_for_recovery"]), &code).unwrap();
+    assert_eq!((by_passkey.fingerprint().as_str(), by_code.fingerprint().as_str()), (fingerprint, fingerprint));
+    assert_eq!(*by_passkey.account().key(), PublicKey::from_jwk(&stands["account_jwk"]).unwrap());
+}
+
+#[test]
+fn its_approval_is_what_identity_takes() {
+    let stands = stands();
+    let account = PublicKey::from_jwk(&stands["account_jwk"]).unwrap();
+    let (shown, offer, approval): (Shown, Offer, Approval) = (read(&stands["shown"]), read(&stands["offer"]), read(&stands["approval"]));
+    assert_eq!((shown.hash(), &shown.hash()), (offer.shown_hash.clone(), &approval.shown_hash), "both hash the same text");
+    let device = PublicKey::from_jwk(&stands["offer"]["device_jwk"]).unwrap();
+    let credential = offer.template.check_signed(&approval.credential, &device).unwrap();
+    let log = DeviceLog::replay(&approval.entries).unwrap();
+    assert_eq!((log.subject(), log.issuer()), (credential.visible.log.as_str(), &credential.visible.iss));
+    assert!(log.member(&device.did()).is_ok());
+    IssuerStatement::check(approval.issuer_statement.as_deref().unwrap(), &account, "player", log.issuer()).unwrap();
+    let proof = stands["proof"].as_str().unwrap();
+    assert_eq!(AccountProof::check(proof, &account, "https://baton.example/identity", "cer_1").unwrap().root, stands["fingerprint"]);
+    assert!(AccountProof::check(proof, &account, "https://baton.example/identity", "cer_2").is_err(), "of another ceremony");
+}

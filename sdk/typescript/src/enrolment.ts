@@ -1,0 +1,141 @@
+/** What the person is shown, what is signed for them, and what goes back (docs/protocol.md §4). Types as in schemas/enrolment-*.json. */
+
+import { encode, utf8 } from "./base64url.js";
+import { PublicKey, hash, type Jwk, type SoftKey } from "./key.js";
+import { sign, signText } from "./jws.js";
+import { systemRandom, type Random } from "./random.js";
+import { Refused } from "./refused.js";
+import type { Root } from "./root.js";
+
+/** What a device may do by itself. */
+export type Tier = "full" | "limited";
+
+/** How a device asks: on itself, or from another one with a check code. */
+export type Lane = "same_device" | "cross_device";
+
+/** What a device says of itself; not evidence. */
+export interface DeviceClaims {
+  name: string;
+  kind: string;
+  platform?: string;
+  model?: string;
+  capabilities?: string[];
+}
+
+/** Everything the person decides by. */
+export interface Shown {
+  request: string;
+  lane: Lane;
+  app: string;
+  client_name: string;
+  client_id: string;
+  scope: string;
+  tier: Tier;
+  claims: DeviceClaims;
+  jkt: string;
+  seen_address: string;
+  requested_at: number;
+}
+
+/** The credential's claims in clear. */
+export interface Visible {
+  iss: string;
+  sub: string;
+  vct: string;
+  iat: number;
+  exp: number;
+  client_id: string;
+  tier: Tier;
+  log: string;
+  status: { status_list: { idx: number; uri: string } };
+  status_issuer: string;
+}
+
+/** What identity asks to be signed. */
+export interface Offer {
+  request: string;
+  shown_hash: string;
+  template: { visible: Visible; disclosable: Record<string, unknown> };
+  device_jwk: Jwk;
+  /** Payloads of the log entries, as exact JSON texts. */
+  entries: string[];
+}
+
+/** What goes back. */
+export interface Approval {
+  shown_hash: string;
+  credential: string;
+  entries: string[];
+  issuer_statement?: string;
+}
+
+/** Hash of exactly what was shown: the members in the order in which identity sent them. */
+export function shownHash(shown: Shown): string {
+  return hash(JSON.stringify(shown));
+}
+
+/** Signs what was shown, and only that: the offer must be about the very request, device, client, tier and app on the screen. */
+export function approve(root: Root, shown: Shown, offer: Offer, random: Random = systemRandom): Approval {
+  const issuer = root.issuer(shown.app);
+  try {
+    const opens = checkOffer(shown, offer, issuer);
+    const approval: Approval = {
+      shown_hash: offer.shown_hash,
+      credential: signCredential(offer, issuer, random),
+      entries: offer.entries.map((text) => signText("baton-log+jwt", issuer, text)),
+    };
+    if (opens) approval.issuer_statement = sign("baton-issuer+jwt", root.account, { v: 1, app: shown.app, iss: issuer.public.did });
+    return approval;
+  } finally {
+    issuer.forget();
+  }
+}
+
+/** The device credential: an SD-JWT VC (RFC 9901) with a fresh 128-bit salt for each disclosure, digests sorted. */
+function signCredential(offer: Offer, issuer: SoftKey, random: Random): string {
+  const disclosures = Object.entries(offer.template.disclosable).map(([name, value]) =>
+    encode(JSON.stringify([encode(random(16)), name, value])),
+  );
+  const claims = {
+    ...offer.template.visible,
+    cnf: { jwk: PublicKey.fromJwk(offer.device_jwk).jwk },
+    _sd: disclosures.map((disclosure) => hash(disclosure)).sort(),
+    _sd_alg: "sha-256",
+  };
+  return [sign("dc+sd-jwt", issuer, claims), ...disclosures, ""].join("~");
+}
+
+/** Whether the offer is about what was shown. True when it opens the app's log. */
+function checkOffer(shown: Shown, offer: Offer, issuer: SoftKey): boolean {
+  const { visible, disclosable } = offer.template;
+  const device = PublicKey.fromJwk(offer.device_jwk);
+  const { agreement_jwk: _agreement, enrolled_at: _at, ...claimed } = disclosable;
+  need(offer.request === shown.request && offer.shown_hash === shownHash(shown));
+  need(device.thumbprint === shown.jkt && visible.sub === device.did && visible.iss === issuer.public.did);
+  need(visible.client_id === shown.client_id && visible.tier === shown.tier);
+  need(shown.tier === (shown.lane === "same_device" ? "full" : "limited"));
+  need(same(claimed, shown.claims));
+  const [first, second, ...more] = offer.entries.map((text) => JSON.parse(text) as Record<string, unknown>);
+  const enrols = (entry: Record<string, unknown> | undefined): boolean =>
+    entry?.["op"] === "enrol" && entry["device"] === visible.sub && entry["tier"] === visible.tier && entry["client_id"] === visible.client_id;
+  if (first?.["op"] !== "open") {
+    need(second === undefined && enrols(first));
+    return false;
+  }
+  need(first["n"] === 0 && first["prev"] === undefined && first["iss"] === issuer.public.did && first["app"] === shown.app);
+  need(typeof first["salt"] === "string" && first["salt"].length === 22);
+  need(second?.["n"] === 1 && enrols(second) && more.length === 0 && hash(utf8(offer.entries[0] ?? "")) === visible.log);
+  return true;
+}
+
+function need(holds: boolean): asserts holds {
+  if (!holds) throw new Refused("enrol.changed", "changed");
+}
+
+/** The same JSON, whatever the order of members. */
+function same(a: unknown, b: unknown): boolean {
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return a === b;
+  const [names, others] = [Object.keys(a), Object.keys(b)];
+  const of = (value: object, name: string): unknown => (value as Record<string, unknown>)[name];
+  return Array.isArray(a) === Array.isArray(b) && names.length === others.length && names.every((name) => name in b && same(of(a, name), of(b, name)));
+}

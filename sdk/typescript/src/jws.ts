@@ -1,0 +1,59 @@
+/** Strict compact JWS: ES256 alone, one `typ` for each use. */
+
+import { decode, decodeExactly, encode, utf8 } from "./base64url.js";
+import { hash, type PublicKey, type SoftKey } from "./key.js";
+import { Refused } from "./refused.js";
+
+/** The `typ` of what this SDK signs or reads; docs/protocol.md §1 has them all. */
+export type Typ = "dc+sd-jwt" | "kb+jwt" | "baton-log+jwt" | "baton-account+jwt" | "baton-issuer+jwt" | "statuslist+jwt";
+
+const MAX_TOKEN = 64 * 1024;
+const FORBIDDEN = ["jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip"];
+
+/** Signs the exact text of a payload. */
+export function signText(typ: Typ, key: SoftKey, payload: string): string {
+  const header = JSON.stringify({ alg: "ES256", typ, kid: key.public.url });
+  const input = `${encode(header)}.${encode(payload)}`;
+  return `${input}.${encode(key.sign(utf8(input)))}`;
+}
+
+/** Signs claims. */
+export function sign(typ: Typ, key: SoftKey, claims: object): string {
+  return signText(typ, key, JSON.stringify(claims));
+}
+
+/** A token whose signature holds. */
+export interface Verified {
+  /** The key's name, if it was given. */
+  kid: string | undefined;
+  claims: Record<string, unknown>;
+  /** Digest of the payload: what names this token's content. */
+  payloadHash: string;
+}
+
+/** Verifies a token of kind `typ`. `keyOf` finds the key by the header's `kid`, which proves nothing by itself. */
+export function verify(token: string, typ: Typ, keyOf: (kid: string | undefined) => PublicKey): Verified {
+  const parts = token.split(".");
+  const [head, body, signature] = parts;
+  if (token.length > MAX_TOKEN || parts.length !== 3 || !head || body === undefined || signature === undefined) throw new Refused("jose.invalid", "form");
+  const header = object(decode(head));
+  if (header["alg"] !== "ES256") throw new Refused("jose.invalid", "alg");
+  if (FORBIDDEN.some((name) => name in header)) throw new Refused("jose.invalid", "header");
+  if (header["typ"] !== typ) throw new Refused("jose.invalid", "typ");
+  const kid = header["kid"];
+  if (kid !== undefined && typeof kid !== "string") throw new Refused("jose.invalid", "kid");
+  if (!keyOf(kid).verifies(utf8(`${head}.${body}`), decodeExactly(signature, 64))) throw new Refused("jose.invalid", "sig");
+  const payload = decode(body);
+  return { kid, claims: object(payload), payloadHash: hash(payload) };
+}
+
+function object(bytes: Uint8Array): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw new Refused("jose.invalid", "json");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Refused("jose.invalid", "json");
+  return value as Record<string, unknown>;
+}

@@ -1,0 +1,117 @@
+/** Approving: what was shown is what is signed, Rust reads what is signed here, and the other way round. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { PublicKey, RecoveryCode, Refused, Root, SoftKey, approve, hash, readDeviceLog, shownHash, type Offer, type Shown } from "../src/index.js";
+import { verify } from "../src/jws.js";
+import { fixture, golden, vectorRandom } from "./files.js";
+
+const NOW = 1_790_000_000;
+
+/** A request, and the offer that identity would make for it. */
+function request(root: Root, device: SoftKey): { shown: Shown; offer: Offer } {
+  const shown: Shown = {
+    request: "enr_0198a1b2c3d47e5f8a9b0c1d2e3f4a5b",
+    lane: "same_device",
+    app: "player",
+    client_name: "Player",
+    client_id: "player-web",
+    scope: "session:read session:write",
+    tier: "full",
+    claims: { name: "Laptop \u201cblau\u201d", kind: "laptop", platform: "Linux" },
+    jkt: device.public.thumbprint,
+    seen_address: "127.0.0.1",
+    requested_at: NOW * 1000,
+  };
+  const iss = root.issuer("player").public.did;
+  const first = JSON.stringify({ v: 1, n: 0, op: "open", iss, app: "player", salt: "AQEBAQEBAQEBAQEBAQEBAQ" });
+  const { crv, kty, x, y } = device.public.jwk;
+  const agreement_jwk = { crv, kty, x, y };
+  const enrol = { v: 1, n: 1, prev: hash(first), op: "enrol", device: device.public.did, agreement_jwk, tier: "full", client_id: "player-web" };
+  const visible = {
+    iss,
+    sub: device.public.did,
+    vct: "urn:baton:vct:device-binding:1",
+    iat: NOW,
+    exp: NOW + 31_536_000,
+    client_id: "player-web",
+    tier: "full" as const,
+    log: hash(first),
+    status: { status_list: { idx: 77, uri: "https://baton.example/identity/v1/status-lists/1" } },
+    status_issuer: "did:web:baton.example:identity",
+  };
+  const disclosable = { agreement_jwk, enrolled_at: NOW, ...shown.claims };
+  const offer: Offer = {
+    request: shown.request,
+    shown_hash: shownHash(shown),
+    template: { visible, disclosable },
+    device_jwk: device.public.jwk,
+    entries: [first, JSON.stringify(enrol)],
+  };
+  return { shown, offer };
+}
+
+test("what is approved here Rust reads: fixtures/typescript-v1.json", async () => {
+  const random = vectorRandom();
+  const prf = random(32);
+  const root = Root.generate(random);
+  const code = RecoveryCode.generate(random);
+  const device = new SoftKey(random(32));
+  const { shown, offer } = request(root, device);
+  const approval = approve(root, shown, offer, random);
+  golden("typescript-v1.json", {
+    account_jwk: root.account.public.jwk,
+    fingerprint: root.fingerprint,
+    recovery_code: code.words(),
+    wrapped_for_passkey: await root.wrapForPasskey(prf, "Y3JlZA", "localhost", random),
+    wrapped_for_recovery: await root.wrapForRecovery(code, random),
+    prf: Buffer.from(prf).toString("base64url"),
+    proof: root.proof("https://baton.example/identity", "cer_1"),
+    shown,
+    offer,
+    approval,
+  });
+  const log = readDeviceLog(approval.entries);
+  assert.deepEqual([log.subject, log.members[0]?.device], [offer.template.visible.log, device.public.did]);
+});
+
+test("what Rust approved is read here", () => {
+  const stands = fixture<{ device_log: string[]; subject: string; credential: string }>("presentation-v1.json");
+  const log = readDeviceLog(stands.device_log);
+  assert.equal(log.subject, stands.subject);
+  const jwt = stands.credential.split("~")[0] ?? "";
+  const { claims } = verify(jwt, "dc+sd-jwt", () => PublicKey.fromDid(log.issuer));
+  assert.ok(log.members.some((member) => member.device === claims["sub"]));
+  assert.throws(() => readDeviceLog(stands.device_log.slice(1)), Refused, "without its first entry");
+  assert.throws(() => readDeviceLog([...stands.device_log, stands.device_log[1] ?? ""]), Refused, "an entry twice");
+});
+
+test("DEV-06, ENR-06, ENR-10: an offer about anything but what was shown is not signed", () => {
+  const [root, device, other] = [Root.generate(), new SoftKey(vectorRandom()(32)), Root.generate().account];
+  const { shown, offer } = request(root, device);
+  assert.equal(approve(root, shown, offer).entries.length, 2, "the control");
+  const visible = offer.template.visible;
+  const withVisible = (change: object): Offer => ({ ...offer, template: { ...offer.template, visible: { ...visible, ...change } } });
+  const withClaims = (change: object): Offer => ({ ...offer, template: { ...offer.template, disclosable: { ...offer.template.disclosable, ...change } } });
+  const first = offer.entries[0] ?? "";
+  const enrol = JSON.parse(offer.entries[1] ?? "") as object;
+  const attacks: Record<string, [Shown, Offer]> = {
+    "another name was shown": [{ ...shown, claims: { ...shown.claims, name: "Somebody's" } }, offer],
+    "another request": [shown, { ...offer, request: "enr_0198a1b2c3d47e5f8a9b0c1d2e3f4a5c" }],
+    "another device key": [shown, { ...offer, device_jwk: other.public.jwk }],
+    "another holder": [shown, withVisible({ sub: other.public.did })],
+    "another issuer": [shown, withVisible({ iss: other.public.did })],
+    "another client": [shown, withVisible({ client_id: "shop" })],
+    "a higher tier": [{ ...shown, tier: "limited" }, offer],
+    "a tier that its lane does not give": [{ ...shown, lane: "cross_device" }, { ...offer, shown_hash: shownHash({ ...shown, lane: "cross_device" }) }],
+    "a claim nobody saw": [shown, withClaims({ trust: "high" })],
+    "a claim of another value": [shown, withClaims({ name: "Laptop" })],
+    "another log": [shown, withVisible({ log: hash("x") })],
+    "a second device in the log": [shown, { ...offer, entries: [...offer.entries, offer.entries[1] ?? ""] }],
+    "another device in the log": [shown, { ...offer, entries: [first, JSON.stringify({ ...enrol, device: other.public.did })] }],
+    "another operation": [shown, { ...offer, entries: [first, JSON.stringify({ ...enrol, op: "tier" })] }],
+  };
+  for (const [name, [seen, offered]] of Object.entries(attacks)) {
+    assert.throws(() => approve(root, seen, offered), (error: unknown) => error instanceof Refused && error.code === "enrol.changed", name);
+  }
+});
