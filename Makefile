@@ -13,7 +13,7 @@ demo: deps
 # Everything that must hold: formats, lints, and every test on both databases.
 test: deps test-deps check
 	tests/with-postgres $(CARGO) test --workspace
-	npm test
+	BATON_PROGRAM="$$($(CARGO) metadata --format-version 1 --no-deps | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')/debug/baton" npm test
 	tests/oracles/run
 
 check: node_modules
@@ -25,7 +25,7 @@ check: node_modules
 # Writes schemas/ and fixtures/ anew; the tests fail when they differ from what the code says.
 schemas: node_modules
 	BATON_WRITE=1 $(CARGO) test --workspace drift
-	BATON_WRITE=1 npm test
+	BATON_WRITE=1 npm run write --workspace sdk/typescript
 
 # Exactly what package-lock.json names.
 node_modules: package.json package-lock.json sdk/typescript/package.json

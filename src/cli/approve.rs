@@ -17,7 +17,7 @@ pub struct Args {
     /// The software passkey
     #[arg(long, default_value = "baton-person.json", value_name = "FILE")]
     person: PathBuf,
-    /// User code that the new device shows
+    /// User code that the new device shows, or the URL that an app on this one opened
     code: String,
 }
 
@@ -28,10 +28,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let unlocked = person.unlock().await;
     save(&args.person, &person)?;
     unlocked?;
-    let shown = person.open_elsewhere(&args.code).await?;
+    let here = args.code.split_once("request_uri=").map(|(_, uri)| uri.split('&').next().unwrap_or_default().replace("%3A", ":"));
+    let shown = match &here {
+        Some(request_uri) => person.open_here(request_uri).await?,
+        None => person.open_elsewhere(&args.code).await?,
+    };
     println!("\"{}\" asks to join the app {} ({}); it may {}", shown.claims.name, shown.app, shown.client_name, shown.scope);
     println!("asked from {}; will be {}", shown.seen_address, shown.tier.as_str());
-    print!("Did you start this? Type the check code it shows, or nothing to refuse: ");
+    print!("Did you start this? Type {}, or nothing to refuse: ", if here.is_some() { "yes" } else { "the check code it shows" });
     std::io::stdout().flush()?;
     let mut typed = String::new();
     std::io::stdin().read_line(&mut typed)?;
@@ -39,10 +43,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         person.post(&format!("/v1/requests/{}/deny", shown.request), &serde_json::json!({})).await?;
         bail!("refused");
     }
-    let outcome = person.approve(&shown, Some(typed.trim())).await;
+    let outcome = person.approve(&shown, here.is_none().then_some(typed.trim())).await;
     save(&args.person, &person)?;
-    outcome?;
-    println!("approved");
+    match outcome? {
+        Some(redirect_to) => println!("approved; the browser goes on to {redirect_to}"),
+        None => println!("approved"),
+    }
     Ok(())
 }
 

@@ -1,14 +1,23 @@
 /**
  * `@baton/sdk`: Baton for browsers and Node.
  *
- * What is here: the root (made, wrapped, recovered, opened), approving an enrolment, and reading a device log. Everything crosses the wire in
- * the forms of docs/protocol.md; `fixtures/` hold vectors that this and the Rust SDK both read and write.
+ * What is here: the root (made, wrapped, recovered, opened) and approving an enrolment, for pages; enrolling by both lanes, presenting, tokens and
+ * the device log, for apps. Sessions are not here yet. Everything crosses the wire in the forms of docs/protocol.md; `fixtures/` hold vectors
+ * that this and the Rust SDK both read and write.
  */
 
+export { Device } from "./device.js";
+export type { Kept } from "./device.js";
+export { generateDeviceKeys, signerOf } from "./deviceKeys.js";
+export type { DeviceKeys, Signer } from "./deviceKeys.js";
+export { enrolElsewhere, enrolHere, redeemHere } from "./enrol.js";
+export type { Asking, Elsewhere, Here, PendingHere } from "./enrol.js";
 export { approve, shownHash } from "./enrolment.js";
 export type { Approval, DeviceClaims, Lane, Offer, Shown, Tier, Visible } from "./enrolment.js";
 export { readDeviceLog } from "./deviceLog.js";
 export type { DeviceLog, Member } from "./deviceLog.js";
+export { Http, serversAt, surroundings } from "./http.js";
+export type { Request, Servers, Surroundings } from "./http.js";
 export { PublicKey, SoftKey, didUrl, hash } from "./key.js";
 export type { Jwk } from "./key.js";
 export { systemRandom } from "./random.js";

@@ -1,0 +1,178 @@
+/** Requests as Baton's services want them: a DPoP proof (RFC 9449) over each, the server's nonce, bounded retries, typed refusals. */
+
+import { encode, utf8 } from "./base64url.js";
+import type { Signer } from "./deviceKeys.js";
+import { hash } from "./key.js";
+import { systemRandom, type Random } from "./random.js";
+import { Refused } from "./refused.js";
+
+/** Where the three services are: issuers and audiences, compared byte for byte. */
+export interface Servers {
+  identity: string;
+  verifier: string;
+  broker: string;
+}
+
+/** All three at one public URL, as `baton serve` runs them. */
+export function serversAt(publicUrl: string): Servers {
+  const base = publicUrl.replace(/\/+$/, "");
+  return { identity: `${base}/identity`, verifier: `${base}/verifier`, broker: `${base}/broker` };
+}
+
+/** What a client of the services stands on; each may be another in tests. */
+export interface Surroundings {
+  fetch: typeof fetch;
+  /** Unix milliseconds. */
+  now: () => number;
+  random: Random;
+  /** Resolves after that many milliseconds. */
+  pause: (milliseconds: number) => Promise<void>;
+}
+
+/** The ones of this browser or Node. */
+export const surroundings: Surroundings = {
+  fetch: (input, init) => fetch(input, init),
+  now: () => Date.now(),
+  random: systemRandom,
+  pause: (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)),
+};
+
+/** One request. */
+export interface Request {
+  method: "GET" | "POST";
+  /** The service's URL: nonces belong to it. */
+  service: string;
+  /** Below the service's URL. */
+  path: string;
+  form?: Record<string, string>;
+  json?: object;
+  /** Access token bound to the key that proves. */
+  token?: string;
+}
+
+const TRIES = 4;
+const PAUSE = 200;
+/** Answers of a gateway, or of a service that cannot answer just now. */
+const PASSING = [502, 503, 504];
+
+/** Speaks to the services. Remembers the newest nonce of each, and how far this clock is off. */
+export class Http {
+  readonly #nonces = new Map<string, string>();
+  #offset = 0;
+  /** How often the time was learnt: what was signed before carries the old one. */
+  corrections = 0;
+
+  constructor(readonly around: Surroundings = surroundings) {}
+
+  /** This device's idea of the servers' time, in whole seconds. */
+  seconds(): number {
+    return Math.floor((this.around.now() + this.#offset) / 1000);
+  }
+
+  /** Sends with a proof by `key`, learning the nonce, and once the time, from refusals that name them. */
+  async proven(request: Request, key: Signer): Promise<unknown> {
+    let answer = await this.#persist(request, key);
+    for (let again = 0; again < 3; again++) {
+      const learnt = answer.code === "use_dpop_nonce" || (answer.code === "invalid_dpop_proof" && this.#learnTime(answer.date));
+      if (!learnt) break;
+      answer = await this.#persist(request, key);
+    }
+    return answer.give();
+  }
+
+  /** Sends without a proof. */
+  async plain(request: Request): Promise<unknown> {
+    return (await this.#persist(request)).give();
+  }
+
+  async #persist(request: Request, key?: Signer): Promise<Answer> {
+    let last: unknown = undefined;
+    for (let attempt = 0; attempt < TRIES; attempt++) {
+      if (attempt > 0) {
+        const pause = PAUSE * 2 ** (attempt - 1);
+        // Jitter, so that many who lost one server do not come back as one.
+        await this.around.pause(pause / 2 + ((this.around.random(1)[0] ?? 0) / 255) * (pause / 2));
+      }
+      try {
+        const answer = await this.#once(request, key);
+        if (!PASSING.includes(answer.status)) return answer;
+        last = answer.refusal();
+      } catch (error) {
+        last = new Refused("transport", error instanceof Error ? error.message : "unreachable");
+      }
+    }
+    throw last;
+  }
+
+  async #once(request: Request, key: Signer | undefined): Promise<Answer> {
+    const url = request.service + request.path;
+    const headers = new Headers();
+    if (key) headers.set("dpop", await this.#proof(key, request, url));
+    if (request.token !== undefined) headers.set("authorization", `DPoP ${request.token}`);
+    const init: RequestInit = { method: request.method, headers, cache: "no-store", credentials: "omit", redirect: "error" };
+    if (request.form) init.body = new URLSearchParams(request.form);
+    if (request.json) {
+      headers.set("content-type", "application/json");
+      init.body = JSON.stringify(request.json);
+    }
+    const response = await this.around.fetch(url, init);
+    const nonce = response.headers.get("dpop-nonce");
+    if (nonce !== null) this.#nonces.set(request.service, nonce);
+    const text = await response.text();
+    return new Answer(response.status, response.headers.get("date"), parsed(text));
+  }
+
+  async #proof(key: Signer, request: Request, url: string): Promise<string> {
+    const nonce = this.#nonces.get(request.service);
+    const claims = {
+      jti: encode(this.around.random(16)),
+      htm: request.method,
+      htu: url.split(/[?#]/)[0],
+      iat: this.seconds(),
+      ...(request.token === undefined ? {} : { ath: hash(request.token) }),
+      ...(nonce === undefined ? {} : { nonce }),
+    };
+    const header = { alg: "ES256", typ: "dpop+jwt", jwk: key.public.jwk };
+    const input = `${encode(JSON.stringify(header))}.${encode(JSON.stringify(claims))}`;
+    return `${input}.${encode(await key.sign(utf8(input)))}`;
+  }
+
+  #learnTime(date: string | null): boolean {
+    const offset = date === null ? Number.NaN : Date.parse(date) - this.around.now();
+    if (Number.isNaN(offset) || Math.abs(offset - this.#offset) <= 3000) return false;
+    this.#offset = offset;
+    this.corrections++;
+    return true;
+  }
+}
+
+class Answer {
+  constructor(
+    readonly status: number,
+    readonly date: string | null,
+    readonly body: unknown,
+  ) {}
+
+  get code(): string | undefined {
+    if (this.status < 400) return undefined;
+    const { code, error } = (this.body ?? {}) as { code?: unknown; error?: unknown };
+    return typeof code === "string" ? code : typeof error === "string" ? error : "unknown";
+  }
+
+  refusal(): Refused {
+    return new Refused(this.code ?? "unknown", "refused by the server", this.status);
+  }
+
+  give(): unknown {
+    if (this.status >= 200 && this.status < 300) return this.body;
+    throw this.refusal();
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

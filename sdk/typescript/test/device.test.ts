@@ -1,0 +1,109 @@
+/** A device of this SDK against a real server: both lanes, tokens, its log, presentations, and what is refused. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Device, Http, Refused, enrolElsewhere, enrolHere, redeemHere, serversAt, signerOf, type Asking } from "../src/index.js";
+import { Server, hurried } from "./server.js";
+
+const SCOPE = "session:read session:write handoff:offer handoff:accept";
+const CALLBACK = "http://127.0.0.1:9/callback";
+const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
+
+let server: Server;
+before(async () => {
+  server = await Server.start();
+});
+after(() => server.stop());
+
+function asking(name: string): Asking {
+  return { http: new Http(hurried), servers: serversAt(server.url), clientId: "baton-cli", claims: { name, kind: "browser" }, scope: SCOPE };
+}
+
+async function full(name: string): Promise<Device> {
+  const asked = asking(name);
+  const here = await enrolHere(asked, CALLBACK);
+  const redirected = await server.approve(here.url, "yes");
+  assert.ok(redirected);
+  return redeemHere(asked, here.pending, redirected);
+}
+
+test("lane 1 gives a full device that gets tokens and reads its log", async () => {
+  const device = await full("Browser");
+  assert.equal(device.tier, "full");
+  const { broker } = device.kept.servers;
+  const token = await device.token(broker, "session:read");
+  assert.equal(await device.token(broker, "session:read"), token, "kept while it lives");
+  const listed = await device.http.proven({ method: "GET", service: broker, path: "/v1/sessions", token }, device.signer);
+  assert.deepEqual(listed, { sessions: [] });
+  const log = await device.log();
+  assert.ok(log.live.includes(device.did) && log.members.some((member) => member.device === device.did));
+
+  // What it kept is the device again; its keys are not readable.
+  const again = await Device.from(structuredClone(device.kept), new Http(hurried));
+  assert.equal((await again.log()).subject, device.subject);
+  await assert.rejects(crypto.subtle.exportKey("pkcs8", device.kept.keys.signing.privateKey));
+});
+
+test("lane 2 gives a limited device, once its check code was typed", async () => {
+  const asked = await enrolElsewhere(asking("Television"));
+  assert.ok(asked.verificationUriComplete.includes(asked.userCode) && !asked.verificationUriComplete.includes(asked.checkCode));
+  await server.approve(asked.userCode, asked.checkCode);
+  const device = await asked.redeem();
+  assert.equal(device.tier, "limited");
+  const scope = device.token(device.kept.servers.broker, "session:manage");
+  await assert.rejects(scope, refusal("invalid_scope"));
+});
+
+test("a relying service is told what was shown to it, once", async () => {
+  const device = await full("Phone");
+  const [audience, nonce] = ["https://shop.example", "a nonce the shop made"];
+  const shown = await device.present(audience, nonce, ["name"]);
+  assert.equal((await server.verdict(shown, audience, "another nonce than that")).body["code"], "kb.invalid");
+  assert.equal((await server.verdict(shown, "https://other.example", nonce)).body["code"], "kb.invalid");
+  const { status, body } = await server.verdict(shown, audience, nonce);
+  assert.deepEqual([status, body["device"], body["claims"]], [200, device.did, { name: "Phone" }]);
+  assert.equal((await server.verdict(shown, audience, nonce)).body["code"], "kb.replay");
+});
+
+test("a token is worth nothing under another key", async () => {
+  const [mine, theirs] = [await full("Mine"), await full("Theirs")];
+  const { broker } = mine.kept.servers;
+  const token = await mine.token(broker, "session:read");
+  const request = { method: "GET", service: broker, path: "/v1/sessions", token } as const;
+  await assert.rejects(mine.http.proven(request, theirs.signer), refusal("invalid_token"));
+  await mine.http.proven(request, mine.signer);
+});
+
+test("lane 1 takes no answer but its own", async () => {
+  const asked = asking("Laptop");
+  const here = await enrolHere(asked, CALLBACK);
+  const redirected = new URL((await server.approve(here.url, "yes")) ?? "");
+  const changed = (name: string, value: string): string => {
+    const url = new URL(redirected);
+    url.searchParams.set(name, value);
+    return url.toString();
+  };
+  await assert.rejects(redeemHere(asked, here.pending, changed("state", "another")), refusal("enrol.redirect"));
+  await assert.rejects(redeemHere(asked, here.pending, changed("iss", "https://evil.example")), refusal("enrol.redirect"));
+  assert.equal((await redeemHere(asked, here.pending, redirected.toString())).tier, "full");
+});
+
+test("a clock that is off is learnt from the server", async () => {
+  const late = new Http({ ...hurried, now: () => Date.now() - 10 * 60_000 });
+  const device = await full("Late");
+  const away = await Device.from(device.kept, late);
+  assert.ok(await away.token(away.kept.servers.broker, "session:read"));
+});
+
+test("answers that are lost cost a try, and no second device", async () => {
+  let sent = 0;
+  const fetch: typeof globalThis.fetch = async (...given) => {
+    const answer = await hurried.fetch(...given);
+    if (sent++ % 3 === 1) throw new Error("lost");
+    return answer;
+  };
+  const device = await full("Lossy");
+  const away = await Device.from(device.kept, new Http({ ...hurried, fetch }));
+  assert.ok((await away.log()).live.includes(device.did));
+  assert.equal((await signerOf(device.kept.keys.signing)).public.did, device.did);
+});

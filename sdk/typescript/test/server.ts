@@ -1,0 +1,71 @@
+/** A real server in a process of its own, and a person who approves with the development build's software passkey. */
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { surroundings, type Surroundings } from "../src/index.js";
+
+/** The API key of the tests' relying service. */
+export const RELYING_KEY = "canary-relying-key-0123456789";
+
+const program = process.env["BATON_PROGRAM"];
+
+/** A running server. */
+export class Server {
+  private constructor(
+    readonly url: string,
+    private readonly dir: string,
+    private readonly child: ChildProcess,
+  ) {}
+
+  static async start(): Promise<Server> {
+    assert.ok(program, "BATON_PROGRAM names the program: run the tests with `make test`");
+    const dir = mkdtempSync(join(tmpdir(), "baton-"));
+    const key = createHash("sha256").update(RELYING_KEY).digest("base64url");
+    writeFileSync(join(dir, "baton.toml"), `[[relying_service]]\nname = "shop"\nkey_sha256 = "${key}"\n`);
+    // Below the ports that outgoing connections take.
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const url = `http://localhost:${port}`;
+    const flags = ["serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", "127.0.0.1:0", "--public-url", url, "--data-dir", dir];
+    const server = new Server(url, dir, spawn(program, flags, { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, BATON_LOG: "error" } }));
+    for (let tries = 0; tries < 300; tries++) {
+      if (await fetch(`${url}/broker/jwks`).then((answer) => answer.ok, () => false)) return server;
+      assert.equal(server.child.exitCode, null, "the server ended");
+      await pause(50);
+    }
+    throw new Error("the server did not come up");
+  }
+
+  stop(): void {
+    this.child.kill();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** Approves what a device asks: a user code with its check code, or the URL that an app opened. Gives where the browser goes on. */
+  async approve(code: string, typed: string): Promise<string | undefined> {
+    assert.ok(program);
+    const person = join(this.dir, "person.json");
+    const child = spawn(program, ["approve", code, "--server", this.url, "--person", person], { stdio: ["pipe", "pipe", "inherit"] });
+    child.stdin.end(`${typed}\n`);
+    let said = "";
+    child.stdout.on("data", (text: Buffer) => (said += text.toString()));
+    const status = await new Promise((resolve) => child.on("close", resolve));
+    assert.equal(status, 0, said);
+    return /goes on to (\S+)/.exec(said)?.[1];
+  }
+
+  /** What the relying service is told about a presentation. */
+  async verdict(presentation: string, audience: string, nonce: string): Promise<{ status: number; body: Record<string, unknown> }> {
+    const headers = { authorization: `Bearer ${RELYING_KEY}`, "content-type": "application/json" };
+    const body = JSON.stringify({ presentation, audience, nonce });
+    const answer = await fetch(`${this.url}/verifier/v1/presentations/verify`, { method: "POST", headers, body });
+    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
+  }
+}
+
+/** The usual surroundings, but nobody waits. */
+export const hurried: Surroundings = { ...surroundings, pause: () => Promise.resolve() };
