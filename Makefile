@@ -2,16 +2,16 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: run test check deps test-deps demo schemas oracles bench
+.PHONY: run test check deps test-deps demo schemas oracles bench web
 
-run: deps
+run: deps web
 	$(CARGO) run --bin baton -- serve
 
 demo: deps
 	$(CARGO) run --bin baton -- demo
 
 # Everything that must hold: formats, lints, and every test on both databases.
-test: deps test-deps check
+test: deps test-deps check web
 	tests/with-postgres $(CARGO) test --workspace
 	BATON_PROGRAM="$$($(CARGO) metadata --format-version 1 --no-deps | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')/debug/baton" npm test
 	tests/oracles/run
@@ -27,8 +27,13 @@ schemas: node_modules
 	BATON_WRITE=1 $(CARGO) test --workspace drift
 	BATON_WRITE=1 npm run write --workspace sdk/typescript
 
+# The pages. Debug builds read them from disk; a release build made after this has them inside.
+web: node_modules
+	npm run web
+	@cd identity/web/dist && echo "bundle $$(find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1)"
+
 # Exactly what package-lock.json names.
-node_modules: package.json package-lock.json sdk/typescript/package.json
+node_modules: package.json package-lock.json sdk/typescript/package.json identity/web/package.json tests/browser/package.json
 	npm ci
 	@touch node_modules
 
@@ -42,4 +47,4 @@ deps:
 	@scripts/deps pkg-config:pkg-config libssl-dev:/usr/include/openssl/ssl.h cc:gcc
 
 test-deps:
-	@scripts/deps postgresql:/usr/lib/postgresql
+	@scripts/deps postgresql:/usr/lib/postgresql chromium:chromium

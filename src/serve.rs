@@ -154,16 +154,12 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
 }
 
 fn router(identity: &Arc<Identity>, verifier: &Arc<Verifier>, broker: &Arc<Broker>, audit: &Audit) -> Router {
-    let root = Router::new().route("/", get(status_page)).route("/docs", get(docs_page));
+    let root = Router::new().route("/docs", get(docs_page));
     Router::new()
         .merge(edge::wrap(root, "root", audit))
         .merge(edge::wrap(baton_identity::router(identity.clone(), "/identity"), "identity", audit))
         .merge(edge::wrap(baton_verifier::router(verifier.clone(), "/verifier"), "verifier", audit))
         .merge(edge::wrap(baton_broker::router(broker.clone(), "/broker"), "broker", audit))
-}
-
-async fn status_page() -> Html<&'static str> {
-    Html(include_str!("pages/status.html"))
 }
 
 async fn docs_page() -> Html<&'static str> {

@@ -165,8 +165,6 @@ async fn enrol(path: &Path, passphrase: &Secret<String>, server: &str, name: &st
     println!("On a device that is yours, open\n\n    {}\n", screen.verification_uri);
     println!("{}", qr(&screen.verification_uri_complete)?);
     println!("    code        {}\n    check code  {}\n", screen.user_code, screen.check_code);
-    #[cfg(debug_assertions)]
-    println!("(no pages yet: `baton approve {}`)\n", screen.user_code);
     println!("Only type the check code if you started this. Waiting ..");
     let mut interval = screen.interval;
     loop {

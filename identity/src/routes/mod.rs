@@ -3,11 +3,11 @@
 mod account;
 mod activity;
 mod approval;
-mod authorize;
 mod credential;
 mod device_log;
 mod devices;
 mod metadata;
+mod pages;
 mod recovery;
 mod renew;
 mod requests;
@@ -27,7 +27,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
     let own = Router::new()
         .route("/par", post(start::pushed))
         .route("/device_authorization", post(start::device))
-        .route("/authorize", get(authorize::page))
+        .route("/authorize", get(pages::index))
         .route("/token", post(token::token))
         .route("/jwks", get(metadata::jwks))
         .route("/v1/sign-up/start", post(sign_up::start))
@@ -54,5 +54,6 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/credential", post(credential::show))
         .route("/v1/status-lists/1", get(status_lists::show));
     let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
-    Router::new().nest(path, own).merge(well_known).with_state(identity)
+    let pages = Router::new().route("/", get(pages::index)).route("/device", get(pages::index)).route("/assets/{name}", get(pages::asset));
+    Router::new().nest(path, own).merge(well_known).merge(pages).with_state(identity)
 }

@@ -1,0 +1,39 @@
+/** The pages' API (docs/protocol.md §3): same origin, JSON, the session in a cookie that scripts cannot read. */
+
+import { Refused } from "@baton/sdk";
+
+const BASE = "/identity/v1";
+
+async function send<T>(method: "GET" | "POST", path: string, body?: object): Promise<T> {
+  const init: RequestInit = { method, credentials: "same-origin", cache: "no-store", redirect: "error" };
+  if (method === "POST") {
+    init.headers = { "content-type": "application/json" };
+    init.body = JSON.stringify(body ?? {});
+  }
+  const answer = await fetch(BASE + path, init).catch(() => {
+    throw new Refused("transport", "unreachable");
+  });
+  const value: unknown = await answer.json().catch(() => ({}));
+  if (answer.ok) return value as T;
+  const { code, error } = value as { code?: string; error?: string };
+  throw new Refused(code ?? error ?? "unknown", "refused by the server", answer.status);
+}
+
+/** Reads. */
+export const get = <T>(path: string): Promise<T> => send("GET", path);
+/** Changes something. */
+export const post = <T>(path: string, body?: object): Promise<T> => send("POST", path, body);
+
+/** A device as the list shows it. */
+export interface DeviceRow {
+  device_id: string;
+  device: string;
+  app: string;
+  client_id: string;
+  name: string;
+  kind: string;
+  tier: "full" | "limited";
+  enrolled_at: number;
+  expires_at: number;
+  revoked_at: number | null;
+}

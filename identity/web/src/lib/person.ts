@@ -1,0 +1,120 @@
+/** What a person does: sign up, sign in, recover, approve. The root is in clear inside {@link withRoot} alone. */
+
+import { RecoveryCode, Refused, Root, approve as sign, shownHash, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
+import { get, post } from "./api.js";
+import { create, use, type Ceremony } from "./passkey.js";
+
+interface Started {
+  ceremony: string;
+  options: { publicKey: Record<string, unknown> };
+}
+
+/** The root this browser knows: a server that shows another one is caught. */
+const PIN = "baton.root";
+const rpId = location.hostname;
+const identity = `${location.origin}/identity`;
+
+/** Whether somebody is signed in here. */
+export async function isSignedIn(): Promise<boolean> {
+  try {
+    await get("/account");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Makes an account. Gives the recovery code, which exists nowhere else. */
+export async function signUp(): Promise<RecoveryCode> {
+  const started = await post<Started>("/sign-up/start");
+  const made = await create(started.options);
+  const prf = needPrf(made);
+  const [root, code] = [Root.generate(), RecoveryCode.generate()];
+  try {
+    await post("/sign-up/finish", {
+      ceremony: started.ceremony,
+      credential: made.credential,
+      account_jwk: root.account.public.jwk,
+      proof: root.proof(identity, started.ceremony),
+      recovery_id: code.id(),
+      wraps: [await root.wrapForPasskey(prf, made.id, rpId), await root.wrapForRecovery(code)],
+    });
+    localStorage.setItem(PIN, root.fingerprint);
+    return code;
+  } finally {
+    prf.fill(0);
+    root.forget();
+  }
+}
+
+/** The person has written the code down. */
+export const confirmRecovery = (): Promise<unknown> => post("/account/recovery/confirm");
+
+/** Signs in; the root stays closed. */
+export async function signIn(): Promise<void> {
+  await withRoot(() => Promise.resolve(), false);
+}
+
+/** Recovers on a new passkey with the code alone. */
+export async function recover(typed: string): Promise<void> {
+  const code = RecoveryCode.parse(typed);
+  const started = await post<Started & { wrapped: WrappedRoot }>("/recovery/start", { recovery_id: code.id() });
+  const root = await Root.recover(started.wrapped, code);
+  try {
+    const made = await create(started.options);
+    const prf = needPrf(made);
+    const wrapped = await root.wrapForPasskey(prf, made.id, rpId);
+    prf.fill(0);
+    const proof = root.proof(identity, started.ceremony);
+    await post("/recovery/finish", { ceremony: started.ceremony, credential: made.credential, proof, wrapped });
+    localStorage.setItem(PIN, root.fingerprint);
+  } finally {
+    root.forget();
+  }
+}
+
+/** Approves what was shown, and only that. Gives where lane 1 goes on. */
+export async function approve(shown: Shown, checkCode: string | undefined): Promise<string | undefined> {
+  let redirect: string | undefined;
+  await withRoot(async (root) => {
+    if (!root) throw new Refused("wrap.prf", "this passkey holds no copy of the root");
+    const issuer = root.issuer(shown.app).public.did;
+    for (let tries = 0; ; tries++) {
+      const asked = { shown_hash: shownHash(shown), issuer, ...(checkCode === undefined ? {} : { check_code: checkCode }) };
+      const offer = await post<Offer>(`/requests/${shown.request}/offer`, asked);
+      try {
+        const answer = await post<{ redirect_to?: string }>(`/requests/${shown.request}/approve`, sign(root, shown, offer));
+        redirect = answer.redirect_to ?? undefined;
+        return;
+      } catch (error) {
+        // Another approval was quicker: the same ceremony signs again at the log's new end.
+        if (!(error instanceof Refused) || error.code !== "log.moved" || tries === 2) throw error;
+      }
+    }
+  }, true);
+  return redirect;
+}
+
+/** A passkey verifies the person; its copy of the root is opened for `act` and forgotten, whatever happens. */
+async function withRoot(act: (root: Root | undefined) => Promise<void>, open: boolean): Promise<void> {
+  const started = await post<Started>("/sign-in/start");
+  const used = await use(started.options);
+  const body = { ceremony: started.ceremony, credential: used.credential };
+  const answer = await post<{ root: string; wraps: WrappedRoot[]; credential_id: string }>("/sign-in/finish", body);
+  const pinned = localStorage.getItem(PIN);
+  if (pinned !== null && pinned !== answer.root && open) throw new Refused("wrap.invalid", "another root than this browser knows");
+  const mine = answer.wraps.find(({ opener }) => opener.kind === "passkey" && opener.credential_id === used.id);
+  const root = open && used.prf && mine ? await Root.unwrap(mine, used.prf, used.id, rpId, pinned ?? answer.root) : undefined;
+  used.prf?.fill(0);
+  if (pinned === null) localStorage.setItem(PIN, answer.root);
+  try {
+    await act(root);
+  } finally {
+    root?.forget();
+  }
+}
+
+function needPrf(made: Ceremony): Uint8Array<ArrayBuffer> {
+  if (!made.prf) throw new Refused("wrap.prf", "this passkey has no PRF");
+  return made.prf;
+}

@@ -1,0 +1,152 @@
+/** The main job in the pages, by hand: sign up, add devices by both lanes, revoke, recover. Real Chromium, real server, real passkey ceremonies. */
+
+import { Http, Refused, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking } from "@baton/sdk";
+import { Server, hurried } from "@baton/sdk/test-server";
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { Person } from "./person.js";
+
+let server: Server;
+before(async () => {
+  server = await Server.start();
+});
+after(() => server.stop());
+
+function asking(name: string): Asking {
+  const claims = { name, kind: "tv", platform: "Linux" };
+  return { http: new Http(hurried), servers: serversAt(server.url), clientId: "baton-cli", claims, scope: "session:read handoff:accept" };
+}
+
+test("sign up, add devices by both lanes, revoke, recover", async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await page.goto(server.url);
+    await page.getByRole("heading", { name: "Carry on where you are" }).waitFor();
+    await person.isAccessible();
+    const code = await person.signUp(server.url);
+    assert.match(code, /^([0-9A-Z]{4}-){6}[0-9A-Z]{3}$/);
+    await page.getByText("None yet.").waitFor();
+    await person.isAccessible();
+
+    // Lane 2: DEV-07, DEV-09. The link lands on the code, and the code on "did you start this?" with Refuse in focus.
+    const television = await enrolElsewhere(asking("Television"));
+    await page.goto(television.verificationUriComplete);
+    await page.getByRole("button", { name: "Look at it" }).click();
+    await page.getByRole("heading", { name: "Did you start this?" }).waitFor();
+    await page.locator("button:focus", { hasText: "Refuse" }).waitFor();
+    await person.isAccessible();
+    await page.getByLabel("The check code").fill(television.checkCode === "000000" ? "000001" : "000000");
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("alert").getByText("not the check code").waitFor();
+    await page.getByLabel("The check code").fill(television.checkCode);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("heading", { name: "Television is yours now" }).waitFor();
+    const tv = await television.redeem();
+    assert.equal(tv.tier, "limited");
+
+    // Lane 1: the app's own browser comes back with a code.
+    const listener = createServer((_, answer) => answer.end("back in the app")).listen(0, "127.0.0.1");
+    await new Promise((resolve) => listener.once("listening", resolve));
+    const callback = `http://127.0.0.1:${(listener.address() as AddressInfo).port}/callback`;
+    const asked = asking("Laptop");
+    const here = await enrolHere(asked, callback);
+    await page.goto(here.url);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.waitForURL(`${callback}**`);
+    const laptop = await redeemHere(asked, here.pending, page.url());
+    listener.close();
+    assert.equal(laptop.tier, "full");
+
+    // Revoked with one click and one confirmation, and its next token is refused.
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "Revoke Television" }).click();
+    await person.isAccessible();
+    await page.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+    await page.getByRole("status").getByText("Television is out").waitFor();
+    const refused = tv.token(tv.kept.servers.broker, "session:read");
+    await assert.rejects(refused, (error: unknown) => error instanceof Refused && error.code === "status.revoked");
+    assert.ok(await laptop.token(laptop.kept.servers.broker, "session:read"));
+
+    // Nothing that opens the root has left the page, in any spelling; a planted leak would be seen.
+    const outputs = await person.prfOutputs();
+    assert.equal(await person.leaked(code), undefined);
+    for (const output of outputs) assert.equal(await person.leaked(output), undefined);
+    await page.evaluate((secret) => fetch(`/planted?${secret}`).then(() => undefined), Buffer.from(code).toString("base64url"));
+    assert.notEqual(await person.leaked(code), undefined, "the witness sees a planted leak");
+    assert.deepEqual(person.seen.filter((text) => text.startsWith("page error")), []);
+
+    // Every passkey is gone: the code brings the account back, on a new one.
+    await person.newPasskeys();
+    await person.forgetEverything();
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "I have only my recovery code" }).click();
+    await person.isAccessible();
+    await page.getByLabel("Recovery code").fill(code.toLowerCase().replaceAll("-", " "));
+    await page.getByRole("button", { name: "Recover" }).click();
+    await page.getByRole("heading", { name: "Laptop" }).waitFor();
+    const another = await enrolElsewhere(asking("Tablet"));
+    await page.goto(another.verificationUriComplete);
+    await page.getByRole("button", { name: "Look at it" }).click();
+    await page.getByLabel("The check code").fill(another.checkCode);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("heading", { name: "Tablet is yours now" }).waitFor();
+    assert.ok((await another.redeem()).did.startsWith("did:key:"), "the recovered root signs");
+  } finally {
+    await person.close();
+  }
+});
+
+test("a passkey that cannot keep the root, and one that does not verify", async () => {
+  for (const [authenticator, said] of [
+    [{ hasPrf: false }, "cannot keep your root"],
+    [{ isUserVerified: false }, "No passkey was used"],
+  ] as const) {
+    const person = await Person.at(authenticator);
+    try {
+      await person.page.goto(server.url);
+      await person.page.getByRole("button", { name: "Create an account" }).click();
+      await person.page.getByRole("alert").getByText(said).waitFor();
+    } finally {
+      await person.close();
+    }
+  }
+});
+
+test("refusing a device adds nothing", async () => {
+  const person = await Person.at();
+  try {
+    await person.signUp(server.url);
+    const asked = await enrolElsewhere(asking("Somebody's"));
+    await person.page.goto(asked.verificationUriComplete);
+    await person.page.getByRole("button", { name: "Look at it" }).press("Enter");
+    await person.page.locator("button:focus", { hasText: "Refuse" }).waitFor();
+    // Whoever presses Enter without reading refuses.
+    await person.page.keyboard.press("Enter");
+    await person.page.getByRole("heading", { name: "Refused" }).waitFor();
+    await assert.rejects(asked.redeem(), (error: unknown) => error instanceof Refused && error.code === "access_denied");
+  } finally {
+    await person.close();
+  }
+});
+
+test("signing in and approving load less than 120 kB, gzipped", async () => {
+  const page = await (await fetch(server.url)).text();
+  const assets = [...page.matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)].map((match) => match[1] ?? "");
+  assert.ok(assets.length >= 2, page);
+  const bodies = await Promise.all(assets.map(async (path) => Buffer.from(await (await fetch(server.url + path)).arrayBuffer())));
+  const size = bodies.reduce((sum, body) => sum + gzipSync(body).length, 0);
+  assert.ok(size > 1000 && size < 120_000, `${size} bytes`);
+});
+
+test("HTTP-08, HTTP-13: every page is in nobody's frame, runs nothing inline, and is kept by nobody", async () => {
+  for (const path of ["/", "/device", "/identity/authorize?request_uri=x", "/docs"]) {
+    const { headers } = await fetch(server.url + path);
+    const policy = headers.get("content-security-policy") ?? "";
+    assert.ok(policy.includes("frame-ancestors 'none'") && !policy.includes("unsafe"), path);
+    assert.deepEqual([headers.get("x-frame-options"), headers.get("cache-control"), headers.get("referrer-policy")], ["DENY", "no-store", "no-referrer"], path);
+  }
+});
