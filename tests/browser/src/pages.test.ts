@@ -116,6 +116,27 @@ test("a passkey that cannot keep the root, and one that does not verify", async 
   }
 });
 
+test("who left before confirming the recovery code can still do it, with that code alone", async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "Create an account" }).click();
+    const code = (await page.getByTestId("recovery-code").textContent()) ?? "";
+    await page.goto(server.url);
+    await page.getByRole("heading", { name: "Do you still have" }).waitFor();
+    await person.isAccessible();
+    await page.getByRole("textbox", { name: "Recovery code" }).fill(`${code.slice(0, -1)}${code.endsWith("0") ? "1" : "0"}`);
+    await page.getByRole("button", { name: "Confirm" }).click();
+    await page.getByRole("alert").getByText("typing mistake").waitFor();
+    await page.getByRole("textbox", { name: "Recovery code" }).fill(code);
+    await page.getByRole("button", { name: "Confirm" }).click();
+    await page.getByRole("status").getByText("Your recovery code works").waitFor();
+  } finally {
+    await person.close();
+  }
+});
+
 test("refusing a device adds nothing", async () => {
   const person = await Person.at();
   try {

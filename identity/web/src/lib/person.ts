@@ -50,6 +50,17 @@ export async function signUp(): Promise<RecoveryCode> {
 /** The person has written the code down. */
 export const confirmRecovery = (): Promise<unknown> => post("/account/recovery/confirm");
 
+/** The person shows that they still have the code they never confirmed: it opens this account's copy. */
+export async function confirmTyped(typed: string): Promise<void> {
+  const code = RecoveryCode.parse(typed);
+  const { wrapped } = await post<{ wrapped: WrappedRoot }>("/recovery/start", { recovery_id: code.id() });
+  const root = await Root.recover(wrapped, code);
+  const { fingerprint } = root;
+  root.forget();
+  if (fingerprint !== (await get<{ root: string }>("/account")).root) throw new Refused("wrap.invalid", "the code of another account");
+  await confirmRecovery();
+}
+
 /** Signs in; the root stays closed. */
 export async function signIn(): Promise<void> {
   await withRoot(() => Promise.resolve(), false);
