@@ -39,7 +39,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     std::io::stdout().flush()?;
     let mut typed = String::new();
     std::io::stdin().read_line(&mut typed)?;
-    if typed.trim().is_empty() {
+    if typed.trim().is_empty() || (here.is_some() && typed.trim() != "yes") {
         person.post(&format!("/v1/requests/{}/deny", shown.request), &serde_json::json!({})).await?;
         bail!("refused");
     }

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::keys::SoftKey;
-use baton_protocol::credential::Template;
+use baton_protocol::credential::{MAX_LIFETIME_SECS, Template, VCT};
 use baton_protocol::device_log::{Entry, Op};
 use baton_protocol::enrolment::{Approval, IssuerStatement, Offer, Shown};
 use baton_protocol::jose::{Draft, Typ};
@@ -202,7 +202,16 @@ fn check_offer(shown: &Shown, offer: &Offer, issuer: &SoftKey) -> Result<bool, E
     if !same {
         return Err(changed());
     }
-    let is_enrol = |op: &Op| matches!(op, Op::Enrol { device, tier, client_id, .. } if *device == visible.sub && *tier == visible.tier && *client_id == visible.client_id);
+    let lives = visible.exp.checked_sub(visible.iat).is_some_and(|secs| (1..=MAX_LIFETIME_SECS).contains(&secs));
+    if visible.vct != VCT || !lives {
+        return Err(changed());
+    }
+    // The key that sessions are sealed to is the one the credential names: a server cannot put its own into the log alone.
+    let sealed_to = offer.template.disclosable.get("agreement_jwk").and_then(|jwk| PublicKey::from_jwk(jwk).ok()).ok_or_else(changed)?;
+    let is_enrol = |op: &Op| {
+        matches!(op, Op::Enrol { device, tier, client_id, agreement_jwk }
+            if *device == visible.sub && *tier == visible.tier && *client_id == visible.client_id && *agreement_jwk == sealed_to.jwk())
+    };
     match read_entries(offer)?.as_slice() {
         [Entry { op: Op::Open { iss: opened, app, salt }, n: 0, prev: None, .. }, Entry { op, n: 1, .. }]
             if *opened == iss

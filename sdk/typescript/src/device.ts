@@ -3,10 +3,10 @@
 import { decode, encode, utf8 } from "./base64url.js";
 import { publicKeyOf, signerOf, type DeviceKeys, type Signer } from "./deviceKeys.js";
 import { readDeviceLog, type DeviceLog } from "./deviceLog.js";
-import type { Tier } from "./enrolment.js";
+import { VCT, type Tier } from "./enrolment.js";
 import type { Http, Servers } from "./http.js";
 import { verify } from "./jws.js";
-import { PublicKey, hash } from "./key.js";
+import { PublicKey, didUrl, hash } from "./key.js";
 import { Refused } from "./refused.js";
 
 /** Everything a device keeps. Structured-cloneable: its keys stay unreadable wherever it is put. */
@@ -21,9 +21,10 @@ export interface Kept {
 }
 
 interface Claims {
+  iss: string;
+  clientId: string;
   tier: Tier;
   log: string;
-  exp: number;
 }
 
 /** A device. Make one with `enrolHere` or `enrolElsewhere`, or from what it kept. */
@@ -40,7 +41,7 @@ export class Device {
   /** From what was kept. The credential is checked again: for this very key, by the issuer it names. */
   static async from(kept: Kept, http: Http): Promise<Device> {
     const signer = await signerOf(kept.keys.signing);
-    return new Device(kept, http, signer, readCredential(kept.credential, signer.public));
+    return new Device(kept, http, signer, readCredential(kept.credential, signer.public, http.seconds()));
   }
 
   /** What identity has just issued, checked against the log that came with it. */
@@ -50,7 +51,8 @@ export class Device {
     const member = log.members.find((one) => one.device === device.did);
     const agreement = await publicKeyOf(kept.keys.agreement);
     const ours = member !== undefined && member.agreement.equals(agreement) && member.tier === device.tier && member.clientId === kept.clientId;
-    if (!ours || log.subject !== device.subject) throw new Refused("log.not_member", "not member");
+    const sameIssuer = log.subject === device.subject && log.issuer === device.claims.iss && device.claims.clientId === kept.clientId;
+    if (!ours || !sameIssuer) throw new Refused("log.not_member", "not member");
     return device;
   }
 
@@ -113,7 +115,7 @@ export class Device {
     }
   }
 
-  /** Its log as identity has it now, checked, and held against what it saw before. */
+  /** Its log as identity has it now, checked, and held against what it saw before. Store {@link Device.kept} afterwards: its `head` has moved. */
   async log(): Promise<DeviceLog & { live: string[] }> {
     const { identity } = this.kept.servers;
     const token = await this.token(identity, "log:read");
@@ -124,16 +126,20 @@ export class Device {
     if (log.head.n < this.kept.head.n) throw new Refused("log.rollback", "rollback");
     if (readDeviceLog(answer.entries.slice(0, this.kept.head.n + 1)).head.hash !== this.kept.head.hash) throw new Refused("log.fork", "fork");
     this.kept.head = log.head;
-    return { ...log, live: answer.live };
+    // Identity may leave some out; it cannot add any.
+    return { ...log, live: answer.live.filter((did) => log.members.some((member) => member.device === did)) };
   }
 }
 
-function readCredential(credential: string, key: PublicKey): Claims {
-  const jwt = credential.split("~")[0] ?? "";
+function readCredential(credential: string, key: PublicKey, now: number): Claims {
+  const [jwt = "", ...disclosures] = credential.split("~").filter((part) => part !== "");
   const { kid, claims } = verify(jwt, "dc+sd-jwt", (named) => PublicKey.fromDid((named ?? "").split("#")[0] ?? ""));
-  const { iss, sub, vct, tier, log, exp, cnf } = claims as Record<string, unknown> & { cnf?: { jwk?: object } };
-  const right =
-    kid?.split("#")[0] === iss && sub === key.did && vct === "urn:baton:vct:device-binding:1" && PublicKey.fromJwk(cnf?.jwk ?? {}).equals(key);
-  if (!right || (tier !== "full" && tier !== "limited") || typeof log !== "string" || typeof exp !== "number") throw new Refused("vc.invalid", "policy");
-  return { tier, log, exp };
+  const { iss, sub, vct, tier, log, iat, exp, cnf, _sd, client_id: clientId } = claims as Record<string, unknown> & { cnf?: { jwk?: object } };
+  const named = typeof iss === "string" && kid === didUrl(iss) && sub === key.did && PublicKey.fromJwk(cnf?.jwk ?? {}).equals(key);
+  const timely = Number.isInteger(iat) && Number.isInteger(exp) && Number(exp) > now;
+  const disclosed = Array.isArray(_sd) && disclosures.every((one) => _sd.includes(hash(one)));
+  if (!named || vct !== VCT || !timely || !disclosed || (tier !== "full" && tier !== "limited") || typeof log !== "string" || typeof clientId !== "string") {
+    throw new Refused("vc.invalid", "policy");
+  }
+  return { iss, clientId, tier, log };
 }

@@ -1,11 +1,15 @@
 /** What the person is shown, what is signed for them, and what goes back (docs/protocol.md §4). Types as in schemas/enrolment-*.json. */
 
-import { encode, utf8 } from "./base64url.js";
+import { decode, encode } from "./base64url.js";
 import { PublicKey, hash, type Jwk, type SoftKey } from "./key.js";
 import { sign, signText } from "./jws.js";
 import { systemRandom, type Random } from "./random.js";
 import { Refused } from "./refused.js";
 import type { Root } from "./root.js";
+
+/** The device-binding credential's type. */
+export const VCT = "urn:baton:vct:device-binding:1";
+const LONGEST_LIFE_SECS = 366 * 24 * 3600;
 
 /** What a device may do by itself. */
 export type Tier = "full" | "limited";
@@ -96,8 +100,11 @@ function signCredential(offer: Offer, issuer: SoftKey, random: Random): string {
   const disclosures = Object.entries(offer.template.disclosable).map(([name, value]) =>
     encode(JSON.stringify([encode(random(16)), name, value])),
   );
+  const { iss, sub, vct, iat, exp, client_id, tier, log, status, status_issuer } = offer.template.visible;
+  const { idx, uri } = status.status_list;
+  // By name: nothing is signed that this version does not know.
   const claims = {
-    ...offer.template.visible,
+    ...{ iss, sub, vct, iat, exp, client_id, tier, log, status: { status_list: { idx, uri } }, status_issuer },
     cnf: { jwk: PublicKey.fromJwk(offer.device_jwk).jwk },
     _sd: disclosures.map((disclosure) => hash(disclosure)).sort(),
     _sd_alg: "sha-256",
@@ -115,16 +122,22 @@ function checkOffer(shown: Shown, offer: Offer, issuer: SoftKey): boolean {
   need(visible.client_id === shown.client_id && visible.tier === shown.tier);
   need(shown.tier === (shown.lane === "same_device" ? "full" : "limited"));
   need(same(claimed, shown.claims));
-  const [first, second, ...more] = offer.entries.map((text) => JSON.parse(text) as Record<string, unknown>);
-  const enrols = (entry: Record<string, unknown> | undefined): boolean =>
-    entry?.["op"] === "enrol" && entry["device"] === visible.sub && entry["tier"] === visible.tier && entry["client_id"] === visible.client_id;
-  if (first?.["op"] !== "open") {
-    need(second === undefined && enrols(first));
+  need(visible.vct === VCT && Number.isInteger(visible.iat) && Number.isInteger(visible.exp));
+  need(visible.exp > visible.iat && visible.exp - visible.iat <= LONGEST_LIFE_SECS);
+  // The key that sessions are sealed to is the one the credential names: a server cannot put its own into the log alone.
+  const { crv, kty, x, y } = PublicKey.fromJwk(disclosable["agreement_jwk"] as Jwk).jwk;
+  const enrol = (n: unknown, prev: unknown): string =>
+    JSON.stringify({ v: 1, n, prev, op: "enrol", device: visible.sub, agreement_jwk: { crv, kty, x, y }, tier: visible.tier, client_id: visible.client_id });
+  // Each entry is, letter for letter, what this version would write.
+  const [first = "", second, ...more] = offer.entries;
+  const entry = JSON.parse(first) as { n?: unknown; prev?: unknown; salt?: unknown };
+  if (second === undefined) {
+    need(Number.isInteger(entry.n) && Number(entry.n) > 0 && typeof entry.prev === "string" && first === enrol(entry.n, entry.prev));
     return false;
   }
-  need(first["n"] === 0 && first["prev"] === undefined && first["iss"] === issuer.public.did && first["app"] === shown.app);
-  need(typeof first["salt"] === "string" && first["salt"].length === 22);
-  need(second?.["n"] === 1 && enrols(second) && more.length === 0 && hash(utf8(offer.entries[0] ?? "")) === visible.log);
+  need(typeof entry.salt === "string" && decode(entry.salt).length === 16 && more.length === 0);
+  need(first === JSON.stringify({ v: 1, n: 0, op: "open", iss: issuer.public.did, app: shown.app, salt: entry.salt }));
+  need(second === enrol(1, hash(first)) && hash(first) === visible.log);
   return true;
 }
 

@@ -8,6 +8,9 @@ import { Refused } from "./refused.js";
 export type Typ = "dc+sd-jwt" | "kb+jwt" | "baton-log+jwt" | "baton-account+jwt" | "baton-issuer+jwt" | "statuslist+jwt";
 
 const MAX_TOKEN = 64 * 1024;
+const MAX_HEADER = 4096;
+/** Key names are DID URLs or the servers' own short names. */
+const KID = /^(?!.*\.\.)[A-Za-z0-9:#\-_.%]{1,256}$/;
 const FORBIDDEN = ["jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip"];
 
 /** Signs the exact text of a payload. */
@@ -36,24 +39,40 @@ export function verify(token: string, typ: Typ, keyOf: (kid: string | undefined)
   const parts = token.split(".");
   const [head, body, signature] = parts;
   if (token.length > MAX_TOKEN || parts.length !== 3 || !head || body === undefined || signature === undefined) throw new Refused("jose.invalid", "form");
-  const header = object(decode(head));
+  const decoded = decode(head);
+  if (decoded.length > MAX_HEADER) throw new Refused("jose.invalid", "limit");
+  const header = object(decoded);
   if (header["alg"] !== "ES256") throw new Refused("jose.invalid", "alg");
   if (FORBIDDEN.some((name) => name in header)) throw new Refused("jose.invalid", "header");
   if (header["typ"] !== typ) throw new Refused("jose.invalid", "typ");
   const kid = header["kid"];
-  if (kid !== undefined && typeof kid !== "string") throw new Refused("jose.invalid", "kid");
+  if (kid !== undefined && (typeof kid !== "string" || !KID.test(kid))) throw new Refused("jose.invalid", "kid");
   if (!keyOf(kid).verifies(utf8(`${head}.${body}`), decodeExactly(signature, 64))) throw new Refused("jose.invalid", "sig");
   const payload = decode(body);
   return { kid, claims: object(payload), payloadHash: hash(payload) };
 }
 
 function object(bytes: Uint8Array): Record<string, unknown> {
+  let text = "";
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    value = JSON.parse(text);
   } catch {
     throw new Refused("jose.invalid", "json");
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Refused("jose.invalid", "json");
+  if (typeof value !== "object" || value === null || Array.isArray(value) || written(text) !== members(value)) throw new Refused("jose.invalid", "json");
   return value as Record<string, unknown>;
+}
+
+/** How many members a JSON text writes. */
+function written(text: string): number {
+  return [...text.matchAll(/"(?:[^"\\]|\\.)*"\s*(:?)/g)].filter((match) => match[1] === ":").length;
+}
+
+/** How many members came out: fewer than were written when one was named twice (RFC 8725 §2.4). */
+function members(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 0;
+  const own = Array.isArray(value) ? 0 : Object.keys(value).length;
+  return Object.values(value).reduce((sum: number, one) => sum + members(one), own);
 }

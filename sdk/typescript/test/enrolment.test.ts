@@ -103,6 +103,18 @@ test("DEV-06, ENR-06, ENR-10: an offer about anything but what was shown is not 
     "another issuer": [shown, withVisible({ iss: other.public.did })],
     "another client": [shown, withVisible({ client_id: "shop" })],
     "a higher tier": [{ ...shown, tier: "limited" }, offer],
+    "another tier in the credential": [shown, withVisible({ tier: "limited" })],
+    "another type": [shown, withVisible({ vct: "urn:evil:diploma" })],
+    "a life of decades": [shown, withVisible({ exp: NOW + 3_000_000_000 })],
+    "a life that is no number": [shown, withVisible({ exp: "never" })],
+    "another agreement key in the log": [shown, { ...offer, entries: [first, JSON.stringify({ ...enrol, agreement_jwk: other.public.jwk })] }],
+    "another agreement key in the credential": [shown, withClaims({ agreement_jwk: other.public.jwk })],
+    "a member more in the log": [shown, { ...offer, entries: [first, JSON.stringify({ ...enrol, more: 1 })] }],
+    "a member named twice in the log": [shown, { ...offer, entries: [first, (offer.entries[1] ?? "").replace('"op":', '"op":"revoke","op":')] }],
+    "another place in the log": [shown, { ...offer, entries: [first, JSON.stringify({ ...enrol, n: 7 })] }],
+    "another link in the log": [shown, { ...offer, entries: [first, JSON.stringify({ ...enrol, prev: hash("x") })] }],
+    "an enrolment without its link": [shown, { ...offer, entries: [JSON.stringify({ ...enrol, prev: undefined })] }],
+    "an app of another name in the log": [shown, { ...offer, entries: [first.replace('"player"', '"bank"'), offer.entries[1] ?? ""] }],
     "a tier that its lane does not give": [{ ...shown, lane: "cross_device" }, { ...offer, shown_hash: shownHash({ ...shown, lane: "cross_device" }) }],
     "a claim nobody saw": [shown, withClaims({ trust: "high" })],
     "a claim of another value": [shown, withClaims({ name: "Laptop" })],
@@ -111,6 +123,9 @@ test("DEV-06, ENR-06, ENR-10: an offer about anything but what was shown is not 
     "another device in the log": [shown, { ...offer, entries: [first, JSON.stringify({ ...enrol, device: other.public.did })] }],
     "another operation": [shown, { ...offer, entries: [first, JSON.stringify({ ...enrol, op: "tier" })] }],
   };
+  assert.equal(approve(root, shown, { ...offer, entries: [JSON.stringify({ ...enrol, n: 5 })] }).entries.length, 1, "a later entry, alone, is one");
+  const extra = approve(root, shown, withVisible({ email: "x@example" }));
+  assert.ok(!Buffer.from(extra.credential.split(".")[1] ?? "", "base64url").includes("email"), "what is not known is not signed");
   for (const [name, [seen, offered]] of Object.entries(attacks)) {
     assert.throws(() => approve(root, seen, offered), (error: unknown) => error instanceof Refused && error.code === "enrol.changed", name);
   }

@@ -22,7 +22,10 @@ test("one algorithm, one kind, no keys or URLs from headers", () => {
   for (const name of ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip"]) assert.throws(() => check(made({ ...header, [name]: "x" }, "{}")), refused("header"));
   for (const typ of ["JWT", "kb+jwt", "dc+sd-jwt", undefined]) assert.throws(() => check(made({ ...header, typ }, "{}")), refused("typ"));
   assert.throws(() => check(made(header, "{}", Root.generate().account)), refused("sig"));
-  assert.throws(() => check(made(header, "[]")), refused("json"));
+  for (const payload of ["[]", '{"a":1,"a":1}', '{"a":{"b":1,"b":2}}', '{"a":1,"\\u0061":2}', "\ufeff{}"]) assert.throws(() => check(made(header, payload)), refused("json"), payload);
+  assert.equal(check(made(header, '{"a":"b\\":","c":[{"d":1},{"d":2}]}')).claims["a"], 'b":', "strings that look like members are none");
+  for (const kid of ["../x", "a b", "k".repeat(257)]) assert.throws(() => check(made({ ...header, kid }, "{}")), refused("kid"));
+  assert.throws(() => check(made({ ...header, filler: "x".repeat(5000) }, "{}")), refused("limit"));
   const token = sign("baton-log+jwt", key, {});
   for (const form of ["", "a.b", `${token}.x`, `.${token}`]) assert.throws(() => check(form), Refused);
   for (const alias of [`${token}=`, ` ${token}`, `${token}\n`]) assert.throws(() => check(alias), refused("encoding"));

@@ -33,6 +33,17 @@ test("sign up, add devices by both lanes, revoke, recover", async () => {
     await person.isAccessible();
 
     // Lane 2: DEV-07, DEV-09. The link lands on the code, and the code on "did you start this?" with Refuse in focus.
+    // INP-02, DEV-17: a name that is markup is a name.
+    const markup = "<img src=x onerror=alert(1)>";
+    const strange = await enrolElsewhere(asking(markup)).catch((error: unknown) => error);
+    if (!(strange instanceof Refused)) {
+      await page.goto((strange as Awaited<ReturnType<typeof enrolElsewhere>>).verificationUriComplete);
+      await page.getByRole("button", { name: "Look at it" }).click();
+      await page.getByText(markup).waitFor();
+      assert.equal(await page.locator("main img").count(), 0);
+      await page.getByRole("button", { name: "Refuse" }).click();
+      await page.getByRole("heading", { name: "Refused" }).waitFor();
+    }
     const television = await enrolElsewhere(asking("Television"));
     await page.goto(television.verificationUriComplete);
     await page.getByRole("button", { name: "Look at it" }).click();
@@ -72,11 +83,14 @@ test("sign up, add devices by both lanes, revoke, recover", async () => {
     assert.ok(await laptop.token(laptop.kept.servers.broker, "session:read"));
 
     // Nothing that opens the root has left the page, in any spelling; a planted leak would be seen.
-    const outputs = await person.prfOutputs();
+    assert.ok(person.prfOutputs.length >= 4, "at sign-up and at each approval");
     assert.equal(await person.leaked(code), undefined);
-    for (const output of outputs) assert.equal(await person.leaked(output), undefined);
+    for (const output of person.prfOutputs) assert.equal(await person.leaked(output), undefined);
     await page.evaluate((secret) => fetch(`/planted?${secret}`).then(() => undefined), Buffer.from(code).toString("base64url"));
     assert.notEqual(await person.leaked(code), undefined, "the witness sees a planted leak");
+    const [output = new Uint8Array(1)] = person.prfOutputs;
+    await page.evaluate((bytes) => console.log(JSON.stringify({ prf: bytes })), Buffer.from(output).toString("hex"));
+    assert.notEqual(await person.leaked(output), undefined, "and one of the PRF's output");
     assert.deepEqual(person.seen.filter((text) => text.startsWith("page error")), []);
 
     // Every passkey is gone: the code brings the account back, on a new one.
@@ -163,11 +177,15 @@ test("signing in and approving load less than 120 kB, gzipped", async () => {
   assert.ok(size > 1000 && size < 120_000, `${size} bytes`);
 });
 
+const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; " +
+  "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types svelte-trusted-html";
+
 test("HTTP-08, HTTP-13: every page is in nobody's frame, runs nothing inline, and is kept by nobody", async () => {
   for (const path of ["/", "/device", "/identity/authorize?request_uri=x", "/docs"]) {
-    const { headers } = await fetch(server.url + path);
-    const policy = headers.get("content-security-policy") ?? "";
-    assert.ok(policy.includes("frame-ancestors 'none'") && !policy.includes("unsafe"), path);
+    const { headers, status } = await fetch(server.url + path);
+    const policy = headers.get("content-security-policy");
+    assert.deepEqual([status, policy], [200, path === "/docs" ? "default-src 'none'; frame-ancestors 'none'" : POLICY], path);
     assert.deepEqual([headers.get("x-frame-options"), headers.get("cache-control"), headers.get("referrer-policy")], ["DENY", "no-store", "no-referrer"], path);
   }
 });

@@ -19,6 +19,8 @@ export interface Authenticator {
 export class Person {
   /** Everything that left the page: URLs, bodies, console, storage. */
   readonly seen: string[] = [];
+  /** The PRF outputs this browser's page was given: what must go nowhere. */
+  readonly prfOutputs: Uint8Array[] = [];
   private authenticator: string | undefined;
 
   private constructor(
@@ -38,15 +40,15 @@ export class Person {
     page.on("console", (message) => person.seen.push(message.text()));
     page.on("pageerror", (error) => person.seen.push(`page error: ${error.message}`));
     // The test alone looks at what the passkey gave: its bytes are what must go nowhere.
+    await page.exposeFunction("prfGiven", (bytes: number[]) => void person.prfOutputs.push(Uint8Array.from(bytes)));
     await page.addInitScript(() => {
-      const kept: string[] = [];
-      Object.defineProperty(window, "prfGiven", { value: kept });
+      const { prfGiven } = window as unknown as { prfGiven: (bytes: number[]) => Promise<void> };
       for (const name of ["create", "get"] as const) {
         const original = navigator.credentials[name].bind(navigator.credentials) as (options?: object) => Promise<PublicKeyCredential>;
         navigator.credentials[name] = async (options?: object) => {
           const made = await original(options);
           const first = made.getClientExtensionResults().prf?.results?.first;
-          if (first instanceof ArrayBuffer) kept.push([...new Uint8Array(first)].join(","));
+          if (first instanceof ArrayBuffer) await prfGiven([...new Uint8Array(first)]);
           return made;
         };
       }
@@ -98,16 +100,10 @@ export class Person {
     }
   }
 
-  /** The PRF outputs this page was given, as bytes. */
-  async prfOutputs(): Promise<Uint8Array[]> {
-    const given = await this.page.evaluate(() => (window as unknown as { prfGiven: string[] }).prfGiven);
-    return given.map((text) => Uint8Array.from(text.split(",").map(Number)));
-  }
-
   /** Whether bytes or a text left the page in any spelling the witness knows. */
   async leaked(secret: Uint8Array | string): Promise<string | undefined> {
     const stored = await this.page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
-    const spellings = (bytes: Buffer): string[] => [bytes.toString("base64"), bytes.toString("base64url"), bytes.toString("hex"), [...bytes].join(",")];
+    const spellings = (bytes: Buffer): string[] => [bytes.toString("base64"), bytes.toString("base64url"), bytes.toString("hex"), [...bytes].join(","), JSON.stringify(Uint8Array.from(bytes))];
     const wanted = typeof secret === "string" ? [secret, secret.replaceAll("-", ""), ...spellings(Buffer.from(secret))] : spellings(Buffer.from(secret));
     const all = [...this.seen, stored].join("\n").toLowerCase();
     return wanted.find((spelling) => all.includes(spelling.toLowerCase()));

@@ -38,14 +38,14 @@ export async function create(options: Options): Promise<Ceremony> {
   return ceremony(made, answer);
 }
 
-/** Signs in with any passkey this person has here. */
-export async function use(options: Options): Promise<Ceremony> {
+/** Signs in with any passkey this person has here; `open` asks for the output that opens the root, which is not asked for otherwise. */
+export async function use(options: Options, open: boolean): Promise<Ceremony> {
   const given = options.publicKey as { challenge: string; allowCredentials?: { id: string }[] };
   const publicKey = {
     ...given,
     challenge: bytes(given.challenge),
     allowCredentials: (given.allowCredentials ?? []).map((one) => ({ ...one, id: bytes(one.id) })),
-    extensions: { prf: { eval: { first: PRF_SALT } } },
+    extensions: open ? { prf: { eval: { first: PRF_SALT } } } : {},
   } as unknown as PublicKeyCredentialRequestOptions;
   const made = await ask(() => navigator.credentials.get({ publicKey }));
   const response = made.response as AuthenticatorAssertionResponse;

@@ -9,8 +9,8 @@ interface Started {
   options: { publicKey: Record<string, unknown> };
 }
 
-/** The root this browser knows: a server that shows another one is caught. */
-const PIN = "baton.root";
+/** The root this browser knows a passkey by: a server that shows another one is caught. */
+const PIN = "baton.root.";
 const rpId = location.hostname;
 const identity = `${location.origin}/identity`;
 
@@ -19,8 +19,9 @@ export async function isSignedIn(): Promise<boolean> {
   try {
     await get("/account");
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) return false;
+    throw error;
   }
 }
 
@@ -39,7 +40,7 @@ export async function signUp(): Promise<RecoveryCode> {
       recovery_id: code.id(),
       wraps: [await root.wrapForPasskey(prf, made.id, rpId), await root.wrapForRecovery(code)],
     });
-    localStorage.setItem(PIN, root.fingerprint);
+    localStorage.setItem(PIN + made.id, root.fingerprint);
     return code;
   } finally {
     prf.fill(0);
@@ -63,7 +64,8 @@ export async function confirmTyped(typed: string): Promise<void> {
 
 /** Signs in; the root stays closed. */
 export async function signIn(): Promise<void> {
-  await withRoot(() => Promise.resolve(), false);
+  const started = await post<Started>("/sign-in/start");
+  await finish(started, await use(started.options, false));
 }
 
 /** Recovers on a new passkey with the code alone. */
@@ -73,12 +75,10 @@ export async function recover(typed: string): Promise<void> {
   const root = await Root.recover(started.wrapped, code);
   try {
     const made = await create(started.options);
-    const prf = needPrf(made);
-    const wrapped = await root.wrapForPasskey(prf, made.id, rpId);
-    prf.fill(0);
+    const wrapped = await root.wrapForPasskey(needPrf(made), made.id, rpId).finally(() => made.prf?.fill(0));
     const proof = root.proof(identity, started.ceremony);
     await post("/recovery/finish", { ceremony: started.ceremony, credential: made.credential, proof, wrapped });
-    localStorage.setItem(PIN, root.fingerprint);
+    localStorage.setItem(PIN + made.id, root.fingerprint);
   } finally {
     root.forget();
   }
@@ -88,7 +88,6 @@ export async function recover(typed: string): Promise<void> {
 export async function approve(shown: Shown, checkCode: string | undefined): Promise<string | undefined> {
   let redirect: string | undefined;
   await withRoot(async (root) => {
-    if (!root) throw new Refused("wrap.prf", "this passkey holds no copy of the root");
     const issuer = root.issuer(shown.app).public.did;
     for (let tries = 0; ; tries++) {
       const asked = { shown_hash: shownHash(shown), issuer, ...(checkCode === undefined ? {} : { check_code: checkCode }) };
@@ -102,27 +101,34 @@ export async function approve(shown: Shown, checkCode: string | undefined): Prom
         if (!(error instanceof Refused) || error.code !== "log.moved" || tries === 2) throw error;
       }
     }
-  }, true);
+  });
   return redirect;
 }
 
 /** A passkey verifies the person; its copy of the root is opened for `act` and forgotten, whatever happens. */
-async function withRoot(act: (root: Root | undefined) => Promise<void>, open: boolean): Promise<void> {
+async function withRoot(act: (root: Root) => Promise<void>): Promise<void> {
   const started = await post<Started>("/sign-in/start");
-  const used = await use(started.options);
-  const body = { ceremony: started.ceremony, credential: used.credential };
-  const answer = await post<{ root: string; wraps: WrappedRoot[]; credential_id: string }>("/sign-in/finish", body);
-  const pinned = localStorage.getItem(PIN);
-  if (pinned !== null && pinned !== answer.root && open) throw new Refused("wrap.invalid", "another root than this browser knows");
-  const mine = answer.wraps.find(({ opener }) => opener.kind === "passkey" && opener.credential_id === used.id);
-  const root = open && used.prf && mine ? await Root.unwrap(mine, used.prf, used.id, rpId, pinned ?? answer.root) : undefined;
-  used.prf?.fill(0);
-  if (pinned === null) localStorage.setItem(PIN, answer.root);
+  const used = await use(started.options, true);
+  let root: Root | undefined;
   try {
+    const prf = needPrf(used);
+    const answer = await finish(started, used);
+    const pinned = localStorage.getItem(PIN + used.id);
+    if (pinned !== null && pinned !== answer.root) throw new Refused("wrap.invalid", "another root than this browser knows");
+    const mine = answer.wraps.find(({ opener }) => opener.kind === "passkey" && opener.credential_id === used.id);
+    if (!mine) throw new Refused("wrap.prf", "this passkey holds no copy of the root");
+    root = await Root.unwrap(mine, prf, used.id, rpId, answer.root);
+    // Known from here on: what has opened, not what the server says.
+    localStorage.setItem(PIN + used.id, root.fingerprint);
     await act(root);
   } finally {
+    used.prf?.fill(0);
     root?.forget();
   }
+}
+
+function finish(started: Started, used: Ceremony): Promise<{ root: string; wraps: WrappedRoot[] }> {
+  return post("/sign-in/finish", { ceremony: started.ceremony, credential: used.credential });
 }
 
 function needPrf(made: Ceremony): Uint8Array<ArrayBuffer> {
