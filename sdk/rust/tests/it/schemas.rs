@@ -1,11 +1,8 @@
 //! `schemas/`: JSON Schema (2020-12) of everything that is signed, sealed or sent as one of our own bodies, and the stable codes. `make schemas`
 //! writes them; this test fails when they differ from what the code says. Claims are those *after* the signature was checked.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-mod golden;
-
+use crate::golden::{golden, read_golden};
 use baton_protocol::refusal::Refusal;
-use golden::{file, golden};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
@@ -51,7 +48,7 @@ fn drift_of_the_stable_codes() {
 }
 
 fn fixture(name: &str) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(file(&format!("fixtures/{name}-v1.json"))).unwrap()).unwrap()
+    read_golden(&format!("fixtures/{name}-v1.json"))
 }
 
 /// The claims of a JWS, or of the last JWT of an SD-JWT.
@@ -77,7 +74,7 @@ fn the_golden_forms_are_as_the_schemas_say() {
         ("sealed-update", handoff["update"].clone()),
     ];
     for (name, instance) in entries.chain(statements).chain(others) {
-        let schema: Value = serde_json::from_str(&std::fs::read_to_string(file(&format!("schemas/{name}.json"))).unwrap()).unwrap();
+        let schema = read_golden(&format!("schemas/{name}.json"));
         let validator = jsonschema::validator_for(&schema).unwrap();
         if let Err(why) = validator.validate(&instance) {
             panic!("{name}: {why} in {instance}");

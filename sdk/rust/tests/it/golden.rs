@@ -1,5 +1,4 @@
 //! Files that the code writes and a test holds.
-#![allow(dead_code, reason = "not every test writes one")]
 
 use serde_json::Value;
 use std::path::PathBuf;
@@ -17,4 +16,9 @@ pub fn golden(name: &str, made: &Value) -> Value {
     let stands = std::fs::read_to_string(file(name)).unwrap();
     assert_eq!(stands, text, "{name} differs: `make schemas` writes it anew, if that is meant");
     serde_json::from_str(&stands).unwrap()
+}
+
+/// What stands in a file that must be there.
+pub fn read_golden(name: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(file(name)).unwrap()).unwrap()
 }

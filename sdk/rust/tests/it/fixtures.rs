@@ -1,9 +1,7 @@
 //! Golden forms: everything that must open for ever, and vectors that another implementation reads. `make schemas` writes them; this test
 //! fails when what the code makes differs from what stands there, and opens each from its text alone.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-mod golden;
-
+use crate::golden::{file, golden};
 use baton_protocol::b64;
 use baton_protocol::credential::{self, StatusEntry, Template, Tier, VCT, Visible};
 use baton_protocol::device_log::{DeviceLog, Entry, Head as LogHead, Op};
@@ -24,7 +22,6 @@ use baton_protocol::time::Millis;
 use baton_sdk::keys::SoftKey;
 use baton_sdk::root::{RecoveryCode, Root, sign_credential};
 use baton_sdk::seal;
-use golden::{file, golden};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 

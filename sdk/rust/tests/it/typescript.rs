@@ -1,8 +1,6 @@
 //! What the TypeScript SDK wrote opens and verifies here: `fixtures/typescript-v1.json`, which its own tests write and hold.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-mod golden;
-
+use crate::golden::read_golden;
 use baton_protocol::b64;
 use baton_protocol::device_log::DeviceLog;
 use baton_protocol::enrolment::{AccountProof, Approval, IssuerStatement, Offer, Shown};
@@ -15,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 fn stands() -> Value {
-    serde_json::from_str(&std::fs::read_to_string(golden::file("fixtures/typescript-v1.json")).unwrap()).unwrap()
+    read_golden("fixtures/typescript-v1.json")
 }
 
 fn read<T: DeserializeOwned>(value: &Value) -> T {
