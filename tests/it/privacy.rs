@@ -2,10 +2,9 @@
 //! any log, at any level, and none in any column of any database.
 
 use crate::middle::{Deed, Middle, Seen};
-use crate::support::{Server, dump, logs};
+use crate::support::{Server, logs};
 use axum::http::HeaderMap;
-use baton::demo::Story;
-use baton_service::base::{system_clock, system_entropy};
+use baton_service::base::system_clock;
 use baton_service::testing::On;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -95,18 +94,7 @@ async fn no_secret_is_logged_or_stored() {
         noted.body(&seen.answer);
         Deed::Pass
     });
-    let database = server.database("broker");
-    let dumped = move || {
-        let database = database.clone();
-        async move { Ok(dump(&database, "broker", &[]).await?.into_bytes()) }
-    };
-    let story = Story {
-        public_url: server.public_url.clone(),
-        title: "The General".into(),
-        entropy: system_entropy(),
-        dump: Box::new(move || Box::pin(dumped())),
-    };
-    story.tell(&mut |_| ()).await.unwrap();
+    server.story().tell(&mut |_| ()).await.unwrap();
 
     let stored = server.dump(&[]).await;
     let logged = logs();

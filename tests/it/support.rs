@@ -1,7 +1,7 @@
 //! A server of one's own for each test: real HTTP on a free port, a fresh database, and people and devices to go with it.
 
 use baton::config::{Config, Flags};
-use baton::demo::{SCOPES, claims, enrol_here};
+use baton::demo::{SCOPES, Story, claims, enrol_here};
 use baton::person::Person;
 use baton::serve::{self, Running};
 use baton_protocol::enrolment::Kind;
@@ -88,6 +88,17 @@ impl Server {
             all += &dump(&self.urls[service], service, but).await.unwrap();
         }
         all
+    }
+
+    /// The demo's story, told here.
+    pub fn story(&self) -> Story {
+        let database = self.database("broker");
+        let dumped = move || {
+            let database = database.clone();
+            async move { Ok(dump(&database, "broker", &[]).await?.into_bytes()) }
+        };
+        let title = "The General".into();
+        Story { public_url: self.public_url.clone(), title, entropy: system_entropy(), dump: Box::new(move || Box::pin(dumped())) }
     }
 
     /// A person with an account.
