@@ -10,7 +10,7 @@ use baton_protocol::device_log::DeviceLog;
 use baton_protocol::jose::{Typ, Unverified};
 use baton_protocol::key::{Did, PublicKey};
 use baton_protocol::presentation::{self, TransactionData};
-use baton_protocol::refusal::Log;
+use baton_protocol::refusal::{Log, Status as StatusRefusal};
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::signer::Signer as _;
 use serde::Deserialize;
@@ -252,13 +252,17 @@ impl Device {
     /// The present status of a credential of this identity service, from its signed list.
     pub(crate) async fn status(&self, idx: u32, uri: &str) -> Result<baton_protocol::status_list::Status, Error> {
         if uri != self.status_uri {
-            return Err(baton_protocol::Refusal::from(baton_protocol::refusal::Status::Uri).into());
+            return Err(baton_protocol::Refusal::from(StatusRefusal::Uri).into());
         }
         let identity = &self.servers.identity;
         let request = Request { method: "GET", url: uri.to_owned(), service: identity, token: None, body: None };
         let token = self.http.plain(&request).await?;
         let token = token.as_str().ok_or(Error::Answer("status list"))?;
-        let kid = Unverified::parse(token, Typ::StatusList)?.unverified_header().kid.clone();
+        let kid = Unverified::parse(token, Typ::StatusList)
+            .map_err(|_| baton_protocol::Refusal::from(StatusRefusal::Token))?
+            .unverified_header()
+            .kid
+            .clone();
         let keys = self.keys_of(identity).await?;
         let key = keys.into_iter().find(|(name, _)| Some(name) == kid.as_ref()).map(|(_, key)| key).ok_or(Error::Answer("status list key"))?;
         let seen = self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.status_seen;
