@@ -1,7 +1,7 @@
 /** A device log as a client checks it: an append-only chain by one issuer key, which alone names who may receive keys (docs/protocol.md §5). */
 
 import { decode } from "./base64url.js";
-import { PublicKey, type Jwk } from "./key.js";
+import { PublicKey, hash, type Jwk } from "./key.js";
 import { verify } from "./jws.js";
 import { Refused } from "./refused.js";
 import type { Tier } from "./enrolment.js";
@@ -24,58 +24,88 @@ export interface DeviceLog {
   members: Member[];
 }
 
-/** Reads and checks a whole log. An entry of a kind this version does not know is refused: it might take somebody out. */
+/** Where an entry stands: its number and the hash of the one before. */
+export interface Place {
+  n: number;
+  prev: string;
+}
+
+/** The text of the first entry. */
+export function openEntry(iss: string, app: string, salt: string): string {
+  return JSON.stringify({ v: 1, n: 0, op: "open", iss, app, salt });
+}
+
+/** The text of an entry that lets a device in. */
+export function enrolEntry({ n, prev }: Place, device: string, agreement: PublicKey, tier: Tier, clientId: string): string {
+  const { crv, kty, x, y } = agreement.jwk;
+  return JSON.stringify({ v: 1, n, prev, op: "enrol", device, agreement_jwk: { crv, kty, x, y }, tier, client_id: clientId });
+}
+
+/** Reads and checks a whole log. Each entry must be, letter for letter, what this version would write. An entry of a kind this version does not know is refused: it might take somebody out. */
 export function readDeviceLog(entries: string[]): DeviceLog {
   const log: DeviceLog = { issuer: "", app: "", subject: "", head: { n: -1, hash: "" }, members: [] };
   // Who was ever let in: nobody is let in twice.
   const seen = new Set<string>();
-  for (const text of entries) {
-    const { kid, claims, payloadHash } = verify(text, "baton-log+jwt", (named) => {
+  for (const entry of entries) {
+    const { kid, claims, payloadHash } = verify(entry, "baton-log+jwt", (named) => {
       const did = log.issuer || (named ?? "").split("#")[0] || "";
       return PublicKey.fromDid(did);
     });
-    const n = log.head.n + 1;
-    need(claims["v"] === 1 && claims["n"] === n && claims["prev"] === (n === 0 ? undefined : log.head.hash));
-    if (n === 0) {
-      need(claims["op"] === "open" && typeof claims["iss"] === "string" && typeof claims["app"] === "string" && decode(String(claims["salt"])).length === 16);
-      log.issuer = String(claims["iss"]);
-      log.app = String(claims["app"]);
-      log.subject = payloadHash;
+    const place = { n: log.head.n + 1, prev: log.head.hash };
+    if (place.n === 0) {
+      const [iss, app, salt] = [text(claims["iss"]), text(claims["app"]), text(claims["salt"])];
+      need(decode(salt).length === 16 && payloadHash === hash(openEntry(iss, app, salt)));
+      [log.issuer, log.app, log.subject] = [iss, app, payloadHash];
     } else {
-      apply(log, seen, claims);
+      need(payloadHash === hash(apply(log, seen, place, claims)));
     }
     need(kid === PublicKey.fromDid(log.issuer).url);
-    log.head = { n, hash: payloadHash };
+    log.head = { n: place.n, hash: payloadHash };
   }
   need(entries.length > 0);
   return log;
 }
 
-function apply(log: DeviceLog, seen: Set<string>, claims: Record<string, unknown>): void {
-  const device = String(claims["device"]);
+/** Takes an entry in, and gives its text as this version would write it. */
+function apply(log: DeviceLog, seen: Set<string>, { n, prev }: Place, claims: Record<string, unknown>): string {
+  const device = text(claims["device"]);
   const known = log.members.find((member) => member.device === device);
-  const tier = claims["tier"];
   switch (claims["op"]) {
-    case "enrol":
-      need(!seen.has(device) && (tier === "full" || tier === "limited"));
+    case "enrol": {
+      PublicKey.fromDid(device);
+      need(!seen.has(device));
       seen.add(device);
-      log.members.push({ device, agreement: PublicKey.fromJwk(claims["agreement_jwk"] as Jwk), tier: tier as Tier, clientId: String(claims["client_id"]) });
-      return;
+      const member = { device, agreement: PublicKey.fromJwk(claims["agreement_jwk"] as Jwk), tier: tierOf(claims), clientId: text(claims["client_id"]) };
+      log.members.push(member);
+      return enrolEntry({ n, prev }, device, member.agreement, member.tier, member.clientId);
+    }
     case "tier":
-      need(known !== undefined && (tier === "full" || tier === "limited"));
-      if (known) known.tier = tier as Tier;
-      return;
+      need(known !== undefined);
+      known.tier = tierOf(claims);
+      return JSON.stringify({ v: 1, n, prev, op: "tier", device, tier: known.tier });
     case "renew":
-      return need(known !== undefined);
+      need(known !== undefined);
+      return JSON.stringify({ v: 1, n, prev, op: "renew", device });
     case "revoke":
       need(known !== undefined);
       log.members = log.members.filter((member) => member !== known);
-      return;
+      return JSON.stringify({ v: 1, n, prev, op: "revoke", device });
     default:
-      need(false);
+      throw new Refused("log.invalid", "invalid");
   }
 }
 
-function need(holds: boolean): void {
+function tierOf(claims: Record<string, unknown>): Tier {
+  const tier = claims["tier"];
+  need(tier === "full" || tier === "limited");
+  return tier;
+}
+
+function text(value: unknown): string {
+  need(typeof value === "string");
+  return value;
+}
+
+function need(holds: boolean): asserts holds {
   if (!holds) throw new Refused("log.invalid", "invalid");
 }

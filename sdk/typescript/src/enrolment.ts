@@ -1,6 +1,7 @@
 /** What the person is shown, what is signed for them, and what goes back (docs/protocol.md §4). Types as in schemas/enrolment-*.json. */
 
 import { decode, encode } from "./base64url.js";
+import { enrolEntry, openEntry } from "./deviceLog.js";
 import { PublicKey, hash, type Jwk, type SoftKey } from "./key.js";
 import { sign, signText } from "./jws.js";
 import { systemRandom, type Random } from "./random.js";
@@ -125,18 +126,17 @@ function checkOffer(shown: Shown, offer: Offer, issuer: SoftKey): boolean {
   need(visible.vct === VCT && Number.isInteger(visible.iat) && Number.isInteger(visible.exp));
   need(visible.exp > visible.iat && visible.exp - visible.iat <= LONGEST_LIFE_SECS);
   // The key that sessions are sealed to is the one the credential names: a server cannot put its own into the log alone.
-  const { crv, kty, x, y } = PublicKey.fromJwk(disclosable["agreement_jwk"] as Jwk).jwk;
-  const enrol = (n: unknown, prev: unknown): string =>
-    JSON.stringify({ v: 1, n, prev, op: "enrol", device: visible.sub, agreement_jwk: { crv, kty, x, y }, tier: visible.tier, client_id: visible.client_id });
+  const agreement = PublicKey.fromJwk(disclosable["agreement_jwk"] as Jwk);
+  const enrol = (n: number, prev: string): string => enrolEntry({ n, prev }, visible.sub, agreement, visible.tier, visible.client_id);
   // Each entry is, letter for letter, what this version would write.
   const [first = "", second, ...more] = offer.entries;
   const entry = JSON.parse(first) as { n?: unknown; prev?: unknown; salt?: unknown };
   if (second === undefined) {
-    need(Number.isInteger(entry.n) && Number(entry.n) > 0 && typeof entry.prev === "string" && first === enrol(entry.n, entry.prev));
+    need(typeof entry.n === "number" && entry.n > 0 && typeof entry.prev === "string" && first === enrol(entry.n, entry.prev));
     return false;
   }
   need(typeof entry.salt === "string" && decode(entry.salt).length === 16 && more.length === 0);
-  need(first === JSON.stringify({ v: 1, n: 0, op: "open", iss: issuer.public.did, app: shown.app, salt: entry.salt }));
+  need(first === openEntry(issuer.public.did, shown.app, entry.salt));
   need(second === enrol(1, hash(first)) && hash(first) === visible.log);
   return true;
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PublicKey, RecoveryCode, Refused, Root, SoftKey, approve, hash, readDeviceLog, shownHash, type Offer, type Shown } from "../src/index.js";
-import { verify } from "../src/jws.js";
+import { signText, verify } from "../src/jws.js";
 import { fixture, golden, vectorRandom } from "./files.js";
 
 const NOW = 1_790_000_000;
@@ -84,6 +84,22 @@ test("what Rust approved is read here", () => {
   assert.ok(log.members.some((member) => member.device === claims["sub"]));
   assert.throws(() => readDeviceLog(stands.device_log.slice(1)), Refused, "without its first entry");
   assert.throws(() => readDeviceLog([...stands.device_log, stands.device_log[1] ?? ""]), Refused, "an entry twice");
+});
+
+test("a log is what this version would write, letter for letter, and nothing else", () => {
+  const [root, device] = [Root.generate(), new SoftKey(vectorRandom()(32))];
+  const issuer = root.issuer("player");
+  const { offer } = request(root, device);
+  const [first = "", enrol = ""] = offer.entries;
+  const next = { v: 1, n: 2, prev: hash(enrol), op: "tier", device: device.public.did, tier: "limited" };
+  const read = (...texts: string[]) => readDeviceLog(texts.map((text) => signText("baton-log+jwt", issuer, text)));
+  assert.equal(read(first, enrol, JSON.stringify(next)).members[0]?.tier, "limited", "the control");
+  const revoked = JSON.stringify({ v: 1, n: 2, prev: hash(enrol), op: "revoke", device: device.public.did });
+  assert.equal(read(first, enrol, revoked).members.length, 0);
+  const wrong = [{ ...next, more: 1 }, { ...next, n: 3 }, { ...next, prev: hash(first) }, { ...next, v: 2 }, { ...next, tier: "root" }, { ...next, op: "replace" }];
+  for (const entry of [...wrong.map((one) => JSON.stringify(one)), JSON.stringify(next, null, 1)]) assert.throws(() => read(first, enrol, entry), Refused, entry);
+  const again = JSON.stringify({ ...(JSON.parse(enrol) as object), n: 3, prev: hash(revoked) });
+  assert.throws(() => read(first, enrol, revoked, again), Refused, "nobody is let in twice");
 });
 
 test("DEV-06, ENR-06, ENR-10: an offer about anything but what was shown is not signed", () => {
