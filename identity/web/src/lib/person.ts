@@ -1,6 +1,6 @@
 /** What a person does: sign up, sign in, recover, approve. The root is in clear inside {@link withRoot} alone. */
 
-import { RecoveryCode, Refused, Root, approve as sign, shownHash, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
+import { RecoveryCode, Refused, Root, approve as sign, shownHash, surroundings, type Approval, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
 import { get, post } from "./api.js";
 import { create, use, type Ceremony } from "./passkey.js";
 
@@ -93,7 +93,7 @@ export async function approve(shown: Shown, checkCode: string | undefined): Prom
       const asked = { shown_hash: shownHash(shown), issuer, ...(checkCode === undefined ? {} : { check_code: checkCode }) };
       const offer = await post<Offer>(`/requests/${shown.request}/offer`, asked);
       try {
-        const answer = await post<{ redirect_to?: string }>(`/requests/${shown.request}/approve`, sign(root, shown, offer));
+        const answer = await postApproval(shown, sign(root, shown, offer));
         redirect = answer.redirect_to ?? undefined;
         return;
       } catch (error) {
@@ -103,6 +103,19 @@ export async function approve(shown: Shown, checkCode: string | undefined): Prom
     }
   });
   return redirect;
+}
+
+/** The same approval twice is one, and answers from where it led: an answer that was lost is asked for again. */
+async function postApproval(shown: Shown, approval: Approval): Promise<{ redirect_to?: string }> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await post(`/requests/${shown.request}/approve`, approval);
+    } catch (error) {
+      const lost = error instanceof Refused && (error.code === "transport" || (error.status ?? 0) >= 502);
+      if (!lost || tries === 2) throw error;
+      await surroundings.pause(300 * 2 ** tries);
+    }
+  }
 }
 
 /** A passkey verifies the person; its copy of the root is opened for `act` and forgotten, whatever happens. */
