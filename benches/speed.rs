@@ -155,7 +155,7 @@ impl Server {
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--admin-listen", "127.0.0.1:0", "--public-url", &url, "--data-dir"])
             .arg(dir.path())
             .env("BATON_LOG", "error")
-            // Two threads of one core slow each other down: CPU time would measure that.
+            // Busy threads slow each other down: CPU time would measure that.
             .env("TOKIO_WORKER_THREADS", "1")
             .stderr(Stdio::null())
             .spawn()
@@ -195,7 +195,7 @@ async fn cpu_each<T, F: Future<Output = ()>>(server: &Server, asks: Vec<T>, ask:
 }
 
 /// Server CPU for one `presentations/verify`, the median of several rounds. The caller sends as many at once as there are connections and
-/// then only waits: on a machine of two threads of one core its own work would be counted as the server's.
+/// then only waits: where busy threads slow each other down, its own work would show in the server's.
 async fn verify_over_http(server: &Server, devices: &[Arc<Device>]) -> f64 {
     let address = server.url.strip_prefix("http://localhost").unwrap();
     let mut connections: Vec<_> = (0..CALLERS).map(|_| TcpStream::connect(format!("127.0.0.1{address}")).unwrap()).collect();

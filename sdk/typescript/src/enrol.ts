@@ -89,10 +89,11 @@ export async function redeemHere(asking: Omit<Asking, "claims" | "scope">, pendi
 export async function enrolElsewhere(asking: Asking): Promise<Elsewhere> {
   const keys = await generateDeviceKeys();
   const form = { client_id: asking.clientId, scope: asking.scope, authorization_details: await details(asking, keys) };
-  const answer = (await post(asking, "/device_authorization", form, await signerOf(keys.signing))) as Record<string, string> & { interval?: number };
+  const answer = (await post(asking, "/device_authorization", form, await signerOf(keys.signing))) as Record<string, string>;
   const { device_code = "", verification_uri = "", verification_uri_complete = "", user_code = "", check_code = "" } = answer;
   const grant = { grant_type: "urn:ietf:params:oauth:grant-type:device_code", client_id: asking.clientId, device_code };
-  let interval = answer.interval ?? 5;
+  let interval = Number(answer["interval"] ?? 5);
+  const until = asking.http.seconds() + Number(answer["expires_in"] ?? 600);
   return {
     verificationUri: verification_uri,
     verificationUriComplete: verification_uri_complete,
@@ -108,6 +109,7 @@ export async function enrolElsewhere(asking: Asking): Promise<Elsewhere> {
           if (code === "slow_down") interval += 5;
           // The key may be approved by now: it is asked for until the server says that it will not be.
           else if (code !== "authorization_pending" && code !== "transport") throw error;
+          if (asking.http.seconds() > until) throw new Refused("expired_token", "nobody has decided in time");
         }
       }
     },

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Device, Http, Refused, enrolElsewhere, enrolHere, redeemHere, serversAt, signerOf, type Asking } from "../src/index.js";
+import { Device, Http, Refused, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking } from "../src/index.js";
 import { Server, hurried } from "./server.js";
 
 const SCOPE = "session:read session:write handoff:offer handoff:accept";
@@ -95,15 +95,16 @@ test("a clock that is off is learnt from the server", async () => {
   assert.ok(await away.token(away.kept.servers.broker, "session:read"));
 });
 
-test("answers that are lost cost a try, and no second device", async () => {
-  let sent = 0;
+test("answers that are lost cost a try each, and nothing else", async () => {
+  let [sent, lost] = [0, 0];
   const fetch: typeof globalThis.fetch = async (...given) => {
     const answer = await hurried.fetch(...given);
-    if (sent++ % 3 === 1) throw new Error("lost");
-    return answer;
+    if (sent++ % 3 !== 1) return answer;
+    lost++;
+    throw new Error("lost");
   };
   const device = await full("Lossy");
   const away = await Device.from(device.kept, new Http({ ...hurried, fetch }));
   assert.ok((await away.log()).live.includes(device.did));
-  assert.equal((await signerOf(device.kept.keys.signing)).public.did, device.did);
+  assert.ok(lost >= 2, `${lost} answers were lost`);
 });
