@@ -18,7 +18,11 @@ pub struct Args {
     #[arg(long, default_value = "baton-person.json", value_name = "FILE")]
     person: PathBuf,
     /// User code that the new device shows, or the URL that an app on this one opened
-    code: String,
+    #[arg(required_unless_present = "revoke")]
+    code: Option<String>,
+    /// Revoke this device of the person's instead
+    #[arg(long, value_name = "DEVICE_ID", conflicts_with = "code")]
+    revoke: Option<String>,
 }
 
 /// Looks at a request, asks for the check code, approves.
@@ -28,10 +32,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let unlocked = person.unlock().await;
     save(&args.person, &person)?;
     unlocked?;
-    let here = args.code.split_once("request_uri=").map(|(_, uri)| uri.split('&').next().unwrap_or_default().replace("%3A", ":"));
+    if let Some(device) = &args.revoke {
+        println!("revoked; everywhere: {}", person.revoke(device).await?);
+        return Ok(());
+    }
+    let code = args.code.unwrap_or_default();
+    let here = code.split_once("request_uri=").map(|(_, uri)| uri.split('&').next().unwrap_or_default().replace("%3A", ":"));
     let shown = match &here {
         Some(request_uri) => person.open_here(request_uri).await?,
-        None => person.open_elsewhere(&args.code).await?,
+        None => person.open_elsewhere(&code).await?,
     };
     println!("\"{}\" asks to join the app {} ({}); it may {}", shown.claims.name, shown.app, shown.client_name, shown.scope);
     println!("asked from {}; will be {}", shown.seen_address, shown.tier.as_str());

@@ -11,6 +11,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use baton_protocol::access_token::AccessToken;
+use baton_protocol::event::Frame;
 use baton_protocol::json::Node;
 use baton_protocol::refusal::{Handoff, Limit, Stream};
 use baton_service::once::{self, Use};
@@ -75,16 +76,24 @@ pub async fn stream(
     let (first, last) = events::range(&mut db, &token.sub).await.internal()?;
     drop(db);
     let cursor = from.cursor.unwrap_or(last);
-    if cursor < first - 1 || cursor > last {
+    let gap = cursor < first - 1 || cursor > last;
+    // A browser's WebSocket cannot read a refusal: it is told in the stream, which goes on from here.
+    if gap && from.ticket.is_none() {
         return Err(Problem::from(Stream::Gap).with("first", first).with("last", last));
     }
+    let (cursor, told) = if gap { (last, Some(Frame::Gap { resume_at: last + 1 })) } else { (cursor, None) };
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) => return Ok(rejection.into_response()),
     };
     let place = Place::take(&broker, token.device.as_str())?;
     let serving = broker.clone();
-    Ok(upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).on_upgrade(move |socket| async move {
+    Ok(upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).on_upgrade(move |mut socket| async move {
+        if let Some(frame) = told
+            && streams::send(&mut socket, &frame).await.is_err()
+        {
+            return;
+        }
         streams::serve(serving, token, cursor, socket).await;
         drop(place);
     }))

@@ -1,58 +1,69 @@
-/** An enrolled device: it presents itself, gets tokens, and reads its log. */
+/** An enrolled device: it presents itself, gets tokens, reads its log, and speaks to the broker. */
 
-import { decode, encode, utf8 } from "./base64url.js";
-import { publicKeyOf, signerOf, type DeviceKeys, type Signer } from "./deviceKeys.js";
-import { readDeviceLog, type DeviceLog } from "./deviceLog.js";
-import { VCT, type Tier } from "./enrolment.js";
-import type { Http, Servers } from "./http.js";
-import { verify } from "./jws.js";
-import { PublicKey, didUrl, hash } from "./key.js";
+import { present, readCredential, type Credential, type Occasion } from "./credential.js";
+import { publicKeyOf, signerOf, type Signer } from "./deviceKeys.js";
+import { readDeviceLog, type DeviceLog, type Member } from "./deviceLog.js";
+import type { Tier } from "./enrolment.js";
+import type { Http, Request } from "./http.js";
+import { unverifiedKid } from "./jws.js";
+import { PublicKey } from "./key.js";
 import { Refused } from "./refused.js";
+import { readStatusList } from "./statusList.js";
+import { MemoryStore, type Kept, type Pin, type Store } from "./store.js";
 
-/** Everything a device keeps. Structured-cloneable: its keys stay unreadable wherever it is put. */
-export interface Kept {
-  servers: Servers;
-  clientId: string;
-  keys: DeviceKeys;
-  credential: string;
-  deviceId: string;
-  /** The newest end of its log it has seen: a log that does not go on from there is a fork or a rollback. */
-  head: { n: number; hash: string };
+/** The log as this device checked it, and who of it identity says is live: it may leave some out, it cannot add any. */
+export interface Members extends DeviceLog {
+  live: string[];
+  /** What the person called each; told to full devices, and no evidence. */
+  labels: { device: string; name: string }[];
 }
 
-interface Claims {
-  iss: string;
-  clientId: string;
-  tier: Tier;
-  log: string;
+/** A request to the broker. */
+export interface BrokerRequest {
+  scope: string;
+  path: string;
+  /** Narrows the token to one session. */
+  session?: string;
+  /** A body makes it a POST. */
+  json?: object;
 }
 
-/** A device. Make one with `enrolHere` or `enrolElsewhere`, or from what it kept. */
+/** A device. Make one with `enrolHere` or `enrolElsewhere`; {@link Device.load} is for the next start. */
 export class Device {
-  readonly #tokens = new Map<string, { token: string; until: number }>();
+  readonly #keys = new Map<string, { kid: string; key: PublicKey }[]>();
 
   private constructor(
-    readonly kept: Kept,
+    public kept: Readonly<Kept>,
     readonly http: Http,
     readonly signer: Signer,
-    private readonly claims: Claims,
+    private readonly credential: Credential,
+    private readonly store: Store,
   ) {}
 
-  /** From what was kept. The credential is checked again: for this very key, by the issuer it names. */
-  static async from(kept: Kept, http: Http): Promise<Device> {
-    const signer = await signerOf(kept.keys.signing);
-    return new Device(kept, http, signer, readCredential(kept.credential, signer.public, http.seconds()));
+  /** The device a store keeps; `undefined` when nothing was enrolled there yet. */
+  static async load(store: Store, http: Http): Promise<Device | undefined> {
+    const kept = await store.load();
+    return kept && Device.#from(kept, http, store);
   }
 
-  /** What identity has just issued, checked against the log that came with it. */
-  static async issued(kept: Omit<Kept, "head">, entries: string[], http: Http): Promise<Device> {
+  static async #from(kept: Kept, http: Http, store: Store): Promise<Device> {
+    const signer = await signerOf(kept.keys.signing);
+    const credential = readCredential(kept.credential);
+    // The credential is for this very key, by the issuer it names.
+    if (!credential.key.equals(signer.public)) throw new Refused("vc.invalid", "another key");
+    return new Device(kept, http, signer, credential, store);
+  }
+
+  /** What identity has just issued, checked against the log that came with it, and kept. */
+  static async issued(issued: Pick<Kept, "servers" | "clientId" | "keys" | "credential" | "deviceId">, entries: string[], http: Http, store: Store = new MemoryStore()): Promise<Device> {
     const log = readDeviceLog(entries);
-    const device = await Device.from({ ...kept, head: log.head }, http);
+    const device = await Device.#from({ ...issued, head: log.head, pins: {}, statusSeen: 0, tokens: {} }, http, store);
     const member = log.members.find((one) => one.device === device.did);
-    const agreement = await publicKeyOf(kept.keys.agreement);
-    const ours = member !== undefined && member.agreement.equals(agreement) && member.tier === device.tier && member.clientId === kept.clientId;
-    const sameIssuer = log.subject === device.subject && log.issuer === device.claims.iss && device.claims.clientId === kept.clientId;
+    const agreement = await publicKeyOf(issued.keys.agreement);
+    const ours = member !== undefined && member.agreement.equals(agreement) && member.tier === device.tier && member.clientId === issued.clientId;
+    const sameIssuer = log.subject === device.subject && log.issuer === device.credential.iss && device.credential.clientId === issued.clientId;
     if (!ours || !sameIssuer) throw new Refused("log.not_member", "not member");
+    await store.alone(() => store.save(device.kept));
     return device;
   }
 
@@ -63,46 +74,55 @@ export class Device {
 
   /** What it may do. */
   get tier(): Tier {
-    return this.claims.tier;
+    return this.credential.tier;
   }
 
   /** The person, as this app sees them. */
   get subject(): string {
-    return this.claims.log;
+    return this.credential.log;
   }
 
-  /** A presentation for an audience and the nonce it gave, showing the named claims and no other. */
-  async present(audience: string, nonce: string, disclose: string[] = []): Promise<string> {
-    const [jwt, ...disclosures] = this.kept.credential.split("~").filter((part) => part !== "");
-    const named = (text: string): boolean => disclose.includes(String((JSON.parse(new TextDecoder().decode(decode(text))) as unknown[])[1]));
-    const shown = [jwt, ...disclosures.filter(named), ""].join("~");
-    const claims = { aud: audience, iat: this.http.seconds(), nonce, sd_hash: hash(shown) };
-    const input = `${encode(JSON.stringify({ alg: "ES256", typ: "kb+jwt" }))}.${encode(JSON.stringify(claims))}`;
-    return `${shown}${input}.${encode(await this.signer.sign(utf8(input)))}`;
+  /** A presentation for an occasion, showing the named claims and no other. */
+  present(occasion: Occasion, disclose: string[] = []): Promise<string> {
+    return present(this.kept.credential, occasion, disclose, this.http.seconds(), this.signer);
   }
 
-  /** A token of at most five minutes for an audience and scopes; kept until half a minute before it ends. */
-  async token(audience: string, scope: string): Promise<string> {
-    const name = `${audience} ${scope}`;
-    const known = this.#tokens.get(name);
-    if (known && this.http.seconds() < known.until) return known.token;
-    const answer = await this.#exchange(audience, scope);
-    this.#tokens.set(name, { token: answer.access_token, until: this.http.seconds() + answer.expires_in - 30 });
-    return answer.access_token;
+  /** A nonce of a service, for a presentation to it. */
+  async nonce(service: string): Promise<string> {
+    const json = { jkt: this.signer.public.thumbprint };
+    return ((await this.http.plain({ method: "POST", service, path: "/v1/nonces", json })) as { nonce: string }).nonce;
+  }
+
+  /** A token of at most five minutes for an audience, scopes and, if given, one session; kept until half a minute before it ends, for every tab of this device. */
+  async token(audience: string, scope: string, session?: string): Promise<string> {
+    const name = [audience, scope, session ?? ""].join(" ");
+    return this.#living(name) ?? this.#change(async () => {
+      // Another tab may have been quicker.
+      const known = this.#living(name);
+      if (known !== undefined) return known;
+      const answer = await this.#exchange(audience, scope, session);
+      const living = Object.entries(this.kept.tokens).filter(([, { until }]) => this.http.seconds() < until);
+      const fresh = { token: answer.access_token, until: this.http.seconds() + answer.expires_in - 30 };
+      this.kept = { ...this.kept, tokens: { ...Object.fromEntries(living), [name]: fresh } };
+      return fresh.token;
+    });
+  }
+
+  #living(name: string): string | undefined {
+    const known = this.kept.tokens[name];
+    return known && this.http.seconds() < known.until ? known.token : undefined;
   }
 
   /** A lost answer spends the presentation's nonce, and a clock put right outdates it: then the whole exchange is what is tried again. */
-  async #exchange(audience: string, scope: string, triesLeft = 4): Promise<{ access_token: string; expires_in: number }> {
+  async #exchange(audience: string, scope: string, session: string | undefined, triesLeft = 4): Promise<{ access_token: string; expires_in: number }> {
     const { verifier } = this.kept.servers;
-    const given = (await this.http.plain({ method: "POST", service: verifier, path: "/v1/nonces", json: { jkt: this.signer.public.thumbprint } })) as {
-      nonce: string;
-    };
     const form = {
       grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
       subject_token_type: "urn:baton:token-type:device-presentation",
-      subject_token: await this.present(verifier, given.nonce),
+      subject_token: await this.present({ audience: verifier, nonce: await this.nonce(verifier) }),
       audience,
       scope,
+      ...(session === undefined ? {} : { authorization_details: JSON.stringify([{ type: "baton_session", session }]) }),
     };
     const { corrections } = this.http;
     try {
@@ -110,36 +130,108 @@ export class Device {
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
       const again = code === "kb.replay" || (code === "kb.invalid" && corrections !== this.http.corrections);
-      if (again && triesLeft > 0) return this.#exchange(audience, scope, triesLeft - 1);
+      if (again && triesLeft > 0) return this.#exchange(audience, scope, session, triesLeft - 1);
       throw error;
     }
   }
 
-  /** Its log as identity has it now, checked, and held against what it saw before. Store {@link Device.kept} afterwards: its `head` has moved. */
-  async log(): Promise<DeviceLog & { live: string[] }> {
+  /** Asks the broker; presents anew, once, when the token turns out to be dead. */
+  async broker<T>({ scope, path, session, json }: BrokerRequest): Promise<T> {
+    const service = this.kept.servers.broker;
+    const ask = async (): Promise<T> => {
+      const token = await this.token(service, scope, session);
+      const request: Request = { method: json ? "POST" : "GET", service, path, token, ...(json ? { json } : {}) };
+      return (await this.http.proven(request, this.signer)) as T;
+    };
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Refused) || error.code !== "invalid_token") throw error;
+      await this.forgetTokens();
+      return ask();
+    }
+  }
+
+  /** The next step presents anew. */
+  async forgetTokens(): Promise<void> {
+    await this.#change(async () => {
+      this.kept = { ...this.kept, tokens: {} };
+    });
+  }
+
+  /** Its log as identity has it now, checked, and held against what it saw before. */
+  async members(): Promise<Members> {
     const { identity } = this.kept.servers;
     const token = await this.token(identity, "log:read");
     const request = { method: "GET", service: identity, path: "/v1/log", token } as const;
-    const answer = (await this.http.proven(request, this.signer)) as { entries: string[]; live: string[] };
+    const answer = (await this.http.proven(request, this.signer)) as { entries: string[]; live: string[]; directory?: { device: string; name: string }[] };
     const log = readDeviceLog(answer.entries);
     if (log.subject !== this.subject) throw new Refused("log.fork", "fork");
-    if (log.head.n < this.kept.head.n) throw new Refused("log.rollback", "rollback");
-    if (readDeviceLog(answer.entries.slice(0, this.kept.head.n + 1)).head.hash !== this.kept.head.hash) throw new Refused("log.fork", "fork");
-    this.kept.head = log.head;
-    // Identity may leave some out; it cannot add any.
-    return { ...log, live: answer.live.filter((did) => log.members.some((member) => member.device === did)) };
+    await this.#change(async () => {
+      const { head } = this.kept;
+      if (log.head.n < head.n) throw new Refused("log.rollback", "rollback");
+      if (readDeviceLog(answer.entries.slice(0, head.n + 1)).head.hash !== head.hash) throw new Refused("log.fork", "fork");
+      this.kept = { ...this.kept, head: log.head };
+    });
+    const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
+    return { ...log, live, labels: answer.directory ?? [] };
   }
-}
 
-function readCredential(credential: string, key: PublicKey, now: number): Claims {
-  const [jwt = "", ...disclosures] = credential.split("~").filter((part) => part !== "");
-  const { kid, claims } = verify(jwt, "dc+sd-jwt", (named) => PublicKey.fromDid((named ?? "").split("#")[0] ?? ""));
-  const { iss, sub, vct, tier, log, iat, exp, cnf, _sd, client_id: clientId } = claims as Record<string, unknown> & { cnf?: { jwk?: object } };
-  const named = typeof iss === "string" && kid === didUrl(iss) && sub === key.did && PublicKey.fromJwk(cnf?.jwk ?? {}).equals(key);
-  const timely = Number.isInteger(iat) && Number.isInteger(exp) && Number(exp) > now;
-  const disclosed = Array.isArray(_sd) && disclosures.every((one) => _sd.includes(hash(one)));
-  if (!named || vct !== VCT || !timely || !disclosed || (tier !== "full" && tier !== "limited") || typeof log !== "string" || typeof clientId !== "string") {
-    throw new Refused("vc.invalid", "policy");
+  /** A service's key of that name. */
+  async keyOf(service: string, kid: unknown): Promise<PublicKey> {
+    const known = this.#keys.get(service);
+    const keys = known ?? (await this.#fetchKeys(service));
+    const key = keys.find((one) => one.kid === kid)?.key;
+    if (!key) throw new Refused("jose.invalid", "no such key of the service");
+    return key;
   }
-  return { iss, clientId, tier, log };
+
+  async #fetchKeys(service: string): Promise<{ kid: string; key: PublicKey }[]> {
+    const { keys } = (await this.http.plain({ method: "GET", service, path: "/jwks" })) as { keys: { kid: string }[] };
+    const read = keys.map((jwk) => ({ kid: jwk.kid, key: PublicKey.fromJwk(jwk) }));
+    this.#keys.set(service, read);
+    return read;
+  }
+
+  /** Refuses a credential whose status, in identity's signed list as it is now, is anything but valid. */
+  async needValid({ idx, uri }: Credential["status"]): Promise<void> {
+    const { identity } = this.kept.servers;
+    // Only the list that this device's own credential stands in is ever fetched.
+    if (uri !== this.credential.status.uri || !uri.startsWith(`${identity}/`)) throw new Refused("status.invalid", "uri");
+    const token = await this.http.plain({ method: "GET", service: identity, path: uri.slice(identity.length) });
+    if (typeof token !== "string") throw new Refused("status.invalid", "token");
+    const key = await this.keyOf(identity, unverifiedKid(token));
+    const list = await readStatusList(token, uri, key, this.kept.statusSeen, this.http.seconds());
+    list.needValid(idx);
+    await this.#change(async () => {
+      this.kept = { ...this.kept, statusSeen: Math.max(this.kept.statusSeen, list.iat) };
+    });
+  }
+
+  /** What it saw last of a session. */
+  pin(session: string): Pin | undefined {
+    return this.kept.pins[session];
+  }
+
+  /** Keeps what it saw of a session. */
+  async setPin(session: string, pin: Pin): Promise<void> {
+    await this.#change(async () => {
+      this.kept = { ...this.kept, pins: { ...this.kept.pins, [session]: pin } };
+    });
+  }
+
+  /** Live members of the log that `wanted` accepts: the only ones keys are sealed to. */
+  static recipients(members: Members, wanted: (member: Member) => boolean): Member[] {
+    return members.members.filter((member) => members.live.includes(member.device) && wanted(member));
+  }
+
+  /** Changes what is kept, from how it stands now: another tab may have changed it since this one looked. */
+  #change<T>(act: () => Promise<T>): Promise<T> {
+    return this.store.alone(async () => {
+      this.kept = (await this.store.load()) ?? this.kept;
+      const given = await act();
+      await this.store.save(this.kept);
+      return given;
+    });
+  }
 }

@@ -14,14 +14,22 @@ export interface Member {
   clientId: string;
 }
 
+/** Where a log ends: its last entry's number and hash. */
+export interface LogHead {
+  n: number;
+  hash: string;
+}
+
 /** A log that was read from its first entry. */
 export interface DeviceLog {
   issuer: string;
   app: string;
   /** Hash of the first entry: the person, as this app sees them. */
   subject: string;
-  head: { n: number; hash: string };
+  head: LogHead;
   members: Member[];
+  /** What a device may do, or could when it was taken out; `undefined` for one that was never let in. */
+  tierOf(device: string): Tier | undefined;
 }
 
 /** Where an entry stands: its number and the hash of the one before. */
@@ -43,9 +51,9 @@ export function enrolEntry({ n, prev }: Place, device: string, agreement: Public
 
 /** Reads and checks a whole log. Each entry must be, letter for letter, what this version would write. An entry of a kind this version does not know is refused: it might take somebody out. */
 export function readDeviceLog(entries: string[]): DeviceLog {
-  const log: DeviceLog = { issuer: "", app: "", subject: "", head: { n: -1, hash: "" }, members: [] };
-  // Who was ever let in: nobody is let in twice.
-  const seen = new Set<string>();
+  // Everybody who was ever let in: nobody is let in twice.
+  const seen = new Map<string, Member>();
+  const log: DeviceLog = { issuer: "", app: "", subject: "", head: { n: -1, hash: "" }, members: [], tierOf: (device) => seen.get(device)?.tier };
   for (const entry of entries) {
     const { kid, claims, payloadHash } = verify(entry, "baton-log+jwt", (named) => {
       const did = log.issuer || (named ?? "").split("#")[0] || "";
@@ -67,15 +75,15 @@ export function readDeviceLog(entries: string[]): DeviceLog {
 }
 
 /** Takes an entry in, and gives its text as this version would write it. */
-function apply(log: DeviceLog, seen: Set<string>, { n, prev }: Place, claims: Record<string, unknown>): string {
+function apply(log: DeviceLog, seen: Map<string, Member>, { n, prev }: Place, claims: Record<string, unknown>): string {
   const device = text(claims["device"]);
   const known = log.members.find((member) => member.device === device);
   switch (claims["op"]) {
     case "enrol": {
       PublicKey.fromDid(device);
       need(!seen.has(device));
-      seen.add(device);
       const member = { device, agreement: PublicKey.fromJwk(claims["agreement_jwk"] as Jwk), tier: tierOf(claims), clientId: text(claims["client_id"]) };
+      seen.set(device, member);
       log.members.push(member);
       return enrolEntry({ n, prev }, device, member.agreement, member.tier, member.clientId);
     }

@@ -7,6 +7,7 @@ import type { DeviceClaims } from "./enrolment.js";
 import type { Http, Servers } from "./http.js";
 import { hash } from "./key.js";
 import { Refused } from "./refused.js";
+import type { Store } from "./store.js";
 
 /** What asks, and for what. */
 export interface Asking {
@@ -17,6 +18,8 @@ export interface Asking {
   claims: DeviceClaims;
   /** What becomes the grant. */
   scope: string;
+  /** Where the device will be kept; in memory, if nowhere. */
+  store?: Store;
 }
 
 /** Lane 1, begun: send this browser to {@link url}, and give {@link redeem} where it comes back. */
@@ -116,7 +119,7 @@ export async function enrolElsewhere(asking: Asking): Promise<Elsewhere> {
   };
 }
 
-type Redeeming = Pick<Asking, "http" | "servers" | "clientId">;
+type Redeeming = Pick<Asking, "http" | "servers" | "clientId" | "store">;
 
 async function redeem(asking: Redeeming, keys: DeviceKeys, form: Record<string, string>): Promise<Device> {
   const { http, servers, clientId } = asking;
@@ -131,7 +134,7 @@ async function redeem(asking: Redeeming, keys: DeviceKeys, form: Record<string, 
     answer = await fetched.catch(() => Promise.reject(error));
   }
   const { credential, device_id, device_log } = answer as { credential: string; device_id: string; device_log: string[] };
-  return Device.issued({ servers, clientId, keys, credential, deviceId: device_id }, device_log, http);
+  return Device.issued({ servers, clientId, keys, credential, deviceId: device_id }, device_log, http, asking.store);
 }
 
 async function details(asking: Asking, keys: DeviceKeys): Promise<string> {

@@ -19,9 +19,19 @@ export function serversAt(publicUrl: string): Servers {
   return { identity: `${base}/identity`, verifier: `${base}/verifier`, broker: `${base}/broker` };
 }
 
+/** What is used of a WebSocket. */
+export interface Socket {
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: { data: unknown }) => void) | null;
+  onclose: ((event: { code: number }) => void) | null;
+  close(): void;
+}
+
 /** What a client of the services stands on; each may be another in tests. */
 export interface Surroundings {
   fetch: typeof fetch;
+  /** Opens a WebSocket. Node 20 has none of its own: give it one, of the package `ws` for example. */
+  socket: (url: string) => Socket;
   /** Unix milliseconds. */
   now: () => number;
   random: Random;
@@ -32,6 +42,7 @@ export interface Surroundings {
 /** The ones of this browser or Node. */
 export const surroundings: Surroundings = {
   fetch: (input, init) => fetch(input, init),
+  socket: (url) => new WebSocket(url) as Socket,
   now: () => Date.now(),
   random: systemRandom,
   pause: (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)),
@@ -160,7 +171,8 @@ class Answer {
   }
 
   refusal(): Refused {
-    return new Refused(this.code ?? "unknown", "refused by the server", this.status);
+    const members = typeof this.body === "object" ? (this.body as Record<string, unknown> | null) : null;
+    return new Refused(this.code ?? "unknown", "refused by the server", this.status, members ?? {});
   }
 
   give(): unknown {

@@ -1,13 +1,23 @@
 /**
  * `@baton/sdk`: Baton for browsers and Node.
  *
- * What is here: the root (made, wrapped, recovered, opened) and approving an enrolment, for pages; enrolling by both lanes, presenting, tokens and
- * the device log, for apps. Sessions are not here yet. Everything crosses the wire in the forms of docs/protocol.md; `fixtures/` hold vectors
+ * What is here: the root (made, wrapped, recovered, opened) and approving an enrolment, for pages; enrolling by both lanes, presenting, tokens,
+ * the device log, sessions that move and their events, for apps. Everything crosses the wire in the forms of docs/protocol.md; `fixtures/` hold vectors
  * that this and the Rust SDK both read and write.
  */
 
 export { Device } from "./device.js";
-export type { Kept } from "./device.js";
+export type { BrokerRequest, Members } from "./device.js";
+export { IndexedDbStore, MemoryStore } from "./store.js";
+export type { Kept, Pin, Store } from "./store.js";
+export { Session } from "./session/session.js";
+export type { Branch, Listed, Written } from "./session/session.js";
+export { Offered, Waiting } from "./session/handoff.js";
+export type { Target } from "./session/handoff.js";
+export type { Head } from "./session/update.js";
+export { listen } from "./events.js";
+export type { Gap, Listening, SessionEvent } from "./events.js";
+export type { Occasion } from "./credential.js";
 export { generateDeviceKeys, signerOf } from "./deviceKeys.js";
 export type { DeviceKeys, Signer } from "./deviceKeys.js";
 export { enrolElsewhere, enrolHere, redeemHere } from "./enrol.js";
@@ -15,9 +25,9 @@ export type { Asking, Elsewhere, Here, PendingHere } from "./enrol.js";
 export { approve, shownHash } from "./enrolment.js";
 export type { Approval, DeviceClaims, Lane, Offer, Shown, Tier, Visible } from "./enrolment.js";
 export { readDeviceLog } from "./deviceLog.js";
-export type { DeviceLog, Member } from "./deviceLog.js";
+export type { DeviceLog, LogHead, Member } from "./deviceLog.js";
 export { Http, serversAt, surroundings } from "./http.js";
-export type { Request, Servers, Surroundings } from "./http.js";
+export type { Request, Servers, Socket, Surroundings } from "./http.js";
 export { PublicKey, SoftKey, didUrl, hash } from "./key.js";
 export type { Jwk } from "./key.js";
 export { systemRandom } from "./random.js";

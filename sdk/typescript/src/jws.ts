@@ -1,11 +1,16 @@
 /** Strict compact JWS: ES256 alone, one `typ` for each use. */
 
 import { decode, decodeExactly, encode, utf8 } from "./base64url.js";
-import { hash, type PublicKey, type SoftKey } from "./key.js";
+import type { Signer } from "./deviceKeys.js";
+import { PublicKey, hash, type SoftKey } from "./key.js";
 import { Refused } from "./refused.js";
 
 /** The `typ` of what this SDK signs or reads; docs/protocol.md §1 has them all. */
-export type Typ = "dc+sd-jwt" | "kb+jwt" | "baton-log+jwt" | "baton-account+jwt" | "baton-issuer+jwt" | "statuslist+jwt";
+export type Typ =
+  | "dc+sd-jwt"
+  | "kb+jwt"
+  | "statuslist+jwt"
+  | `baton-${"log" | "account" | "issuer" | "statement" | "offer" | "update" | "key" | "accepted"}+jwt`;
 
 const MAX_TOKEN = 64 * 1024;
 const MAX_HEADER = 4096;
@@ -23,6 +28,12 @@ export function signText(typ: Typ, key: SoftKey, payload: string): string {
 /** Signs claims. */
 export function sign(typ: Typ, key: SoftKey, claims: object): string {
   return signText(typ, key, JSON.stringify(claims));
+}
+
+/** What a device signs of its own: claims under its DID URL, by a key that may not be readable. */
+export async function signBy(typ: Typ, signer: Signer, claims: object): Promise<string> {
+  const input = `${encode(JSON.stringify({ alg: "ES256", typ, kid: signer.public.url }))}.${encode(JSON.stringify(claims))}`;
+  return `${input}.${encode(await signer.sign(utf8(input)))}`;
 }
 
 /** A token whose signature holds. */
@@ -50,6 +61,23 @@ export function verify(token: string, typ: Typ, keyOf: (kid: string | undefined)
   if (!keyOf(kid).verifies(utf8(`${head}.${body}`), decodeExactly(signature, 64))) throw new Refused("jose.invalid", "sig");
   const payload = decode(body);
   return { kid, claims: object(payload), payloadHash: hash(payload) };
+}
+
+/** Verifies what a device signed under its own DID URL; says which. */
+export function verifyBy(token: string, typ: Typ): Verified & { by: string } {
+  let by = "";
+  const verified = verify(token, typ, (kid) => {
+    by = (kid ?? "").split("#")[0] ?? "";
+    const key = PublicKey.fromDid(by);
+    if (kid !== key.url) throw new Refused("jose.invalid", "kid");
+    return key;
+  });
+  return { ...verified, by };
+}
+
+/** The key a token names, unproven: to find who might have signed it. */
+export function unverifiedKid(token: string): unknown {
+  return object(decode(token.split(".")[0] ?? ""))["kid"];
 }
 
 function object(bytes: Uint8Array): Record<string, unknown> {

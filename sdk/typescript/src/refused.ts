@@ -11,6 +11,8 @@ export class Refused extends Error {
     readonly reason: string,
     /** HTTP status, when a server refused. */
     readonly status?: number,
+    /** What else the server said: `epoch`, `head`, … */
+    readonly members: Record<string, unknown> = {},
   ) {
     super(`${code} (${reason})`);
   }

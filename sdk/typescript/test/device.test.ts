@@ -2,11 +2,10 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Device, Http, Refused, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking } from "../src/index.js";
+import { Http, Refused, enrolElsewhere, enrolHere, redeemHere } from "../src/index.js";
+import { CALLBACK, asking, full, restarted } from "./people.js";
 import { Server, hurried } from "./server.js";
 
-const SCOPE = "session:read session:write handoff:offer handoff:accept";
-const CALLBACK = "http://127.0.0.1:9/callback";
 const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
 
 let server: Server;
@@ -15,37 +14,26 @@ before(async () => {
 });
 after(() => server.stop());
 
-function asking(name: string): Asking {
-  return { http: new Http(hurried), servers: serversAt(server.url), clientId: "baton-cli", claims: { name, kind: "browser" }, scope: SCOPE };
-}
-
-async function full(name: string): Promise<Device> {
-  const asked = asking(name);
-  const here = await enrolHere(asked, CALLBACK);
-  const redirected = await server.approve(here.url, "yes");
-  assert.ok(redirected);
-  return redeemHere(asked, here.pending, redirected);
-}
-
 test("lane 1 gives a full device that gets tokens and reads its log", async () => {
-  const device = await full("Browser");
+  const device = await full(server, "Browser");
   assert.equal(device.tier, "full");
   const { broker } = device.kept.servers;
   const token = await device.token(broker, "session:read");
   assert.equal(await device.token(broker, "session:read"), token, "kept while it lives");
   const listed = await device.http.proven({ method: "GET", service: broker, path: "/v1/sessions", token }, device.signer);
   assert.deepEqual(listed, { sessions: [] });
-  const log = await device.log();
+  const log = await device.members();
   assert.ok(log.live.includes(device.did) && log.members.some((member) => member.device === device.did));
+  assert.deepEqual(log.labels.find((label) => label.device === device.did)?.name, "Browser");
 
   // What it kept is the device again; its keys are not readable.
-  const again = await Device.from(structuredClone(device.kept), new Http(hurried));
-  assert.equal((await again.log()).subject, device.subject);
+  const again = await restarted(device);
+  assert.equal((await again.members()).subject, device.subject);
   await assert.rejects(crypto.subtle.exportKey("pkcs8", device.kept.keys.signing.privateKey));
 });
 
 test("lane 2 gives a limited device, once its check code was typed", async () => {
-  const asked = await enrolElsewhere(asking("Television"));
+  const asked = await enrolElsewhere(asking(server, "Television"));
   assert.ok(asked.verificationUriComplete.includes(asked.userCode) && !asked.verificationUriComplete.includes(asked.checkCode));
   await server.approve(asked.userCode, asked.checkCode);
   const device = await asked.redeem();
@@ -55,9 +43,9 @@ test("lane 2 gives a limited device, once its check code was typed", async () =>
 });
 
 test("a relying service is told what was shown to it, once", async () => {
-  const device = await full("Phone");
+  const device = await full(server, "Phone");
   const [audience, nonce] = ["https://shop.example", "a nonce the shop made"];
-  const shown = await device.present(audience, nonce, ["name"]);
+  const shown = await device.present({ audience, nonce }, ["name"]);
   assert.equal((await server.verdict(shown, audience, "another nonce than that")).body["code"], "kb.invalid");
   assert.equal((await server.verdict(shown, "https://other.example", nonce)).body["code"], "kb.invalid");
   const { status, body } = await server.verdict(shown, audience, nonce);
@@ -66,7 +54,7 @@ test("a relying service is told what was shown to it, once", async () => {
 });
 
 test("a token is worth nothing under another key", async () => {
-  const [mine, theirs] = [await full("Mine"), await full("Theirs")];
+  const [mine, theirs] = [await full(server, "Mine"), await full(server, "Theirs")];
   const { broker } = mine.kept.servers;
   const token = await mine.token(broker, "session:read");
   const request = { method: "GET", service: broker, path: "/v1/sessions", token } as const;
@@ -75,7 +63,7 @@ test("a token is worth nothing under another key", async () => {
 });
 
 test("lane 1 takes no answer but its own", async () => {
-  const asked = asking("Laptop");
+  const asked = asking(server, "Laptop");
   const here = await enrolHere(asked, CALLBACK);
   const redirected = new URL((await server.approve(here.url, "yes")) ?? "");
   const changed = (name: string, value: string): string => {
@@ -90,8 +78,8 @@ test("lane 1 takes no answer but its own", async () => {
 
 test("a clock that is off is learnt from the server", async () => {
   const late = new Http({ ...hurried, now: () => Date.now() - 10 * 60_000 });
-  const device = await full("Late");
-  const away = await Device.from(device.kept, late);
+  const device = await full(server, "Late");
+  const away = await restarted(device, late);
   assert.ok(await away.token(away.kept.servers.broker, "session:read"));
 });
 
@@ -103,8 +91,8 @@ test("answers that are lost cost a try each, and nothing else", async () => {
     lost++;
     throw new Error("lost");
   };
-  const device = await full("Lossy");
-  const away = await Device.from(device.kept, new Http({ ...hurried, fetch }));
-  assert.ok((await away.log()).live.includes(device.did));
+  const device = await full(server, "Lossy");
+  const away = await restarted(device, new Http({ ...hurried, fetch }));
+  assert.ok((await away.members()).live.includes(device.did));
   assert.ok(lost >= 2, `${lost} answers were lost`);
 });

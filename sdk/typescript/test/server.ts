@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { surroundings, type Surroundings } from "../src/index.js";
+import { surroundings, type Device, type Surroundings } from "../src/index.js";
 
 /** The API key of the tests' relying service. */
 export const RELYING_KEY = "canary-relying-key-0123456789";
@@ -40,6 +40,11 @@ export class Server {
     throw new Error("the server did not come up");
   }
 
+  /** The software passkey of the person whose devices these are. */
+  get person(): string {
+    return join(this.dir, "person.json");
+  }
+
   stop(): void {
     this.child.kill();
     rmSync(this.dir, { recursive: true, force: true });
@@ -47,15 +52,13 @@ export class Server {
 
   /** Approves what a device asks: a user code with its check code, or the URL that an app opened. Gives where the browser goes on. */
   async approve(code: string, typed: string): Promise<string | undefined> {
-    assert.ok(program);
-    const person = join(this.dir, "person.json");
-    const child = spawn(program, ["approve", code, "--server", this.url, "--person", person], { stdio: ["pipe", "pipe", "inherit"] });
-    child.stdin.end(`${typed}\n`);
-    let said = "";
-    child.stdout.on("data", (text: Buffer) => (said += text.toString()));
-    const status = await new Promise((resolve) => child.on("close", resolve));
-    assert.equal(status, 0, said);
+    const said = await run(["approve", code, "--server", this.url, "--person", this.person], `${typed}\n`);
     return /goes on to (\S+)/.exec(said)?.[1];
+  }
+
+  /** Revokes a device, as its person does in the pages. */
+  async revoke(device: Device): Promise<void> {
+    await run(["approve", "--revoke", device.kept.deviceId, "--server", this.url, "--person", this.person], "");
   }
 
   /** What the relying service is told about a presentation. */
@@ -65,6 +68,39 @@ export class Server {
     const answer = await fetch(`${this.url}/verifier/v1/presentations/verify`, { method: "POST", headers, body });
     return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
   }
+}
+
+/** A terminal: `baton device`, which is the Rust SDK. */
+export class Terminal {
+  private constructor(private readonly keystore: string) {}
+
+  /** Enrols one; its person approves here. */
+  static async enrol(server: Server, name: string): Promise<Terminal> {
+    const terminal = new Terminal(join(mkdtempSync(join(tmpdir(), "baton-terminal-")), "device.key"));
+    await terminal.run("enrol", "--server", server.url, "--name", name, "--person", server.person);
+    return terminal;
+  }
+
+  /** Runs a command and gives what it said. */
+  run(...command: string[]): Promise<string> {
+    return run(["device", "--keystore", this.keystore, ...command], "", { BATON_PASSPHRASE: "canary passphrase" });
+  }
+
+  /** Its DID. */
+  async did(): Promise<string> {
+    return /^device +(\S+)$/m.exec(await this.run("show"))?.[1] ?? "";
+  }
+}
+
+async function run(args: string[], typed: string, env: Record<string, string> = {}): Promise<string> {
+  assert.ok(program);
+  const child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"], env: { ...process.env, ...env } });
+  child.stdin.end(typed);
+  let said = "";
+  child.stdout.on("data", (text: Buffer) => (said += text.toString()));
+  const status = await new Promise((resolve) => child.on("close", resolve));
+  assert.equal(status, 0, said);
+  return said;
 }
 
 /** The usual surroundings, but nobody waits. */

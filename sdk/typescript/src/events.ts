@@ -1,0 +1,100 @@
+/** Events of a person's sessions: contiguous, resumed by number, loud about gaps (docs/protocol.md §9). */
+
+import type { Device } from "./device.js";
+import { Refused } from "./refused.js";
+
+/** Something changed: what, by id alone. */
+export interface SessionEvent {
+  type: "event";
+  /** Its number in the person's stream. */
+  seq: number;
+  /** Unix milliseconds, by the broker's clock. */
+  at: number;
+  /** `session.opened`, `session.updated`, `session.active`, `session.detached`, `handoff.<state>`, `device.revoked`, … */
+  kind: string;
+  session?: string;
+  handoff?: string;
+}
+
+/** History is gone: read the resources anew. Events go on from `resume_at`. */
+export interface Gap {
+  type: "gap";
+  resume_at: number;
+}
+
+/** How to listen. */
+export interface Listening {
+  /** The last event that was seen; from now on, if none. */
+  cursor?: number;
+  /** Ends the stream. */
+  signal?: AbortSignal;
+  /** Told when the stream is open, each time: what happened before may be read now. */
+  onopen?: () => void;
+}
+
+const PAUSE = 500;
+const LONGEST_PAUSE = 30_000;
+const REVOKED = 4403;
+
+/**
+ * Listens until `signal` ends it or the device is revoked (`status.revoked`). Connections that break are made again, from the last event that was
+ * seen, with pauses that grow.
+ */
+export async function* listen(device: Device, { cursor, signal, onopen }: Listening = {}): AsyncGenerator<SessionEvent | Gap, void> {
+  let last = cursor;
+  let pause = PAUSE;
+  while (!signal?.aborted) {
+    try {
+      for await (const frame of connection(device, last, signal, onopen)) {
+        pause = PAUSE;
+        if (frame.type === "event") {
+          if (last !== undefined && frame.seq <= last) continue;
+          // A number left out is a gap that the broker did not own up to.
+          if (last !== undefined && frame.seq !== last + 1) yield { type: "gap", resume_at: frame.seq };
+          last = frame.seq;
+        } else {
+          last = frame.resume_at - 1;
+        }
+        yield frame;
+      }
+    } catch (error) {
+      if (!(error instanceof Refused) || !["transport", "limit.streams"].includes(error.code)) throw error;
+    }
+    const { around } = device.http;
+    // Jitter, so that many who lost one server do not come back as one.
+    await around.pause(pause / 2 + ((around.random(1)[0] ?? 0) / 255) * (pause / 2));
+    pause = Math.min(pause * 2, LONGEST_PAUSE);
+  }
+}
+
+async function* connection(device: Device, cursor: number | undefined, signal: AbortSignal | undefined, onopen?: () => void): AsyncGenerator<SessionEvent | Gap, void> {
+  const { ticket } = await device.broker<{ ticket: string }>({ scope: "session:read", path: "/v1/events/tickets", json: {} });
+  const query = new URLSearchParams({ ticket, ...(cursor === undefined ? {} : { cursor: String(cursor) }) });
+  const socket = device.http.around.socket(`${device.kept.servers.broker.replace(/^http/, "ws")}/v1/events?${query}`);
+  const frames: (SessionEvent | Gap)[] = [];
+  let closed: number | undefined;
+  let wake = (): void => undefined;
+  const close = (): void => socket.close();
+  socket.onopen = () => onopen?.();
+  socket.onmessage = ({ data }: { data: unknown }) => {
+    frames.push(JSON.parse(String(data)) as SessionEvent | Gap);
+    wake();
+  };
+  socket.onclose = ({ code }: { code: number }) => {
+    closed = code;
+    wake();
+  };
+  signal?.addEventListener("abort", close);
+  try {
+    for (;;) {
+      const frame = frames.shift();
+      if (frame) yield frame;
+      else if (closed === REVOKED) throw new Refused("status.revoked", "revoked");
+      else if (closed !== undefined) return;
+      else await new Promise<void>((resolve) => (wake = resolve));
+    }
+  } finally {
+    signal?.removeEventListener("abort", close);
+    socket.close();
+  }
+}

@@ -1,0 +1,150 @@
+/** A session's chain: signed statements, each naming its predecessor, that say who may write. A device checks it itself (docs/protocol.md §7). */
+
+import { signBy, verify, verifyBy } from "../jws.js";
+import type { Signer } from "../deviceKeys.js";
+import { hash, type PublicKey } from "../key.js";
+import { Refused } from "../refused.js";
+import type { Head } from "./update.js";
+
+/** What a statement does. Members stand in the order in which they are signed. */
+export type Act =
+  | { kind: "open"; app: string; subject: string; mode: "exclusive"; envelope: string }
+  | { kind: "release"; handoff: string; head: Head; key_version: number; envelope?: string; to: string }
+  | { kind: "receipt"; handoff: string; proof: string }
+  | { kind: "reclaim"; handoff: string }
+  | { kind: "claim"; from: Head; also?: string; key_version: number; envelope: string }
+  | { kind: "rekey"; key_version: number; envelope: string };
+
+/** One statement. */
+export interface Statement {
+  session: string;
+  /** The epoch that holds once it counts. */
+  epoch: number;
+  /** Hash of the statement before; none in `open`. */
+  prev: string | undefined;
+  device: string;
+  act: Act;
+}
+
+/** A statement in its signed form, and the hash that names it. */
+export interface Signed {
+  text: string;
+  statement: Statement;
+  hash: string;
+}
+
+/** Signs a statement. */
+export async function signStatement(statement: Statement, signer: Signer): Promise<Signed> {
+  return { text: await signBy("baton-statement+jwt", signer, written(statement)), statement, hash: hash(JSON.stringify(written(statement))) };
+}
+
+/** Reads a statement: by the very device it names, and letter for letter what this version would write. */
+export function readStatement(text: string): Signed {
+  const { by, claims, payloadHash } = verifyBy(text, "baton-statement+jwt");
+  const { session, epoch, prev, device } = claims as unknown as Statement;
+  const statement: Statement = { session, epoch, prev, device, act: act(claims) };
+  if (statement.device !== by || payloadHash !== hash(JSON.stringify(written(statement)))) throw refused();
+  return { text, statement, hash: payloadHash };
+}
+
+/** Reads the broker's acceptance of the statement `of`. */
+export function checkAccepted(text: string, key: PublicKey, session: string, of: string): void {
+  const { claims, payloadHash } = verify(text, "baton-accepted+jwt", () => key);
+  const at = claims["at"];
+  if (!Number.isInteger(at) || payloadHash !== hash(JSON.stringify({ v: 1, session, statement: of, at }))) throw refused();
+}
+
+function written({ session, epoch, prev, device, act }: Statement): object {
+  return { v: 1, session, epoch, ...(prev === undefined ? {} : { prev }), device, ...act };
+}
+
+const MEMBERS: Record<Act["kind"], string[]> = {
+  open: ["app", "subject", "mode", "envelope"],
+  release: ["handoff", "head", "key_version", "envelope", "to"],
+  receipt: ["handoff", "proof"],
+  reclaim: ["handoff"],
+  claim: ["from", "also", "key_version", "envelope"],
+  rekey: ["key_version", "envelope"],
+};
+
+/** By name: what this version does not know is left out, and then the hash does not match. */
+function act(claims: Record<string, unknown>): Act {
+  const kind = claims["kind"] as Act["kind"];
+  if (!Object.hasOwn(MEMBERS, kind)) throw refused();
+  const value = (name: string): unknown => (name === "head" || name === "from" ? headOf(claims[name]) : claims[name]);
+  const given = MEMBERS[kind].filter((name) => claims[name] !== undefined);
+  return { kind, ...Object.fromEntries(given.map((name) => [name, value(name)])) } as Act;
+}
+
+function headOf(value: unknown): Head {
+  const { epoch, seq, hash } = (value ?? {}) as Head;
+  return { epoch, seq, hash };
+}
+
+/** What a chain says once all its statements are taken in. */
+export class Chain {
+  epoch = 1;
+  keyVersion = 1;
+  /** The device it was released to, in which handoff, while no one has taken over. */
+  released: { handoff: string; to: string } | undefined;
+
+  private constructor(
+    readonly session: string,
+    readonly app: string,
+    readonly subject: string,
+    /** The device that holds or last held it. */
+    public holder: string,
+    private readonly hashes: string[],
+  ) {}
+
+  /** Begins with an `open`. */
+  static open({ statement, hash }: Signed): Chain {
+    const { act, epoch, prev, session, device } = statement;
+    if (act.kind !== "open" || epoch !== 1 || prev !== undefined || act.mode !== "exclusive") throw refused();
+    return new Chain(session, act.app, act.subject, device, [hash]);
+  }
+
+  /** Hash of the last statement. */
+  get last(): string {
+    return this.hashes.at(-1) ?? "";
+  }
+
+  /** Takes one more statement in, or says why it cannot follow. */
+  apply({ statement, hash }: Signed): void {
+    const { act, epoch, prev, session, device } = statement;
+    if (session !== this.session) throw refused();
+    if (prev !== this.last) throw this.hashes.includes(prev ?? "") ? new Refused("handoff.forked", "two successors") : refused();
+    const [byHolder, stays, moves] = [device === this.holder, epoch === this.epoch, epoch === this.epoch + 1];
+    const { released } = this;
+    if (act.kind === "release" && !released && byHolder && stays) {
+      this.released = { handoff: act.handoff, to: act.to };
+    } else if (act.kind === "receipt" && released?.handoff === act.handoff && released.to === device && moves) {
+      this.#takeOver(statement);
+    } else if (act.kind === "reclaim" && released?.handoff === act.handoff && byHolder && moves) {
+      this.#takeOver(statement);
+    } else if (act.kind === "claim" && moves && act.key_version === this.keyVersion + 1) {
+      this.keyVersion++;
+      this.#takeOver(statement);
+    } else if (act.kind === "rekey" && !released && byHolder && stays && act.key_version === this.keyVersion + 1) {
+      this.keyVersion++;
+    } else {
+      throw refused();
+    }
+    this.hashes.push(hash);
+  }
+
+  /** A chain that does not go on from what was seen before is a fork: both branches are to be kept. */
+  continues(known: string): void {
+    if (!this.hashes.includes(known)) throw new Refused("handoff.forked", "another chain than was seen before");
+  }
+
+  #takeOver({ epoch, device }: Statement): void {
+    this.epoch = epoch;
+    this.holder = device;
+    this.released = undefined;
+  }
+}
+
+function refused(): Refused {
+  return new Refused("handoff.statement", "statement");
+}

@@ -1,0 +1,238 @@
+/** Handing over and taking over. Source and target each check the other themselves; the broker is not believed (docs/protocol.md §8). */
+
+import { encode } from "../base64url.js";
+import { agreed, verifyPresentation } from "../credential.js";
+import type { Device } from "../device.js";
+import { newId } from "../id.js";
+import { signBy, verifyBy } from "../jws.js";
+import { PublicKey, hash } from "../key.js";
+import { Refused } from "../refused.js";
+import type { Act } from "./chain.js";
+import { receiptProof } from "./key.js";
+import { makeEnvelope } from "./reading.js";
+import { Session } from "./session.js";
+
+/** Whom an offer names: one device by its DID, or the first full one to accept. */
+export type Target = { device: string } | "any_full";
+
+/** What a source signs. Members stand in the order in which they are signed. */
+interface Offer {
+  v: 1;
+  handoff: string;
+  session: string;
+  epoch: number;
+  from: string;
+  to: Target;
+  challenge: string;
+}
+
+/** A handoff as the broker shows it. */
+interface Shown {
+  handoff: string;
+  state: "offered" | "accepted" | "sealed" | "completed" | "declined" | "cancelled" | "expired" | "void" | "reclaimed";
+  by: string | null;
+  offer: string;
+  presentation: string | null;
+}
+
+/** An offer this device made. */
+export class Offered {
+  private constructor(
+    private readonly session: Session,
+    private readonly offer: Offer,
+    private readonly hash: string,
+  ) {}
+
+  /** Offers a session that this device holds. */
+  static async make(session: Session, to: Target): Promise<Offered> {
+    const { device, id } = session;
+    const { around } = device.http;
+    const handoff = newId("hof", device.http.seconds() * 1000, around.random);
+    const offer: Offer = { v: 1, handoff, session: id, epoch: session.heldEpoch(), from: device.did, to, challenge: encode(around.random(16)) };
+    const text = await signBy("baton-offer+jwt", device.signer, offer);
+    const offerHash = hash(JSON.stringify(offer));
+    const audience = device.kept.servers.broker;
+    const data = [agreed("baton.offer", { offer_hash: offerHash })];
+    const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
+    try {
+      await device.broker({ scope: "handoff:offer", path: "/v1/handoffs", session: id, json: { offer: text, presentation } });
+    } catch (error) {
+      // The answer to the same offer may have been lost before.
+      const standing = error instanceof Refused && error.code === "handoff.state" ? await Offered.#standing(session, offer) : undefined;
+      if (!standing) throw error;
+      return standing;
+    }
+    return new Offered(session, offer, offerHash);
+  }
+
+  /** What this device has offered already, if it is this very handoff but for its name and challenge. */
+  static async #standing(session: Session, wanted: Offer): Promise<Offered | undefined> {
+    for (const shown of await all(session.device)) {
+      const { offer, hash } = readOffer(shown.offer);
+      const same = JSON.stringify({ ...wanted, handoff: offer.handoff, challenge: offer.challenge }) === JSON.stringify(offer);
+      if (same && shown.state === "offered") return new Offered(session, offer, hash);
+    }
+    return undefined;
+  }
+
+  /** The handoff's id. */
+  get id(): string {
+    return this.offer.handoff;
+  }
+
+  /** How far it is, and who accepted. */
+  async state(): Promise<{ state: Shown["state"]; by: string | null }> {
+    return show(this.session.device, this.id);
+  }
+
+  /** Checks the target, seals the present content to it, and releases. From then on this device does not write. */
+  async seal(): Promise<void> {
+    const { session } = this;
+    const { device } = session;
+    const shown = await show(device, this.id);
+    if (shown.state !== "accepted") throw new Refused("handoff.state", "not accepted");
+    const to = await this.#checkTarget(shown);
+    const epoch = session.heldEpoch();
+    const members = await device.members();
+    const { key } = session;
+    const envelope = members.tierOf(to) === "full" ? undefined : await makeEnvelope(device, members, session.id, key, to);
+    const head = await session.append(session.content, "snapshot");
+    const brought = envelope === undefined ? {} : { envelope: hash(envelope) };
+    const act: Act = { kind: "release", handoff: this.id, head, key_version: key.version, ...brought, to };
+    const signed = await session.sign(epoch, act);
+    await session.take(await this.#post("seal", { statement: signed.text, ...(envelope === undefined ? {} : { envelope }) }), signed);
+    session.hold(false);
+  }
+
+  /** The target's presentation, checked by this device: over this very handoff, by a live member of this device's own log, with a fresh status. */
+  async #checkTarget({ by, presentation }: Shown): Promise<string> {
+    const { device } = this.session;
+    const { to } = this.offer;
+    if (by === null || (to !== "any_full" && to.device !== by)) throw new Refused("handoff.target", "another target");
+    const data = [acceptData(this.offer, this.hash, by)];
+    const occasion = { audience: device.kept.servers.broker, nonce: this.offer.challenge, data };
+    const credential = verifyPresentation(presentation ?? "", occasion, device.http.seconds());
+    await device.needValid(credential.status);
+    const members = await device.members();
+    const member = members.members.find((one) => one.device === by);
+    const same = credential.key.did === by && credential.iss === members.issuer && credential.log === members.subject && credential.tier === member?.tier;
+    if (!same || !members.live.includes(by)) throw new Refused("log.not_member", "not member");
+    return by;
+  }
+
+  /** Takes a released session back: after a minute, or at once when the target was revoked. */
+  async reclaim(): Promise<void> {
+    const { session } = this;
+    const signed = await session.sign(session.chain.epoch + 1, { kind: "reclaim", handoff: this.id });
+    await session.take(await this.#post("reclaim", { statement: signed.text }), signed);
+    session.hold();
+  }
+
+  /** Withdraws the offer. */
+  async cancel(): Promise<void> {
+    await this.#post("cancel", {});
+  }
+
+  #post(verb: string, json: object): Promise<{ accepted: string }> {
+    const { device, id } = this.session;
+    return device.broker({ scope: "handoff:offer", path: `/v1/handoffs/${this.id}/${verb}`, session: id, json });
+  }
+}
+
+/** A handoff that waits for this device. */
+export class Waiting {
+  private constructor(
+    readonly device: Device,
+    private readonly offer: Offer,
+    private readonly hash: string,
+  ) {}
+
+  /** Handoffs that name this device or any full one, each with its source's signature checked against the log. */
+  static async list(device: Device): Promise<Waiting[]> {
+    const shown = await all(device);
+    if (shown.length === 0) return [];
+    const members = await device.members();
+    const waiting: Waiting[] = [];
+    for (const { offer: text } of shown) {
+      const { offer, hash } = readOffer(text);
+      if (members.tierOf(offer.from) === undefined) throw new Refused("log.not_member", "not member");
+      const forMe = offer.to === "any_full" ? device.tier === "full" && offer.from !== device.did : offer.to.device === device.did;
+      if (forMe) waiting.push(new Waiting(device, offer, hash));
+    }
+    return waiting;
+  }
+
+  /** The handoff's id. */
+  get id(): string {
+    return this.offer.handoff;
+  }
+
+  /** The session. */
+  get session(): string {
+    return this.offer.session;
+  }
+
+  /** Who offers it. */
+  get from(): string {
+    return this.offer.from;
+  }
+
+  /** How far it is. */
+  async state(): Promise<Shown["state"]> {
+    return (await show(this.device, this.id)).state;
+  }
+
+  /** Accepts: token, and a presentation with the offer's challenge over this very handoff. */
+  async accept(): Promise<void> {
+    const { device, offer } = this;
+    const data = [acceptData(offer, this.hash, device.did)];
+    const presentation = await device.present({ audience: device.kept.servers.broker, nonce: offer.challenge, data });
+    await this.#post("accept", { presentation });
+  }
+
+  /** Declines. */
+  async decline(): Promise<void> {
+    await this.#post("decline", {});
+  }
+
+  /** Opens what was sealed, proves it, and holds the session. */
+  async complete(): Promise<Session> {
+    const session = await Session.load(this.device, this.offer.session);
+    // A repeat after a lost answer: the receipt was accepted, and the chain says so.
+    if (session.isHeld) return session;
+    const { chain } = session;
+    if (chain.released?.to !== this.device.did || chain.holder !== this.offer.from) throw new Refused("handoff.target", "not released to this device");
+    const proof = receiptProof(session.key, chain.last, session.content);
+    const signed = await session.sign(chain.epoch + 1, { kind: "receipt", handoff: this.id, proof });
+    await session.take(await this.#post("complete", { statement: signed.text }), signed);
+    session.hold();
+    return session;
+  }
+
+  #post(verb: string, json: object): Promise<{ accepted: string }> {
+    return this.device.broker({ scope: "handoff:accept", path: `/v1/handoffs/${this.id}/${verb}`, session: this.offer.session, json });
+  }
+}
+
+async function all(device: Device): Promise<Shown[]> {
+  return (await device.broker<{ handoffs: Shown[] }>({ scope: "session:read", path: "/v1/handoffs" })).handoffs;
+}
+
+function show(device: Device, id: string): Promise<Shown> {
+  return device.broker({ scope: "session:read", path: `/v1/handoffs/${id}` });
+}
+
+/** What the target agrees to when it accepts: this handoff of this session between these two, by this key. */
+function acceptData({ handoff, session, epoch, from }: Offer, offerHash: string, to: string): string {
+  return agreed("baton.handoff", { handoff, session, epoch, from, to, jkt: PublicKey.fromDid(to).thumbprint, offer_hash: offerHash });
+}
+
+/** Reads an offer: by the device it names as its source, letter for letter what this version would write. */
+function readOffer(text: string): { offer: Offer; hash: string } {
+  const { by, claims, payloadHash } = verifyBy(text, "baton-offer+jwt");
+  const { handoff, session, epoch, from, to, challenge } = claims as unknown as Offer;
+  const target: Target = to === "any_full" ? to : { device: to?.device };
+  const offer: Offer = { v: 1, handoff, session, epoch, from, to: target, challenge };
+  if (from !== by || payloadHash !== hash(JSON.stringify(offer))) throw new Refused("handoff.statement", "offer");
+  return { offer, hash: payloadHash };
+}

@@ -1,0 +1,240 @@
+/** A session on this device: opened here, taken over, claimed or followed. Content is bytes the app gives; each write is the whole of it. */
+
+import type { Device } from "../device.js";
+import { newId } from "../id.js";
+import { hash } from "../key.js";
+import { Refused } from "../refused.js";
+import { agreed } from "../credential.js";
+import { Chain, signStatement, type Act, type Signed } from "./chain.js";
+import type { SessionKey } from "./key.js";
+import { knows, makeEnvelope, needAccepted, readChain, readContent, readKeys } from "./reading.js";
+import { openUpdate, sealUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
+
+/** Where a write went: into the session, or beside it because the session had moved on. */
+export type Written = { to: "session"; head: Head } | { to: "branch"; epoch: number };
+
+/** A late update kept beside a session. */
+export interface Branch {
+  device: string;
+  epoch: number;
+  content: Uint8Array;
+}
+
+/** A session as the broker lists it: a hint, until {@link Session.load} has checked it. */
+export interface Listed {
+  session: string;
+  phase: "active" | "detached" | "handing_off" | "ended";
+  epoch: number;
+  holder: string | null;
+  /** An open handoff's id. */
+  open_handoff: string | null;
+}
+
+/** A session as this device knows it. */
+export class Session {
+  content: Uint8Array = new Uint8Array();
+  head: Head = { epoch: 1, seq: 0, hash: "" };
+  #held: number | undefined;
+
+  private constructor(
+    readonly device: Device,
+    readonly id: string,
+    readonly chain: Chain,
+    readonly keys: Map<number, SessionKey>,
+  ) {}
+
+  /** The sessions this device may see. */
+  static async list(device: Device): Promise<Listed[]> {
+    return (await device.broker<{ sessions: Listed[] }>({ scope: "session:read", path: "/v1/sessions" })).sessions;
+  }
+
+  /** Opens a session on this device, with its first content. */
+  static async open(device: Device, content: Uint8Array): Promise<Session> {
+    const { around } = device.http;
+    const id = newId("ses", device.http.seconds() * 1000, around.random);
+    const key = { version: 1, bytes: around.random(32) };
+    const members = await device.members();
+    const envelope = await makeEnvelope(device, members, id, key);
+    const act: Act = { kind: "open", app: members.app, subject: device.subject, mode: "exclusive", envelope: hash(envelope) };
+    const signed = await signStatement({ session: id, epoch: 1, prev: undefined, device: device.did, act }, device.signer);
+    const answer = await device.broker<{ accepted: string }>({ scope: "session:write", path: "/v1/sessions", json: { statement: signed.text, envelope } });
+    await needAccepted(device, answer.accepted, id, signed.hash);
+    const session = new Session(device, id, Chain.open(signed), new Map([[1, key]]));
+    session.head = { epoch: 1, seq: 0, hash: signed.hash };
+    session.#held = 1;
+    await session.append(content, "snapshot");
+    return session;
+  }
+
+  /** Reads a session with all its checks: chain and acceptances, keys from members of the log, every update after the last snapshot. */
+  static async load(device: Device, id: string): Promise<Session> {
+    const shown = await device.broker<{ holder: string | null; last_snapshot: number | null }>({ scope: "session:read", path: `/v1/sessions/${id}` });
+    const members = await device.members();
+    const chain = await readChain(device, members, id);
+    const pin = device.pin(id);
+    if (pin) chain.continues(pin.chain);
+    const keys = await readKeys(device, members, id);
+    const session = new Session(device, id, chain, keys);
+    Object.assign(session, await readContent(device, members, id, { chain, keys, snapshot: shown.last_snapshot ?? 0 }));
+    if (pin && session.head.seq < pin.seq) throw new Refused("state.rollback", "rollback");
+    const holds = chain.holder === device.did && !chain.released && shown.holder === device.did;
+    session.#held = holds ? chain.epoch : undefined;
+    await session.#pin();
+    return session;
+  }
+
+  /** Whether this device may write, as far as it knows. */
+  get isHeld(): boolean {
+    return this.#held !== undefined;
+  }
+
+  /** The epoch at which this device writes; refused when it does not hold the session. */
+  heldEpoch(): number {
+    if (this.#held === undefined) throw new Refused("handoff.not_holder", "not the holder");
+    return this.#held;
+  }
+
+  /** Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch. */
+  async write(content: Uint8Array): Promise<Written> {
+    try {
+      return { to: "session", head: await this.append(content, "update") };
+    } catch (error) {
+      const code = error instanceof Refused ? error.code : "";
+      if (code === "handoff.fenced") return this.#branch(content, (error as Refused).members);
+      // While this device holds the session only it can have moved the head: an earlier write of its own, whose answer was lost.
+      if (code === "state.conflict" && this.isHeld) {
+        await this.follow();
+        this.heldEpoch();
+        return { to: "session", head: await this.append(content, "update") };
+      }
+      if (code === "state.rekey_required" && this.isHeld) {
+        await this.rekey();
+        return { to: "session", head: await this.append(content, "snapshot") };
+      }
+      throw error;
+    }
+  }
+
+  async #branch(content: Uint8Array, { epoch }: Record<string, unknown>): Promise<Written> {
+    this.#held = undefined;
+    await this.post("branches", "session:write", await this.#sealed(content, "update"));
+    return { to: "branch", epoch: typeof epoch === "number" ? epoch : this.chain.epoch + 1 };
+  }
+
+  /** Tells the broker that this device is still there: a lease lasts 45 s. */
+  async heartbeat(): Promise<void> {
+    await this.post("heartbeat", "session:write", { epoch: this.heldEpoch() });
+  }
+
+  /** Reads what others wrote since. */
+  async follow(): Promise<void> {
+    const fresh = await Session.load(this.device, this.id);
+    Object.assign(this, { chain: fresh.chain, keys: fresh.keys, head: fresh.head, content: fresh.content });
+    this.#held = fresh.#held;
+  }
+
+  /** Ends the session for good. */
+  async end(): Promise<void> {
+    await this.post("end", "session:write", {});
+    this.#held = undefined;
+  }
+
+  /** Brings in a new key: required after a revocation, and when the session leaves a limited device. */
+  async rekey(): Promise<void> {
+    const epoch = this.heldEpoch();
+    const { key, envelope } = await this.#newKey();
+    const signed = await this.sign(epoch, { kind: "rekey", key_version: key.version, envelope: hash(envelope) });
+    await this.take(await this.post("rekey", "session:write", { statement: signed.text, envelope }), signed);
+    this.keys.set(key.version, key);
+  }
+
+  /** Claims a session that nobody holds, from the head this device knows, with a new key. */
+  async claim(): Promise<void> {
+    const { device } = this;
+    this.#key();
+    const { key, envelope } = await this.#newKey();
+    const from = this.head;
+    const signed = await this.sign(this.chain.epoch + 1, { kind: "claim", from, key_version: key.version, envelope: hash(envelope) });
+    const audience = device.kept.servers.broker;
+    const data = [agreed("baton.claim", { session: this.id, from, statement: signed.hash })];
+    const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
+    await this.take(await this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation }), signed);
+    this.keys.set(key.version, key);
+    this.hold();
+    await this.append(this.content, "snapshot");
+  }
+
+  /** Late updates kept beside the session, opened. */
+  async branches(): Promise<Branch[]> {
+    const members = await this.device.members();
+    const out: Branch[] = [];
+    for (let [at, from] = [0, ""]; ; ) {
+      const path = `/v1/sessions/${this.id}/branches?at=${at}&hash=${from}`;
+      const { branches } = await this.device.broker<{ branches: { at: number; hash: string; update: SealedUpdate }[] }>({ scope: "session:read", path });
+      if (branches.length === 0) return out;
+      for (const row of branches) {
+        const { by, content } = await openUpdate(row.update, this.#key(row.update.key_version), knows(members));
+        out.push({ device: by, epoch: row.update.epoch, content });
+        [at, from] = [row.at, row.hash];
+      }
+    }
+  }
+
+  /** Seals and sends one update at this session's head. */
+  async append(content: Uint8Array, kind: SealedUpdate["kind"]): Promise<Head> {
+    const update = await this.#sealed(content, kind);
+    await this.post("updates", "session:write", update);
+    this.head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
+    this.content = content;
+    await this.#pin();
+    return this.head;
+  }
+
+  /** Says something in the chain, not yet sent. */
+  sign(epoch: number, act: Act): Promise<Signed> {
+    return signStatement({ session: this.id, epoch, prev: this.chain.last, device: this.device.did, act }, this.device.signer);
+  }
+
+  /** Acts on an own statement only now that the broker has accepted it. */
+  async take(answer: { accepted: string }, signed: Signed): Promise<void> {
+    await needAccepted(this.device, answer.accepted, this.id, signed.hash);
+    this.chain.apply(signed);
+    await this.#pin();
+  }
+
+  /** From here on this device holds the session, or no longer does. */
+  hold(holds = true): void {
+    this.#held = holds ? this.chain.epoch : undefined;
+  }
+
+  /** The key of a version, the newest if none is named. */
+  #key(version = this.chain.keyVersion): SessionKey {
+    const key = this.keys.get(version);
+    if (!key) throw new Refused("handoff.no_key", "no key");
+    return key;
+  }
+
+  /** The newest key. */
+  get key(): SessionKey {
+    return this.#key();
+  }
+
+  async #newKey(): Promise<{ key: SessionKey; envelope: string }> {
+    const key = { version: this.chain.keyVersion + 1, bytes: this.device.http.around.random(32) };
+    return { key, envelope: await makeEnvelope(this.device, await this.device.members(), this.id, key) };
+  }
+
+  #sealed(content: Uint8Array, kind: SealedUpdate["kind"]): Promise<SealedUpdate> {
+    const key = this.#key();
+    const place = { session: this.id, epoch: this.chain.epoch, seq: this.head.seq + 1, prev: this.head.hash, key_version: key.version, kind };
+    return sealUpdate(place, content, this.device.signer, key, this.device.http.around.random(12));
+  }
+
+  post(verb: string, scope: string, json: object): Promise<{ accepted: string }> {
+    return this.device.broker({ scope, path: `/v1/sessions/${this.id}/${verb}`, session: this.id, json });
+  }
+
+  #pin(): Promise<void> {
+    return this.device.setPin(this.id, { chain: this.chain.last, seq: this.head.seq });
+  }
+}

@@ -1,0 +1,119 @@
+/** Where a device keeps itself between runs. Browsers: {@link IndexedDbStore}. Node: `FileStore` of `@baton/sdk/node`. */
+
+import type { DeviceKeys } from "./deviceKeys.js";
+import type { LogHead } from "./deviceLog.js";
+import type { Servers } from "./http.js";
+
+/** Everything a device keeps. Structured-cloneable: its keys stay unreadable wherever it is put. */
+export interface Kept {
+  servers: Servers;
+  clientId: string;
+  keys: DeviceKeys;
+  credential: string;
+  deviceId: string;
+  /** The newest end of its log it has seen: a log that does not go on from there is a fork or a rollback. */
+  head: LogHead;
+  /** What it saw last of each session: a chain or content that does not go on from there is a fork or a rollback. */
+  pins: Record<string, Pin>;
+  /** When the newest status list it saw was signed, in seconds. */
+  statusSeen: number;
+  /** Tokens that still live, by audience, scope and session; each good for this device's key alone. */
+  tokens: Record<string, { token: string; until: number }>;
+}
+
+/** Where a session stood. */
+export interface Pin {
+  chain: string;
+  seq: number;
+}
+
+/** Keeps one device. */
+export interface Store {
+  load(): Promise<Kept | undefined>;
+  save(kept: Kept): Promise<void>;
+  /** Runs `act` while nobody else who uses this store does, in this tab or another. */
+  alone<T>(act: () => Promise<T>): Promise<T>;
+}
+
+/** One after another, in this process. */
+export class Turns {
+  #last: Promise<unknown> = Promise.resolve();
+
+  take<T>(act: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(act, act);
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+/** For as long as the process lives. */
+export class MemoryStore implements Store {
+  readonly #turns = new Turns();
+  #kept: Kept | undefined;
+
+  load(): Promise<Kept | undefined> {
+    return Promise.resolve(this.#kept && structuredClone(this.#kept));
+  }
+
+  save(kept: Kept): Promise<void> {
+    this.#kept = structuredClone(kept);
+    return Promise.resolve();
+  }
+
+  alone<T>(act: () => Promise<T>): Promise<T> {
+    return this.#turns.take(act);
+  }
+}
+
+const OBJECTS = "device";
+
+/**
+ * In IndexedDB, under a name of the app's choosing: one device for each name. Its keys are WebCrypto's and stay unreadable; tabs take turns by
+ * the Web Locks API.
+ */
+export class IndexedDbStore implements Store {
+  constructor(readonly name = "baton-device") {}
+
+  load(): Promise<Kept | undefined> {
+    return this.#ask("readonly", (objects) => objects.get(OBJECTS) as IDBRequest<Kept | undefined>);
+  }
+
+  async save(kept: Kept): Promise<void> {
+    await this.#ask("readwrite", (objects) => objects.put(kept, OBJECTS));
+  }
+
+  /** Forgets the device: its keys are gone for good. */
+  async clear(): Promise<void> {
+    await this.#ask("readwrite", (objects) => objects.delete(OBJECTS));
+  }
+
+  // The lock's own type loses what `act` gives.
+  alone<T>(act: () => Promise<T>): Promise<T> {
+    return navigator.locks.request(`baton ${this.name}`, act) as Promise<T>;
+  }
+
+  async #ask<T>(mode: IDBTransactionMode, ask: (objects: IDBObjectStore) => IDBRequest<T>): Promise<T> {
+    const open = indexedDB.open(this.name, 1);
+    open.onupgradeneeded = () => open.result.createObjectStore(OBJECTS);
+    const db = await settled(open);
+    try {
+      const transaction = db.transaction(OBJECTS, mode, { durability: "strict" });
+      const done = new Promise<void>((resolve, reject) => {
+        transaction.oncomplete = () => resolve();
+        transaction.onabort = () => reject(transaction.error ?? new Error("not stored"));
+      });
+      const value = await settled(ask(transaction.objectStore(OBJECTS)));
+      await done;
+      return value;
+    } finally {
+      db.close();
+    }
+  }
+}
+
+function settled<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error ?? new Error("IndexedDB"));
+  });
+}

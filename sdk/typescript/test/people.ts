@@ -1,0 +1,41 @@
+/** Devices against a real server: enrolled by both lanes, kept in memory. */
+
+import assert from "node:assert/strict";
+import WebSocket from "ws";
+import { Device, Http, MemoryStore, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Socket, type Surroundings } from "../src/index.js";
+import { hurried, type Server } from "./server.js";
+
+export const SCOPE = "session:read session:write handoff:offer handoff:accept";
+export const CALLBACK = "http://127.0.0.1:9/callback";
+
+/** Nobody waits, and Node 20 has a WebSocket. */
+export const around: Surroundings = { ...hurried, socket: (url) => new WebSocket(url) as unknown as Socket };
+
+export function asking(server: Server, name: string): Asking {
+  return { http: new Http(around), servers: serversAt(server.url), clientId: "baton-cli", claims: { name, kind: "browser" }, scope: SCOPE };
+}
+
+/** Lane 1. */
+export async function full(server: Server, name: string): Promise<Device> {
+  const asked = asking(server, name);
+  const here = await enrolHere(asked, CALLBACK);
+  const redirected = await server.approve(here.url, "yes");
+  assert.ok(redirected);
+  return redeemHere(asked, here.pending, redirected);
+}
+
+/** Lane 2. */
+export async function limited(server: Server, name: string): Promise<Device> {
+  const asked = await enrolElsewhere(asking(server, name));
+  await server.approve(asked.userCode, asked.checkCode);
+  return asked.redeem();
+}
+
+/** The same device, started again over what it kept. */
+export async function restarted(device: Device, http = new Http(around)): Promise<Device> {
+  const store = new MemoryStore();
+  await store.save(device.kept);
+  const again = await Device.load(store, http);
+  assert.ok(again);
+  return again;
+}

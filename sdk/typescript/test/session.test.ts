@@ -1,0 +1,176 @@
+/** Sessions between devices of this SDK, against a real server; and from and to the terminal, which is the Rust SDK. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Http, Offered, Refused, Session, Waiting, listen, type Device, type Gap, type SessionEvent, type Socket, type Surroundings } from "../src/index.js";
+import { utf8 } from "../src/base64url.js";
+import { around, full, limited, restarted } from "./people.js";
+import { Server, Terminal } from "./server.js";
+
+const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
+const text = (session: Session): string => new TextDecoder().decode(session.content);
+
+let server: Server;
+before(async () => {
+  server = await Server.start();
+});
+after(() => server.stop());
+
+/** Hands a session from its holder to another device, which gives it back as its own. */
+async function handOver(session: Session, to: Device): Promise<Session> {
+  const offered = await Offered.make(session, { device: to.did });
+  const waiting = (await Waiting.list(to)).find((one) => one.id === offered.id);
+  assert.ok(waiting);
+  await waiting.accept();
+  await offered.seal();
+  return waiting.complete();
+}
+
+test("a session moves from one full device to another, and a late write becomes a branch", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const session = await Session.open(laptop, utf8("minute 42"));
+  await session.write(utf8("minute 43"));
+  const late = await Session.load(await restarted(laptop), session.id);
+  const taken = await handOver(session, phone);
+  assert.deepEqual([text(taken), taken.chain.epoch, taken.isHeld, session.isHeld], ["minute 43", 2, true, false]);
+  await assert.rejects(session.heartbeat(), refusal("handoff.not_holder"));
+
+  assert.deepEqual(await late.write(utf8("minute 44, too late")), { to: "branch", epoch: 2 });
+  const branches = await taken.branches();
+  assert.deepEqual(branches.map((branch) => [branch.device, new TextDecoder().decode(branch.content)]), [[laptop.did, "minute 44, too late"]]);
+
+  assert.equal((await taken.write(utf8("minute 45"))).to, "session");
+  await session.follow();
+  assert.equal(text(session), "minute 45");
+});
+
+test("a limited device takes a session that names it, and hands it back under a new key", async () => {
+  const [laptop, tv] = [await full(server, "Laptop"), await limited(server, "Television")];
+  const session = await Session.open(laptop, utf8("minute 1"));
+  await assert.rejects(Session.load(tv, session.id), refusal("not_found"));
+  const watching = await handOver(session, tv);
+  await watching.write(utf8("minute 2"));
+  const back = await handOver(watching, laptop);
+  assert.deepEqual([text(back), back.chain.epoch], ["minute 2", 3]);
+  await back.write(utf8("minute 3"));
+  assert.equal(back.chain.keyVersion, 2, "the session has left a limited device");
+});
+
+test("from the terminal to here and back: two implementations of one protocol", async () => {
+  const here = await full(server, "Browser");
+  const terminal = await Terminal.enrol(server, "Terminal");
+  const session = await Session.open(here, utf8("begun in TypeScript"));
+  const receiving = terminal.run("receive");
+  const did = await terminal.did();
+  const offered = await Offered.make(session, { device: did });
+  while ((await offered.state()).state === "offered") await session.heartbeat();
+  await offered.seal();
+  assert.match(await receiving, /held at epoch 2\nbegun in TypeScript/);
+
+  await terminal.run("write", session.id, "gone on in Rust");
+  const pushing = terminal.run("push", session.id, here.did);
+  let waiting: Waiting | undefined;
+  while (!waiting) [waiting] = await Waiting.list(here);
+  await waiting.accept();
+  while ((await waiting.state()) !== "sealed") await here.members();
+  const back = await waiting.complete();
+  assert.match(await pushing, /sealed to/);
+  assert.deepEqual([text(back), back.chain.epoch], ["gone on in Rust", 3]);
+});
+
+test("a detached session is claimed from its last state, with a new key", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const session = await Session.open(laptop, utf8("minute 9"));
+  const mine = await Session.load(phone, session.id);
+  await assert.rejects(mine.claim(), refusal("handoff.taken"));
+  await server.revoke(laptop);
+  const again = await Session.load(phone, session.id);
+  await again.claim();
+  assert.deepEqual([text(again), again.chain.epoch, again.chain.keyVersion, again.isHeld], ["minute 9", 2, 2, true]);
+});
+
+test("events come in order, resume where they stopped, and end when the device is revoked", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const heard: SessionEvent[] = [];
+  const stop = new AbortController();
+  let ready = (): void => undefined;
+  const isOpen = new Promise<void>((resolve) => (ready = resolve));
+  const first = (async () => {
+    for await (const event of listen(phone, { signal: stop.signal, onopen: () => ready() })) {
+      if (event.type === "event") heard.push(event);
+      if (event.type === "event" && event.kind === "session.updated") stop.abort();
+    }
+  })();
+  await isOpen;
+  const session = await Session.open(laptop, utf8("one"));
+  await first;
+  assert.deepEqual(heard.map((event) => event.kind), ["session.opened", "session.updated"]);
+  assert.ok(heard.every((event) => event.session === session.id));
+
+  await session.write(utf8("two"));
+  const cursor = heard.at(-1)?.seq ?? 0;
+  const missed = listen(phone, { cursor });
+  const { value } = await missed.next();
+  await missed.return();
+  assert.ok(value?.type === "event");
+  assert.deepEqual([value.seq, value.kind], [cursor + 1, "session.updated"]);
+
+  const toTheEnd = (async () => {
+    for await (const event of listen(phone, { cursor })) assert.equal(event.type, "event");
+  })();
+  const ended = assert.rejects(toTheEnd, refusal("status.revoked"));
+  await server.revoke(phone);
+  await ended;
+});
+
+test("a connection that breaks is made again, and nothing is told twice or left out", async () => {
+  const laptop = await full(server, "Laptop");
+  let opened = 0;
+  const broken: Surroundings = {
+    ...around,
+    socket(url) {
+      const socket = around.socket(url);
+      // Each connection but the third breaks after its first frame.
+      if (++opened === 3) return socket;
+      const breaking: Socket = { onopen: null, onmessage: null, onclose: null, close: () => socket.close() };
+      socket.onmessage = (event) => {
+        breaking.onmessage?.(event);
+        socket.onmessage = null;
+        socket.close();
+      };
+      socket.onclose = (event) => breaking.onclose?.(event);
+      return breaking;
+    },
+  };
+  const listening = await restarted(laptop, new Http(broken));
+  const session = await Session.open(laptop, utf8("0"));
+  const [begun] = await numbers(listen(laptop, { cursor: 0 }), 1);
+  for (let n = 1; n < 5; n++) await session.write(utf8(String(n)));
+  const seen = await numbers(listen(listening, { cursor: begun ?? 0 }), 5);
+  assert.deepEqual(seen, [1, 2, 3, 4, 5].map((n) => n + (begun ?? 0)));
+  assert.equal(opened, 3);
+});
+
+/** The numbers of the next events. */
+async function numbers(events: AsyncGenerator<SessionEvent | Gap>, count: number): Promise<number[]> {
+  const seen: number[] = [];
+  for await (const event of events) {
+    assert.ok(event.type === "event");
+    seen.push(event.seq);
+    if (seen.length === count) break;
+  }
+  return seen;
+}
+
+test("history that is gone is told as a gap", async () => {
+  const laptop = await full(server, "Laptop");
+  const session = await Session.open(laptop, utf8("one"));
+  const events = listen(laptop, { cursor: 1_000_000 });
+  const { value } = await events.next();
+  assert.equal(value?.type, "gap");
+  await session.write(utf8("two"));
+  const next = (await events.next()).value;
+  assert.ok(next?.type === "event" && value.type === "gap");
+  assert.deepEqual([next.kind, next.seq], ["session.updated", value.resume_at]);
+  await events.return();
+});
