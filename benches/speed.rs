@@ -5,7 +5,8 @@
 #![expect(clippy::cast_precision_loss, reason = "nanoseconds fit")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures time")]
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
 use baton::demo::{claims, enrol_here};
 use baton::person::Person;
 use baton_protocol::credential::{IssuerMemory, StatusEntry, Template, Tier, VCT, Visible};
@@ -30,7 +31,15 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const AUD: &str = "https://shop.example";
 const RELYING_KEY: &str = "bench-relying-key-0123456789";
@@ -38,11 +47,13 @@ const RELYING_KEY: &str = "bench-relying-key-0123456789";
 struct Results(Vec<Value>);
 
 impl Results {
-    /// A throughput ratio: how much of what the raw operation reaches; higher is better.
-    fn ratio(&mut self, name: &str, ours_ns: f64, raw: &str, raw_ns: f64, at_least: f64) {
-        let ratio = raw_ns / ours_ns;
-        println!("{name:<20} {:>9.1} us   {ratio:.2} of {raw} ({:.1} us); wanted at least {at_least}", ours_ns / 1000.0, raw_ns / 1000.0);
-        self.0.push(json!({"name": name, "value": ours_ns / 1000.0, "unit": "us", "against": raw, "ratio": ratio}));
+    /// A throughput ratio: how much of what the raw operation reaches, the median over rounds of both; higher is better.
+    fn ratio(&mut self, name: &str, rounds: &[Round], raw: &str, at_least: f64) {
+        let us = |of: fn(&Round) -> f64| median(rounds.iter().map(of).collect()) / 1000.0;
+        let (ours_us, raw_us, ratio) =
+            (us(|round| round.ours), us(|round| round.raw), median(rounds.iter().map(|round| round.raw / round.ours).collect()));
+        println!("{name:<20} {ours_us:>9.1} us   {ratio:.2} of {raw} ({raw_us:.1} us); wanted at least {at_least}");
+        self.0.push(json!({"name": name, "value": ours_us, "unit": "us", "against": raw, "ratio": ratio}));
     }
     fn plain(&mut self, name: &str, value: f64, unit: &str) {
         println!("{name:<20} {value:>9.2} {unit}");
@@ -55,19 +66,21 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Nanoseconds per turn, the median of several rounds of each, taken in turns.
-fn side_by_side(turns: u32, mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64) {
-    let time = |f: &mut dyn FnMut()| {
-        let start = Instant::now();
-        (0..turns).for_each(|_| f());
-        start.elapsed().as_nanos() as f64 / f64::from(turns)
-    };
-    let (mut times_a, mut times_b) = (Vec::new(), Vec::new());
-    for _ in 0..9 {
-        times_a.push(time(&mut a));
-        times_b.push(time(&mut b));
-    }
-    (median(times_a), median(times_b))
+/// One round: nanoseconds of each, measured one right after the other, because the machine itself does not stay as fast as it was.
+struct Round {
+    ours: f64,
+    raw: f64,
+}
+
+/// Nanoseconds per turn.
+fn time(turns: u32, f: &mut dyn FnMut()) -> f64 {
+    let start = Instant::now();
+    (0..turns).for_each(|_| f());
+    start.elapsed().as_nanos() as f64 / f64::from(turns)
+}
+
+fn side_by_side(turns: u32, mut ours: impl FnMut(), mut raw: impl FnMut()) -> Vec<Round> {
+    (0..15).map(|_| Round { ours: time(turns, &mut ours), raw: time(turns, &mut raw) }).collect()
 }
 
 struct Remembers;
@@ -126,10 +139,8 @@ fn verify_in_process(results: &mut Results) {
             UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(black_box(input), signature).unwrap();
         }
     };
-    let (cold, raw_cold) = side_by_side(800, || check(&|| false), l);
-    results.ratio("verify.cold", cold, "L", raw_cold, 0.85);
-    let (warm, raw_warm) = side_by_side(800, || check(&|| true), l);
-    results.ratio("verify.warm", warm, "L", raw_warm, 1.5);
+    results.ratio("verify.cold", &side_by_side(500, || check(&|| false), l), "L", 0.85);
+    results.ratio("verify.warm", &side_by_side(500, || check(&|| true), l), "L", 1.5);
 }
 
 struct Server {
@@ -151,13 +162,26 @@ impl Server {
         let (dir, url) = (tempfile::tempdir().unwrap(), format!("http://localhost:{port}"));
         let relying = format!("[[relying_service]]\nname = \"bench\"\nkey_sha256 = \"{}\"\n", baton_protocol::key::hash(RELYING_KEY.as_bytes()));
         std::fs::write(dir.path().join("baton.toml"), format!("max_devices = 1000\nissuer_memory = {issuer_memory}\n{relying}")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_baton"))
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--admin-listen", "127.0.0.1:0", "--public-url", &url, "--data-dir"])
+        // One CPU, one runtime thread: busy hardware threads of one core slow each other down, and CPU time would measure that.
+        let child = Command::new("taskset")
+            .args([
+                "-c",
+                "0",
+                env!("CARGO_BIN_EXE_baton"),
+                "serve",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--public-url",
+                &url,
+                "--data-dir",
+            ])
             .arg(dir.path())
-            .env("BATON_LOG", "error")
-            // Busy threads slow each other down: CPU time would measure that.
+            // Signatures are counted by their trace, which costs the other figures one disabled event.
+            .env("BATON_LOG", "error,baton::signature=trace")
             .env("TOKIO_WORKER_THREADS", "1")
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let server = Self { child, url, dir };
@@ -174,10 +198,47 @@ impl Server {
         tasks.filter_map(Result::ok).filter_map(spent).sum()
     }
 
+    /// Signatures the server has made so far.
+    fn signatures(&self) -> u64 {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap().lines().count() as u64
+    }
+
+    /// Counts the server's fsyncs from here on, where strace is at hand.
+    fn count_fsyncs(&self) -> Option<Strace> {
+        let out = self.dir.path().join("fsyncs");
+        let child = Command::new("strace")
+            .args(["-f", "-e", "trace=fsync,fdatasync", "-p", &self.child.id().to_string(), "-o"])
+            .arg(&out)
+            .stderr(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut strace = Strace { child, out };
+        let mut said = [0; 64];
+        // It says that it is attached.
+        let read = strace.child.stderr.as_mut()?.read(&mut said).ok()?;
+        std::str::from_utf8(&said[..read]).ok()?.contains("attached").then_some(strace)
+    }
+
     async fn device(&self, person: &mut Person, name: &str) -> Arc<Device> {
         let kept = Kept::fresh(Servers::at(&self.url), "baton-cli", &system_entropy());
         let http = Http::new(system_clock(), system_entropy()).unwrap();
         enrol_here(person, http, Keystore::Memory, kept, &claims(name, Kind::Laptop)).await.unwrap()
+    }
+}
+
+/// A count of fsyncs under way.
+struct Strace {
+    child: Child,
+    out: std::path::PathBuf,
+}
+
+impl Strace {
+    fn finish(mut self) -> u64 {
+        // SIGINT: it lets go of the server and writes what it has.
+        Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        self.child.wait().unwrap();
+        let text = std::fs::read_to_string(&self.out).unwrap();
+        text.lines().filter(|line| line.contains("sync(")).count() as u64
     }
 }
 
@@ -194,13 +255,13 @@ async fn cpu_each<T, F: Future<Output = ()>>(server: &Server, asks: Vec<T>, ask:
     (server.cpu() - before) / count
 }
 
-/// Server CPU for one `presentations/verify`, the median of several rounds. The caller sends as many at once as there are connections and
+/// Server CPU for one `presentations/verify`, beside two raw verifies. The caller sends as many at once as there are connections and
 /// then only waits: where busy threads slow each other down, its own work would show in the server's.
-async fn verify_over_http(server: &Server, devices: &[Arc<Device>]) -> f64 {
+async fn verify_over_http(server: &Server, devices: &[Arc<Device>], raw: &Raw) -> Vec<Round> {
     let address = server.url.strip_prefix("http://localhost").unwrap();
     let mut connections: Vec<_> = (0..CALLERS).map(|_| TcpStream::connect(format!("127.0.0.1{address}")).unwrap()).collect();
     let mut rounds = Vec::new();
-    for round in 1..=5 {
+    for round in 1..=9 {
         let mut requests = Vec::new();
         for n in 0..512 {
             let nonce = format!("a bench nonce {round} {n:06}");
@@ -221,9 +282,10 @@ async fn verify_over_http(server: &Server, devices: &[Arc<Device>]) -> f64 {
                 assert!(answer(connection).starts_with("HTTP/1.1 200"));
             }
         }
-        rounds.push((server.cpu() - before) / requests.len() as f64);
+        let ours = (server.cpu() - before) / requests.len() as f64;
+        rounds.push(Round { ours, raw: 2.0 * raw.verify() });
     }
-    median(rounds)
+    rounds
 }
 
 /// One whole answer.
@@ -250,16 +312,41 @@ async fn enrolled(server: &Server, count: usize) -> Vec<Arc<Device>> {
     devices
 }
 
-async fn over_http(results: &mut Results, raw_ns: f64, verify_ns: f64, sign_ns: f64) {
+/// Raw P-256 operations by aws-lc-rs.
+struct Raw {
+    key: SoftKey,
+    signature: [u8; 64],
+    pair: EcdsaKeyPair,
+}
+
+impl Raw {
+    fn new() -> Self {
+        let key = SoftKey::generate(&system_entropy());
+        Self { signature: key.sign_now(b"input"), key, pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap() }
+    }
+    fn verify(&self) -> f64 {
+        time(400, &mut || UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.key().sec1()).verify(b"input", &self.signature).unwrap())
+    }
+    fn sign(&self) -> f64 {
+        time(400, &mut || {
+            black_box(self.pair.sign(&SystemRandom::new(), b"input").unwrap());
+        })
+    }
+}
+
+async fn http_verify(results: &mut Results, raw: &Raw) {
     let forgetful = Server::start(0).await;
-    let cold = verify_over_http(&forgetful, &enrolled(&forgetful, 3).await).await;
-    results.ratio("http.verify.cold", cold, "L", raw_ns, 0.65);
+    let cold = verify_over_http(&forgetful, &enrolled(&forgetful, 3).await, raw).await;
+    results.ratio("http.verify.cold", &cold, "L", 0.65);
     drop(forgetful);
     let server = Server::start(100_000).await;
-    let devices = enrolled(&server, 8).await;
-    results.ratio("http.verify.warm", verify_over_http(&server, &devices).await, "L", raw_ns, 1.0);
+    let warm = verify_over_http(&server, &enrolled(&server, 8).await, raw).await;
+    results.ratio("http.verify.warm", &warm, "L", 1.0);
+}
 
-    let device = devices[0].clone();
+async fn token_exchange(results: &mut Results, raw: &Raw) {
+    let server = Server::start(100_000).await;
+    let device = enrolled(&server, 1).await.remove(0);
     let (verifier, broker) = (device.servers().verifier.clone(), device.servers().broker.clone());
     let mut rounds = Vec::new();
     for _ in 0..5 {
@@ -283,19 +370,38 @@ async fn over_http(results: &mut Results, raw_ns: f64, verify_ns: f64, sign_ns: 
                 device.http().proven(&request, device.signer()).await.unwrap();
             }
         };
-        rounds.push(cpu_each(&server, shown, exchange).await);
+        rounds.push(Round { ours: cpu_each(&server, shown, exchange).await, raw: 3.0 * raw.verify() + raw.sign() });
     }
-    results.ratio("token.exchange", median(rounds), "3 verifies + 1 sign", 3.0 * verify_ns + sign_ns, 0.5);
+    results.ratio("token.exchange", &rounds, "3 verifies + 1 sign", 0.5);
+}
 
-    let (p50, p99) = handoffs(&server, &devices[1], &devices[2], 60).await;
+async fn handoff(results: &mut Results) {
+    let server = Server::start(100_000).await;
+    let devices = enrolled(&server, 8).await;
+    let (p50, p99) = handoffs(&devices[1], &devices[2], 60).await;
     results.plain("handoff.p50", p50, "ms");
     results.plain("handoff.p99", p99, "ms");
+    counts(results, &server, &devices[1], &devices[2]).await;
     growth(results, &server, &devices).await;
 }
 
+/// What one handoff costs: signatures made by the two devices, by the server, and the server's fsyncs.
+async fn counts(results: &mut Results, server: &Server, one: &Arc<Device>, two: &Arc<Device>) {
+    const TURNS: usize = 10;
+    let strace = server.count_fsyncs();
+    let before = (SIGNED.load(Ordering::Relaxed), server.signatures());
+    handoffs(one, two, TURNS).await;
+    let per_handoff = |count: u64| count as f64 / TURNS as f64;
+    results.plain("handoff.device_signatures", per_handoff(SIGNED.load(Ordering::Relaxed) - before.0), "signatures");
+    results.plain("handoff.server_signatures", per_handoff(server.signatures() - before.1), "signatures");
+    match strace {
+        Some(strace) => results.plain("handoff.fsyncs", per_handoff(strace.finish()), "fsyncs"),
+        None => println!("handoff.fsyncs       not counted: strace is not at hand"),
+    }
+}
+
 /// Offer, accept, seal, complete: milliseconds for all of it, SDK checks and reads included.
-async fn handoffs(server: &Server, one: &Arc<Device>, two: &Arc<Device>, turns: usize) -> (f64, f64) {
-    let _ = server;
+async fn handoffs(one: &Arc<Device>, two: &Arc<Device>, turns: usize) -> (f64, f64) {
     let mut session = Session::open(one, b"state").await.unwrap();
     let (mut here, mut there) = (one, two);
     let mut times = Vec::new();
@@ -327,9 +433,9 @@ async fn growth(results: &mut Results, server: &Server, devices: &[Arc<Device>])
         db.close().await.unwrap();
     };
     fill(0, 1000).await;
-    let (small, _) = handoffs(server, &devices[3], &devices[4], 40).await;
+    let (small, _) = handoffs(&devices[3], &devices[4], 40).await;
     fill(1000, 1_000_000).await;
-    let (large, _) = handoffs(server, &devices[5], &devices[6], 40).await;
+    let (large, _) = handoffs(&devices[5], &devices[6], 40).await;
     println!(
         "{:<20} {:>9.2}      {large:.1} ms with 1,000,000 sessions over {small:.1} ms with 1,000; wanted at most 1.1",
         "handoff.growth",
@@ -338,20 +444,41 @@ async fn growth(results: &mut Results, server: &Server, devices: &[Arc<Device>])
     results.0.push(json!({"name": "handoff.growth", "value": large, "unit": "ms", "against": "1,000 sessions", "ratio": large / small}));
 }
 
+/// Signatures the devices in this process have made.
+static SIGNED: AtomicU64 = AtomicU64::new(0);
+
+struct CountSignatures;
+impl<S: tracing::Subscriber> Layer<S> for CountSignatures {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "baton::signature" {
+            SIGNED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// `cargo bench --bench speed -- [verify] [http] [token] [handoff]`: all, or those named. The results file is for all of them.
 fn main() {
+    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |group: &str| named.is_empty() || named.iter().any(|name| name == group);
+    tracing_subscriber::registry().with(CountSignatures).init();
     let mut results = Results(Vec::new());
-    verify_in_process(&mut results);
-    let key = SoftKey::generate(&system_entropy());
-    let signature = key.sign_now(b"input");
-    let pair = aws_lc_rs::signature::EcdsaKeyPair::generate(&aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-    let (verify, sign) = side_by_side(
-        800,
-        || UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.key().sec1()).verify(b"input", &signature).unwrap(),
-        || {
-            black_box(pair.sign(&aws_lc_rs::rand::SystemRandom::new(), b"input").unwrap());
-        },
-    );
+    if wanted("verify") {
+        verify_in_process(&mut results);
+    }
+    let raw = Raw::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(over_http(&mut results, 2.0 * verify, verify, sign));
-    std::fs::write("bench-results.json", serde_json::to_string_pretty(&results.0).unwrap() + "\n").unwrap();
+    runtime.block_on(async {
+        if wanted("http") {
+            http_verify(&mut results, &raw).await;
+        }
+        if wanted("token") {
+            token_exchange(&mut results, &raw).await;
+        }
+        if wanted("handoff") {
+            handoff(&mut results).await;
+        }
+    });
+    if named.is_empty() {
+        std::fs::write("bench-results.json", serde_json::to_string_pretty(&results.0).unwrap() + "\n").unwrap();
+    }
 }

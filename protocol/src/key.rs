@@ -192,6 +192,10 @@ impl Did {
     pub fn parse(text: &str) -> Result<Self, Vc> {
         compressed_point(text).map(|_| Self(text.to_owned()))
     }
+    /// A name that was parsed before it was stored.
+    pub fn stored(text: String) -> Self {
+        Self(text)
+    }
     /// A name whose form is checked later, if at all: [`Self::key`] refuses what [`Self::parse`] would have.
     pub(crate) fn unresolved(text: &str) -> Self {
         Self(text.to_owned())

@@ -82,6 +82,11 @@ pub async fn bytes(body: Body, max: usize) -> Result<Bytes, Problem> {
 /// Reads one of our own bodies: JSON, strict, nothing unknown (the types deny it).
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     baton_protocol::json::node(bytes, MAX_STATE_BODY).map_err(|_| Input::Invalid)?;
+    flat_json(bytes)
+}
+
+/// [`json`] for a body of texts and lists of texts alone: with nothing nested, serde itself refuses a member named twice, and one reading is enough.
+pub fn flat_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|why| Problem::from(Input::Invalid).with("detail", shape(&why)))
 }
 

@@ -88,6 +88,7 @@ impl KeyRing {
 
     /// Signs a draft.
     pub fn sign(&self, draft: Draft) -> String {
+        tracing::trace!(target: "baton::signature", "made");
         let signature = self.signer.sign(&SystemRandom::new(), draft.signing_input()).expect("an in-memory key signs");
         draft.signed(signature.as_ref().try_into().expect("64 bytes"))
     }

@@ -57,10 +57,10 @@ struct Row {
 impl Row {
     fn read(self) -> Option<Standing> {
         Some(Standing {
-            device: Did::parse(&self.device).ok()?,
+            device: Did::stored(self.device),
             jkt: Thumbprint(self.jkt),
             app: self.app,
-            iss: Did::parse(&self.iss).ok()?,
+            iss: Did::stored(self.iss),
             log: self.log,
             client_id: self.client_id,
             tier: Tier::parse(&self.tier)?,

@@ -85,6 +85,8 @@ impl Gate {
 
     async fn work(self) {
         let _working = Working(&self);
+        // Whoever is ready to ask at this moment asks first, and shares the commit.
+        tokio::task::yield_now().await;
         while let Some(batch) = self.next() {
             self.commit(batch).await;
         }

@@ -42,6 +42,7 @@ impl SoftKey {
 
     /// Signs at once: software keys need not wait for anybody.
     pub fn sign_now(&self, input: &[u8]) -> [u8; 64] {
+        tracing::trace!(target: "baton::signature", "made");
         let signature: Signature = SigningKey::from(&self.secret).sign(input);
         signature.to_bytes().into()
     }

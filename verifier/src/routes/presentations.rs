@@ -8,15 +8,16 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use baton_protocol::key::hash;
+use baton_protocol::credential::Tier;
+use baton_protocol::key::{Did, Thumbprint, hash};
 use baton_protocol::presentation::{self, Expected};
 use baton_protocol::refusal::{Input, Kb, Oauth};
 use baton_protocol::standing::Standing;
 use baton_service::edge;
 use baton_service::once::Use;
 use baton_service::problem::{Form, Problem};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// How long a used nonce is remembered: far past the life of any proof that could carry it.
@@ -32,14 +33,41 @@ struct Ask {
     required_claims: Vec<String>,
 }
 
+/// What the presentation is worth.
+#[derive(Serialize)]
+pub struct Answer {
+    verdict: &'static str,
+    device: Did,
+    issuer: Did,
+    /// The person, as this app sees them.
+    subject: String,
+    client_id: String,
+    tier: Tier,
+    jkt: Thumbprint,
+    /// Disclosed by the device.
+    claims: Map<String, Value>,
+    /// When the credential ends, in seconds.
+    expires_at: i64,
+    status: StatusSeen,
+    checked_at: i64,
+}
+
+/// Where the status comes from.
+#[derive(Serialize)]
+struct StatusSeen {
+    value: &'static str,
+    source: &'static str,
+    age_ms: i64,
+}
+
 /// `POST /v1/presentations/verify`
-pub async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+pub async fn verify(State(verifier): State<Arc<Verifier>>, headers: HeaderMap, body: Body) -> Result<Json<Answer>, Problem> {
     verify_inner(&verifier, &headers, body).await.map_err(available)
 }
 
-async fn verify_inner(verifier: &Verifier, headers: &HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+async fn verify_inner(verifier: &Verifier, headers: &HeaderMap, body: Body) -> Result<Json<Answer>, Problem> {
     let caller = authenticate(verifier, headers)?;
-    let ask: Ask = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
+    let ask: Ask = edge::flat_json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     if ask.nonce.len() < 16 || ask.nonce.len() > 256 || ask.audience.is_empty() || ask.required_claims.len() > 16 {
         return Err(Input::Invalid.into());
     }
@@ -51,11 +79,19 @@ async fn verify_inner(verifier: &Verifier, headers: &HeaderMap, body: Body) -> R
     let once = Use::new("relying", &format!("{}\n{}", caller.name, ask.nonce), now.plus_secs(REMEMBERED_SECS));
     let decide = move |standing: &Standing| Ok((verdict_on(pending, standing, now)?, standing.tier));
     let (verdict, tier) = verifier.gate.pass(device, vec![(once, Kb::Replay.into())], decide).await?;
-    Ok(Json(json!({
-        "verdict": "valid", "device": verdict.device, "issuer": verdict.issuer, "subject": verdict.log, "client_id": verdict.client_id,
-        "tier": tier, "jkt": verdict.jkt, "claims": verdict.claims, "expires_at": verdict.expires_at,
-        "status": {"value": "valid", "source": "standing", "age_ms": 0}, "checked_at": now.secs(),
-    })))
+    Ok(Json(Answer {
+        verdict: "valid",
+        device: verdict.device,
+        issuer: verdict.issuer,
+        subject: verdict.log,
+        client_id: verdict.client_id,
+        tier,
+        jkt: verdict.jkt,
+        claims: verdict.claims,
+        expires_at: verdict.expires_at,
+        status: StatusSeen { value: "valid", source: "standing", age_ms: 0 },
+        checked_at: now.secs(),
+    }))
 }
 
 fn authenticate<'a>(verifier: &'a Verifier, headers: &HeaderMap) -> Result<&'a RelyingService, Problem> {
