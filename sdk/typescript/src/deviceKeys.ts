@@ -15,11 +15,11 @@ export interface DeviceKeys {
   agreement: CryptoKeyPair;
 }
 
-/** Fresh keys, not extractable. */
-export async function generateDeviceKeys(): Promise<DeviceKeys> {
+/** Fresh keys; nobody can read them, unless where they are kept needs to. */
+export async function generateDeviceKeys(extractable = false): Promise<DeviceKeys> {
   const [signing, agreement] = await Promise.all([
-    crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]),
-    crypto.subtle.generateKey({ name: "ECDH", namedCurve: "P-256" }, false, ["deriveBits"]),
+    crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, extractable, ["sign", "verify"]),
+    crypto.subtle.generateKey({ name: "ECDH", namedCurve: "P-256" }, extractable, ["deriveBits"]),
   ]);
   return { signing, agreement };
 }

@@ -52,7 +52,7 @@ export interface Elsewhere {
 /** Lane 1: the browser of this very device approves. Gives a full device. */
 export async function enrolHere(asking: Asking, redirectUri: string): Promise<Here> {
   const { http, servers, clientId, scope } = asking;
-  const keys = await generateDeviceKeys();
+  const keys = await generateDeviceKeys(asking.store?.extractable);
   const signer = await signerOf(keys.signing);
   const [verifier, state] = [encode(http.around.random(32)), encode(http.around.random(32))];
   const form = {
@@ -90,7 +90,7 @@ export async function redeemHere(asking: Omit<Asking, "claims" | "scope">, pendi
 
 /** Lane 2: another device of the person approves, with the check code that only this one shows. Gives a limited device. */
 export async function enrolElsewhere(asking: Asking): Promise<Elsewhere> {
-  const keys = await generateDeviceKeys();
+  const keys = await generateDeviceKeys(asking.store?.extractable);
   const form = { client_id: asking.clientId, scope: asking.scope, authorization_details: await details(asking, keys) };
   const answer = (await post(asking, "/device_authorization", form, await signerOf(keys.signing))) as Record<string, string>;
   const { device_code = "", verification_uri = "", verification_uri_complete = "", user_code = "", check_code = "" } = answer;

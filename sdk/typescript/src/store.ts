@@ -29,6 +29,8 @@ export interface Pin {
 
 /** Keeps one device. */
 export interface Store {
+  /** Whether keys must be readable for it to keep them: a file's must, IndexedDB's must not. */
+  readonly extractable?: boolean;
   load(): Promise<Kept | undefined>;
   save(kept: Kept): Promise<void>;
   /** Runs `act` while nobody else who uses this store does, in this tab or another. */

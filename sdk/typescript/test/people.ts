@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import WebSocket from "ws";
-import { Device, Http, MemoryStore, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Socket, type Surroundings } from "../src/index.js";
+import { Device, Http, MemoryStore, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Socket, type Store, type Surroundings } from "../src/index.js";
 import { hurried, type Server } from "./server.js";
 
 export const SCOPE = "session:read session:write handoff:offer handoff:accept";
@@ -16,8 +16,8 @@ export function asking(server: Server, name: string): Asking {
 }
 
 /** Lane 1. */
-export async function full(server: Server, name: string): Promise<Device> {
-  const asked = asking(server, name);
+export async function full(server: Server, name: string, store?: Store): Promise<Device> {
+  const asked = { ...asking(server, name), ...(store ? { store } : {}) };
   const here = await enrolHere(asked, CALLBACK);
   const redirected = await server.approve(here.url, "yes");
   assert.ok(redirected);

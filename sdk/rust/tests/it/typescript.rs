@@ -1,11 +1,15 @@
-//! What the TypeScript SDK wrote opens and verifies here: `fixtures/typescript-v1.json`, which its own tests write and hold.
+//! What the TypeScript SDK wrote opens and verifies here: `fixtures/typescript-*.json`, which its own tests write and hold.
 
 use crate::golden::read_golden;
 use baton_protocol::b64;
 use baton_protocol::device_log::DeviceLog;
 use baton_protocol::enrolment::{AccountProof, Approval, IssuerStatement, Offer, Shown};
-use baton_protocol::key::PublicKey;
+use baton_protocol::handoff::chain::{Act, Chain, Statement};
+use baton_protocol::handoff::machine::Target;
+use baton_protocol::handoff::wire::Offer as HandoffOffer;
+use baton_protocol::key::{Did, PublicKey};
 use baton_protocol::secret::Secret;
+use baton_protocol::session::{SealedUpdate, SessionKey};
 use baton_protocol::signer::Signer as _;
 use baton_protocol::wrap::WrappedRoot;
 use baton_sdk::root::{RecoveryCode, Root};
@@ -48,4 +52,29 @@ fn its_approval_is_what_identity_takes() {
     let proof = stands["proof"].as_str().unwrap();
     assert_eq!(AccountProof::check(proof, &account, "https://baton.example/identity", "cer_1").unwrap().root, stands["fingerprint"]);
     assert!(AccountProof::check(proof, &account, "https://baton.example/identity", "cer_2").is_err(), "of another ceremony");
+}
+
+#[test]
+fn what_it_sealed_opens_and_its_chain_holds() {
+    let stands = read_golden("fixtures/typescript-handoff-v1.json");
+    let text = |name: &str| stands[name].as_str().unwrap();
+    let (opened, hash) = Statement::read(text("open")).unwrap();
+    let source = opened.device.clone();
+    let by_source = |by: &Did| *by == source;
+    let (key, head, by) = SessionKey::read(text("key_statement"), &opened.session, 1, by_source).unwrap();
+    assert_eq!((b64::encode(key.key.expose()), head.n, &by), (text("key").to_owned(), 2, &source));
+    let update: SealedUpdate = read(&stands["update"]);
+    update.check_form().unwrap();
+    let (by, content) = update.open(&key, by_source).unwrap();
+    assert_eq!((by, content.as_slice(), update.hash().as_str()), (source.clone(), text("content").as_bytes(), text("update_hash")));
+
+    let chain = Chain::open(&opened, hash).unwrap();
+    let (release, hash) = Statement::read(text("release")).unwrap();
+    let chain = chain.apply(&release, hash.clone()).unwrap();
+    let (receipt, receipt_hash) = Statement::read(text("receipt")).unwrap();
+    let Act::Receipt { proof, .. } = &receipt.act else { panic!("a receipt") };
+    assert!(key.accepts_proof(proof, &hash, &content));
+    let chain = chain.apply(&receipt, receipt_hash).unwrap();
+    let (offer, _) = HandoffOffer::read(text("offer")).unwrap();
+    assert_eq!((chain.epoch(), &offer.from, Some(&offer.to)), (2, &source, Some(&Target::Device(chain.holder().clone()))));
 }

@@ -42,6 +42,14 @@ export async function openEnvelope(envelope: string, device: string, agreement: 
 }
 
 function read(envelope: string): GeneralJWE {
+  try {
+    return strictly(envelope);
+  } catch (error) {
+    throw error instanceof Refused && error.code === "state.alg" ? error : new Refused("state.undecryptable", "form");
+  }
+}
+
+function strictly(envelope: string): GeneralJWE {
   const jwe = object(envelope.length <= MAX_ENVELOPE ? envelope : "");
   need(has(jwe, ["protected", "recipients", "iv", "ciphertext", "tag"]));
   const header = object(new TextDecoder().decode(decode(text(jwe["protected"]))));
@@ -69,13 +77,9 @@ function has(value: unknown, members: string[]): value is Record<string, unknown
 }
 
 function object(json: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(json);
-    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
-  } catch {
-    // Said below.
-  }
-  throw new Refused("state.undecryptable", "form");
+  const value: unknown = JSON.parse(json);
+  need(typeof value === "object" && value !== null);
+  return value as Record<string, unknown>;
 }
 
 function text(value: unknown): string {
