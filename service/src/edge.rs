@@ -4,8 +4,10 @@ use crate::audit::{Audit, Event};
 use crate::problem::{Problem, Refused};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body::Bytes};
@@ -14,6 +16,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
 use tower_http::timeout::TimeoutLayer;
 
 /// Largest body on most routes.
@@ -29,6 +32,17 @@ pub fn wrap(routes: Router, service: &'static str, audit: &Audit) -> Router {
         .layer(middleware::from_fn(move |request, next| watch(service, audit.clone(), request, next)))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(30)))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::Internal("panic in a handler".into()).into_response()))
+}
+
+/// Lets pages of any origin ask: for routes where a token and a proof by the device's key say who asks, and a cookie never does.
+pub fn open_to_browsers<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    let cors = CorsLayer::new()
+        .allow_origin(tower_http::cors::Any)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("dpop")])
+        .expose_headers([DATE, RETRY_AFTER, HeaderName::from_static("dpop-nonce")])
+        .max_age(Duration::from_mins(10));
+    routes.layer(cors)
 }
 
 async fn watch(service: &'static str, audit: Audit, request: Request, next: Next) -> Response {

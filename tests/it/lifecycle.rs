@@ -168,3 +168,22 @@ async fn a_tampered_ledger_is_noticed() {
         db.close().await.unwrap();
     }
 }
+
+/// From one limited device to another: only the target needs the key that the source has.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_one_limited_device_to_another() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let (tv, projector) = (server.limited(&mut person, "Television").await, server.limited(&mut person, "Projector").await);
+    let mut session = Session::open(&laptop, b"00:43").await.unwrap();
+    for to in [&tv, &projector] {
+        let offered = session.offer(Target::Device(to.did().clone())).await.unwrap();
+        let waiting = Waiting::list(to).await.unwrap().pop().unwrap();
+        waiting.accept().await.unwrap();
+        session.seal(&offered).await.unwrap();
+        session = waiting.complete().await.unwrap();
+    }
+    session.write(b"00:44").await.unwrap();
+    assert_eq!(session.epoch(), 3);
+}

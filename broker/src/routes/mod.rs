@@ -14,6 +14,7 @@ mod updates;
 use crate::state::Broker;
 use axum::Router;
 use axum::routing::{get, post};
+use baton_service::edge;
 use std::sync::Arc;
 
 /// All routes; `path` is the broker's path (`/broker`).
@@ -41,5 +42,5 @@ pub fn router(broker: Arc<Broker>, path: &str) -> Router {
         .route("/v1/handoffs/{id}/reclaim", post(moves::reclaim))
         .route("/v1/events", get(events::stream))
         .route("/v1/events/tickets", post(events::ticket));
-    Router::new().nest(path, own).with_state(broker)
+    Router::new().nest(path, edge::open_to_browsers(own)).with_state(broker)
 }

@@ -20,16 +20,22 @@ mod token;
 use crate::state::Identity;
 use axum::Router;
 use axum::routing::{get, post};
+use baton_service::edge;
 use std::sync::Arc;
 
 /// All routes below identity's path; `path` is that path (`/identity`).
 pub fn router(identity: Arc<Identity>, path: &str) -> Router {
-    let own = Router::new()
+    let for_devices = Router::new()
         .route("/par", post(start::pushed))
         .route("/device_authorization", post(start::device))
-        .route("/authorize", get(pages::index))
         .route("/token", post(token::token))
         .route("/jwks", get(metadata::jwks))
+        .route("/v1/log", get(device_log::show))
+        .route("/v1/credential", post(credential::show))
+        .route("/v1/status-lists/1", get(status_lists::show));
+    // For the pages alone, which are of this origin: a cookie says who asks.
+    let own = edge::open_to_browsers(for_devices)
+        .route("/authorize", get(pages::index))
         .route("/v1/sign-up/start", post(sign_up::start))
         .route("/v1/sign-up/finish", post(sign_up::finish))
         .route("/v1/sign-in/start", post(sign_in::start))
@@ -49,10 +55,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/devices/{id}/renew/approve", post(renew::approve))
         .route("/v1/grants", get(devices::grants))
         .route("/v1/grants/{id}/withdraw", post(devices::withdraw))
-        .route("/v1/activity", get(activity::list))
-        .route("/v1/log", get(device_log::show))
-        .route("/v1/credential", post(credential::show))
-        .route("/v1/status-lists/1", get(status_lists::show));
+        .route("/v1/activity", get(activity::list));
     let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
     let pages = Router::new().route("/", get(pages::index)).route("/device", get(pages::index)).route("/assets/{name}", get(pages::asset));
     Router::new().nest(path, own).merge(well_known).merge(pages).with_state(identity)

@@ -411,10 +411,10 @@ pub(crate) async fn read_keys(device: &Device, id: &SessionId) -> Result<BTreeMa
     Ok(keys)
 }
 
-/// Seals a key to all live full devices, to this one, and to `also`. Gives the app with it.
-pub(crate) async fn envelope(device: &Device, id: &SessionId, key: &SessionKey, also: Option<&Did>) -> Result<(String, String), Error> {
+/// Seals a key to all live full devices and to one limited one: `to` that the session goes to, or this one. Gives the app with it.
+pub(crate) async fn envelope(device: &Device, id: &SessionId, key: &SessionKey, to: Option<&Did>) -> Result<(String, String), Error> {
     let members = device.members().await?;
-    let recipients = members.recipients(|did, tier| tier == Tier::Full || did == device.did() || Some(did) == also);
+    let recipients = members.recipients(|did, tier| tier == Tier::Full || did == to.unwrap_or(device.did()));
     let jws = device.signing.seal(key.draft(id, members.log.head(), device.did())).await?;
     Ok((seal::seal(&jws, &recipients)?, members.log.app().to_owned()))
 }

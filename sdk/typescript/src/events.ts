@@ -22,14 +22,20 @@ export interface Gap {
   resume_at: number;
 }
 
+/** The stream is open, for the first time or again: what is read from here on is not older than the next event. */
+export interface Open {
+  type: "open";
+}
+
+/** What a stream tells. */
+export type Frame = SessionEvent | Gap | Open;
+
 /** How to listen. */
 export interface Listening {
   /** The last event that was seen; from now on, if none. */
   cursor?: number;
   /** Ends the stream. */
   signal?: AbortSignal;
-  /** Told when the stream is open, each time: what happened before may be read now. */
-  onopen?: () => void;
 }
 
 const PAUSE = 500;
@@ -40,19 +46,19 @@ const REVOKED = 4403;
  * Listens until `signal` ends it or the device is revoked (`status.revoked`). Connections that break are made again, from the last event that was
  * seen, with pauses that grow.
  */
-export async function* listen(device: Device, { cursor, signal, onopen }: Listening = {}): AsyncGenerator<SessionEvent | Gap, void> {
+export async function* listen(device: Device, { cursor, signal }: Listening = {}): AsyncGenerator<Frame, void> {
   let last = cursor;
   let pause = PAUSE;
   while (!signal?.aborted) {
     try {
-      for await (const frame of connection(device, last, signal, onopen)) {
+      for await (const frame of connection(device, last, signal)) {
         pause = PAUSE;
         if (frame.type === "event") {
           if (last !== undefined && frame.seq <= last) continue;
           // A number left out is a gap that the broker did not own up to.
           if (last !== undefined && frame.seq !== last + 1) yield { type: "gap", resume_at: frame.seq };
           last = frame.seq;
-        } else {
+        } else if (frame.type === "gap") {
           last = frame.resume_at - 1;
         }
         yield frame;
@@ -67,20 +73,24 @@ export async function* listen(device: Device, { cursor, signal, onopen }: Listen
   }
 }
 
-async function* connection(device: Device, cursor: number | undefined, signal: AbortSignal | undefined, onopen?: () => void): AsyncGenerator<SessionEvent | Gap, void> {
+async function* connection(device: Device, cursor: number | undefined, signal: AbortSignal | undefined): AsyncGenerator<Frame, void> {
   const { ticket } = await device.broker<{ ticket: string }>({ scope: "session:read", path: "/v1/events/tickets", json: {} });
+  if (signal?.aborted) return;
   const query = new URLSearchParams({ ticket, ...(cursor === undefined ? {} : { cursor: String(cursor) }) });
   const socket = device.http.around.socket(`${device.kept.servers.broker.replace(/^http/, "ws")}/v1/events?${query}`);
-  const frames: (SessionEvent | Gap)[] = [];
+  const frames: Frame[] = [];
   let closed: number | undefined;
   let wake = (): void => undefined;
   const close = (): void => socket.close();
-  socket.onopen = () => onopen?.();
-  socket.onmessage = ({ data }: { data: unknown }) => {
-    frames.push(JSON.parse(String(data)) as SessionEvent | Gap);
+  const tell = (frame: Frame): void => {
+    frames.push(frame);
     wake();
   };
-  socket.onclose = ({ code }: { code: number }) => {
+  socket.onopen = () => tell({ type: "open" });
+  socket.onmessage = ({ data }) => tell(JSON.parse(String(data)) as Frame);
+  // A close follows, which says all that is told.
+  socket.onerror = () => undefined;
+  socket.onclose = ({ code }) => {
     closed = code;
     wake();
   };

@@ -24,6 +24,7 @@ export interface Socket {
   onopen: ((event: never) => void) | null;
   onmessage: ((event: { data: unknown }) => void) | null;
   onclose: ((event: { code: number }) => void) | null;
+  onerror: ((event: never) => void) | null;
   close(): void;
 }
 

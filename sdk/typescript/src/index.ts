@@ -16,7 +16,7 @@ export { Offered, Waiting } from "./session/handoff.js";
 export type { Target } from "./session/handoff.js";
 export type { Head } from "./session/update.js";
 export { listen } from "./events.js";
-export type { Gap, Listening, SessionEvent } from "./events.js";
+export type { Frame, Gap, Listening, Open, SessionEvent } from "./events.js";
 export type { Occasion } from "./credential.js";
 export { generateDeviceKeys, signerOf } from "./deviceKeys.js";
 export type { DeviceKeys, Signer } from "./deviceKeys.js";

@@ -2,6 +2,7 @@
 
 import type { DeviceKeys } from "./deviceKeys.js";
 import type { LogHead } from "./deviceLog.js";
+import type { PendingHere } from "./enrol.js";
 import type { Servers } from "./http.js";
 
 /** Everything a device keeps. Structured-cloneable: its keys stay unreadable wherever it is put. */
@@ -68,6 +69,7 @@ export class MemoryStore implements Store {
 }
 
 const OBJECTS = "device";
+const PENDING = "pending";
 
 /**
  * In IndexedDB, under a name of the app's choosing: one device for each name. Its keys are WebCrypto's and stay unreadable; tabs take turns by
@@ -78,6 +80,18 @@ export class IndexedDbStore implements Store {
 
   load(): Promise<Kept | undefined> {
     return this.#ask("readonly", (objects) => objects.get(OBJECTS) as IDBRequest<Kept | undefined>);
+  }
+
+  /** Keeps what lane 1 needs to go on, over the redirect to the approval and back. */
+  async savePending(pending: PendingHere): Promise<void> {
+    await this.#ask("readwrite", (objects) => objects.put(pending, PENDING));
+  }
+
+  /** Gives it back, once. */
+  async takePending(): Promise<PendingHere | undefined> {
+    const pending = await this.#ask("readonly", (objects) => objects.get(PENDING) as IDBRequest<PendingHere | undefined>);
+    await this.#ask("readwrite", (objects) => objects.delete(PENDING));
+    return pending;
   }
 
   async save(kept: Kept): Promise<void> {

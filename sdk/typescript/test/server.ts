@@ -70,6 +70,8 @@ export class Server {
   }
 }
 
+const PASSPHRASE = "canary passphrase";
+
 /** A terminal: `baton device`, which is the Rust SDK. */
 export class Terminal {
   private constructor(private readonly keystore: string) {}
@@ -81,9 +83,27 @@ export class Terminal {
     return terminal;
   }
 
+  /** Asks to join, as a person would at it: what its screen shows, and when it is in. */
+  static async asks(server: Server, name: string): Promise<{ terminal: Terminal; userCode: string; checkCode: string; joined: Promise<unknown> }> {
+    const terminal = new Terminal(join(mkdtempSync(join(tmpdir(), "baton-terminal-")), "device.key"));
+    assert.ok(program);
+    const args = ["device", "--keystore", terminal.keystore, "enrol", "--server", server.url, "--name", name];
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, BATON_PASSPHRASE: PASSPHRASE } });
+    const joined = new Promise((resolve, reject) => child.on("close", (status) => (status === 0 ? resolve(status) : reject(new Error("not joined")))));
+    let said = "";
+    return new Promise((resolve, reject) => {
+      joined.catch(reject);
+      child.stdout.on("data", (text: Buffer) => {
+        said += text.toString();
+        const [userCode, checkCode] = [/^ +code +(\S+)$/m.exec(said)?.[1], /^ +check code +(\S+)$/m.exec(said)?.[1]];
+        if (userCode !== undefined && checkCode !== undefined) resolve({ terminal, userCode, checkCode, joined });
+      });
+    });
+  }
+
   /** Runs a command and gives what it said. */
   run(...command: string[]): Promise<string> {
-    return run(["device", "--keystore", this.keystore, ...command], "", { BATON_PASSPHRASE: "canary passphrase" });
+    return run(["device", "--keystore", this.keystore, ...command], "", { BATON_PASSPHRASE: PASSPHRASE });
   }
 
   /** Its DID. */

@@ -188,3 +188,22 @@ test("HTTP-08, HTTP-13: every page is in nobody's frame, runs nothing inline, an
     assert.deepEqual([headers.get("x-frame-options"), headers.get("cache-control"), headers.get("referrer-policy")], ["DENY", "no-store", "no-referrer"], path);
   }
 });
+
+test("HTTP-07: what a token protects answers pages of any origin, what a cookie protects only its own", async () => {
+  const asked = async (path: string): Promise<string | null> => {
+    const headers = { origin: "https://app.example", "access-control-request-method": "POST", "access-control-request-headers": "dpop, authorization" };
+    const { headers: answered } = await fetch(server.url + path, { method: "OPTIONS", headers });
+    assert.equal(answered.get("access-control-allow-credentials"), null, path);
+    return answered.get("access-control-allow-origin");
+  };
+  for (const path of ["/identity/par", "/identity/token", "/identity/v1/log", "/verifier/token", "/broker/v1/sessions"]) assert.equal(await asked(path), "*", path);
+  for (const path of ["/identity/v1/devices", "/identity/v1/sign-in/finish", "/identity/v1/requests/open", "/verifier/v1/presentations/verify", "/"]) {
+    assert.equal(await asked(path), null, path);
+  }
+  const crossSite = await fetch(`${server.url}/identity/v1/sign-up/start`, {
+    method: "POST",
+    headers: { origin: "https://app.example", "content-type": "application/json" },
+    body: "{}",
+  });
+  assert.deepEqual([crossSite.status, ((await crossSite.json()) as { code: string }).code], [403, "input.csrf"]);
+});

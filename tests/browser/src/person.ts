@@ -19,6 +19,8 @@ export interface Authenticator {
 export class Person {
   /** Everything that left the page: URLs, bodies, console, storage. */
   readonly seen: string[] = [];
+  /** Keys that sealed something, root copies and session content alike. */
+  readonly keys: Uint8Array[] = [];
   /** The PRF outputs this browser's page was given: what must go nowhere. */
   readonly prfOutputs: Uint8Array[] = [];
   private authenticator: string | undefined;
@@ -34,15 +36,18 @@ export class Person {
     const dir = mkdtempSync(join(tmpdir(), "baton-browser-"));
     const context = await chromium.launchPersistentContext(dir, { executablePath: "/usr/bin/chromium", headless: true, args: FLAGS.split(" ") });
     const page = context.pages()[0] ?? (await context.newPage());
-    page.setDefaultTimeout(20_000);
     const person = new Person(dir, context, page, await context.newCDPSession(page));
-    page.on("request", (request) => person.seen.push(request.url(), request.postData() ?? "", JSON.stringify(request.headers())));
-    page.on("console", (message) => person.seen.push(message.text()));
-    page.on("pageerror", (error) => person.seen.push(`page error: ${error.message}`));
-    // The test alone looks at what the passkey gave: its bytes are what must go nowhere.
-    await page.exposeFunction("prfGiven", (bytes: number[]) => void person.prfOutputs.push(Uint8Array.from(bytes)));
-    await page.addInitScript(() => {
-      const { prfGiven } = window as unknown as { prfGiven: (bytes: number[]) => Promise<void> };
+    person.#watch(page);
+    // The test alone looks at what the passkey gave and which keys seal: their bytes are what must go nowhere.
+    await context.exposeFunction("prfGiven", (bytes: number[]) => void person.prfOutputs.push(Uint8Array.from(bytes)));
+    await context.exposeFunction("keyUsed", (bytes: number[]) => void person.keys.push(Uint8Array.from(bytes)));
+    await context.addInitScript(() => {
+      const { prfGiven, keyUsed } = window as unknown as Record<"prfGiven" | "keyUsed", (bytes: number[]) => Promise<void>>;
+      const importKey = crypto.subtle.importKey.bind(crypto.subtle) as (...given: unknown[]) => Promise<CryptoKey>;
+      crypto.subtle.importKey = (async (format: string, bytes: unknown, ...more: unknown[]) => {
+        if (format === "raw" && bytes instanceof Uint8Array && bytes.length === 32) await keyUsed([...bytes]);
+        return importKey(format, bytes, ...more);
+      }) as typeof crypto.subtle.importKey;
       for (const name of ["create", "get"] as const) {
         const original = navigator.credentials[name].bind(navigator.credentials) as (options?: object) => Promise<PublicKeyCredential>;
         navigator.credentials[name] = async (options?: object) => {
@@ -56,6 +61,24 @@ export class Person {
     await person.devtools.send("WebAuthn.enable");
     await person.newPasskeys(authenticator);
     return person;
+  }
+
+  /** Another window of this browser. */
+  async newWindow(): Promise<Page> {
+    const page = await this.context.newPage();
+    this.#watch(page);
+    return page;
+  }
+
+  #watch(page: Page): void {
+    page.setDefaultTimeout(20_000);
+    page.on("request", (request) => this.seen.push(request.url(), request.postData() ?? "", JSON.stringify(request.headers())));
+    page.on("websocket", (socket) => {
+      this.seen.push(socket.url());
+      for (const way of ["framesent", "framereceived"] as const) socket.on(way as "framesent", ({ payload }) => this.seen.push(payload.toString()));
+    });
+    page.on("console", (message) => this.seen.push(message.text()));
+    page.on("pageerror", (error) => this.seen.push(`page error: ${error.message}`));
   }
 
   /** Another device's passkeys: those from before are gone. */

@@ -8,15 +8,14 @@ mod token;
 use crate::state::Verifier;
 use axum::Router;
 use axum::routing::{get, post};
+use baton_service::edge;
 use std::sync::Arc;
 
 /// All routes; `path` is the verifier's path (`/verifier`).
 pub fn router(verifier: Arc<Verifier>, path: &str) -> Router {
-    let own = Router::new()
-        .route("/token", post(token::exchange))
-        .route("/jwks", get(metadata::jwks))
-        .route("/v1/nonces", post(nonces::create))
-        .route("/v1/presentations/verify", post(presentations::verify));
+    let devices = Router::new().route("/token", post(token::exchange)).route("/jwks", get(metadata::jwks)).route("/v1/nonces", post(nonces::create));
+    // Relying services alone: their key has no place in a browser.
+    let own = edge::open_to_browsers(devices).route("/v1/presentations/verify", post(presentations::verify));
     let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
     Router::new().nest(path, own).merge(well_known).with_state(verifier)
 }

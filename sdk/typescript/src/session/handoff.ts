@@ -3,6 +3,7 @@
 import { encode } from "../base64url.js";
 import { agreed, verifyPresentation } from "../credential.js";
 import type { Device } from "../device.js";
+import { listen } from "../events.js";
 import { newId } from "../id.js";
 import { signBy, verifyBy } from "../jws.js";
 import { PublicKey, hash } from "../key.js";
@@ -34,6 +35,9 @@ interface Shown {
   offer: string;
   presentation: string | null;
 }
+
+/** How often a handoff is looked at without news: that an offer has expired is told by nobody. */
+const LOOK_EVERY = 5000;
 
 /** An offer this device made. */
 export class Offered {
@@ -85,8 +89,20 @@ export class Offered {
     return show(this.session.device, this.id);
   }
 
+  /** Waits for the other device to accept, seals, and waits until it holds the session. False when it was declined or nobody came in time. */
+  async finish(): Promise<boolean> {
+    const { device } = this.session;
+    if ((await reach(device, this.id, ["accepted"])) !== "accepted") return false;
+    await this.seal();
+    return (await reach(device, this.id, ["completed"])) === "completed";
+  }
+
   /** Checks the target, seals the present content to it, and releases. From then on this device does not write. */
-  async seal(): Promise<void> {
+  seal(): Promise<void> {
+    return this.session.alone(() => this.#seal());
+  }
+
+  async #seal(): Promise<void> {
     const { session } = this;
     const { device } = session;
     const shown = await show(device, this.id);
@@ -121,7 +137,11 @@ export class Offered {
   }
 
   /** Takes a released session back: after a minute, or at once when the target was revoked. */
-  async reclaim(): Promise<void> {
+  reclaim(): Promise<void> {
+    return this.session.alone(() => this.#reclaim());
+  }
+
+  async #reclaim(): Promise<void> {
     const { session } = this;
     const signed = await session.sign(session.chain.epoch + 1, { kind: "reclaim", handoff: this.id });
     await session.take(await this.#post("reclaim", { statement: signed.text }), signed);
@@ -195,6 +215,13 @@ export class Waiting {
     await this.#post("decline", {});
   }
 
+  /** Accepts, waits until the source has sealed, and holds the session. */
+  async take(): Promise<Session> {
+    await this.accept();
+    if ((await reach(this.device, this.id, ["sealed"])) !== "sealed") throw new Refused("handoff.state", "not sealed in time");
+    return this.complete();
+  }
+
   /** Opens what was sealed, proves it, and holds the session. */
   async complete(): Promise<Session> {
     const session = await Session.load(this.device, this.offer.session);
@@ -211,6 +238,25 @@ export class Waiting {
 
   #post(verb: string, json: object): Promise<{ accepted: string }> {
     return this.device.broker({ scope: "handoff:accept", path: `/v1/handoffs/${this.id}/${verb}`, session: this.offer.session, json });
+  }
+}
+
+/** Waits until a handoff has come this far, or to its end; says where it is. */
+async function reach(device: Device, id: string, wanted: Shown["state"][]): Promise<Shown["state"]> {
+  const stop = new AbortController();
+  const frames = listen(device, { signal: stop.signal });
+  let next = frames.next();
+  try {
+    for (;;) {
+      const { state } = await show(device, id);
+      if (wanted.includes(state) || !["offered", "accepted", "sealed"].includes(state)) return state;
+      const told = await Promise.race([next.then(() => true), device.http.around.pause(LOOK_EVERY)]);
+      if (told === true) next = frames.next();
+    }
+  } finally {
+    stop.abort();
+    // Whatever it was waiting for does not matter any more.
+    next.catch(() => undefined);
   }
 }
 

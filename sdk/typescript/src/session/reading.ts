@@ -77,8 +77,8 @@ export async function readContent(
   }
 }
 
-/** An envelope with a key for all live full devices, for this one, and for `also`. */
-export async function makeEnvelope(device: Device, members: Members, session: string, key: SessionKey, also?: string): Promise<string> {
-  const recipients = Device.recipients(members, ({ device: one, tier }) => tier === "full" || one === device.did || one === also);
+/** An envelope with a key for all live full devices and for one limited one: `to` that the session goes to, or this one. */
+export async function makeEnvelope(device: Device, members: Members, session: string, key: SessionKey, to = device.did): Promise<string> {
+  const recipients = Device.recipients(members, ({ device: one, tier }) => tier === "full" || one === to);
   return sealEnvelope(await keyStatement(key, session, members.head, device.signer), recipients);
 }

@@ -8,6 +8,7 @@ import { agreed } from "../credential.js";
 import { Chain, signStatement, type Act, type Signed } from "./chain.js";
 import type { SessionKey } from "./key.js";
 import { knows, makeEnvelope, needAccepted, readChain, readContent, readKeys } from "./reading.js";
+import { Turns } from "../store.js";
 import { openUpdate, sealUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
 
 /** Where a write went: into the session, or beside it because the session had moved on. */
@@ -35,13 +36,19 @@ export class Session {
   content: Uint8Array = new Uint8Array();
   head: Head = { epoch: 1, seq: 0, hash: "" };
   #held: number | undefined;
+  readonly #turns = new Turns();
 
   private constructor(
     readonly device: Device,
     readonly id: string,
-    readonly chain: Chain,
-    readonly keys: Map<number, SessionKey>,
+    public chain: Chain,
+    public keys: Map<number, SessionKey>,
   ) {}
+
+  /** Steps that change what is known of a session come one after another, however they are asked for. */
+  alone<T>(act: () => Promise<T>): Promise<T> {
+    return this.#turns.take(act);
+  }
 
   /** The sessions this device may see. */
   static async list(device: Device): Promise<Listed[]> {
@@ -95,7 +102,11 @@ export class Session {
   }
 
   /** Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch. */
-  async write(content: Uint8Array): Promise<Written> {
+  write(content: Uint8Array): Promise<Written> {
+    return this.alone(() => this.#write(content));
+  }
+
+  async #write(content: Uint8Array): Promise<Written> {
     try {
       return { to: "session", head: await this.append(content, "update") };
     } catch (error) {
@@ -103,12 +114,12 @@ export class Session {
       if (code === "handoff.fenced") return this.#branch(content, (error as Refused).members);
       // While this device holds the session only it can have moved the head: an earlier write of its own, whose answer was lost.
       if (code === "state.conflict" && this.isHeld) {
-        await this.follow();
+        await this.#follow();
         this.heldEpoch();
         return { to: "session", head: await this.append(content, "update") };
       }
       if (code === "state.rekey_required" && this.isHeld) {
-        await this.rekey();
+        await this.#rekey();
         return { to: "session", head: await this.append(content, "snapshot") };
       }
       throw error;
@@ -127,7 +138,11 @@ export class Session {
   }
 
   /** Reads what others wrote since. */
-  async follow(): Promise<void> {
+  follow(): Promise<void> {
+    return this.alone(() => this.#follow());
+  }
+
+  async #follow(): Promise<void> {
     const fresh = await Session.load(this.device, this.id);
     Object.assign(this, { chain: fresh.chain, keys: fresh.keys, head: fresh.head, content: fresh.content });
     this.#held = fresh.#held;
@@ -140,7 +155,11 @@ export class Session {
   }
 
   /** Brings in a new key: required after a revocation, and when the session leaves a limited device. */
-  async rekey(): Promise<void> {
+  rekey(): Promise<void> {
+    return this.alone(() => this.#rekey());
+  }
+
+  async #rekey(): Promise<void> {
     const epoch = this.heldEpoch();
     const { key, envelope } = await this.#newKey();
     const signed = await this.sign(epoch, { kind: "rekey", key_version: key.version, envelope: hash(envelope) });
@@ -149,7 +168,11 @@ export class Session {
   }
 
   /** Claims a session that nobody holds, from the head this device knows, with a new key. */
-  async claim(): Promise<void> {
+  claim(): Promise<void> {
+    return this.alone(() => this.#claim());
+  }
+
+  async #claim(): Promise<void> {
     const { device } = this;
     this.#key();
     const { key, envelope } = await this.#newKey();

@@ -1,0 +1,162 @@
+/** A small player whose film moves between a person's devices. Everything of Baton it needs is `@baton/sdk`. */
+
+import { Offered, Refused, Session, Waiting, listen, type Device } from "@baton/sdk";
+import { LENGTH, beginning, draw, read, write, type Film } from "./film.js";
+import { join } from "./joining.js";
+import { onClick, page, say } from "./page.js";
+
+/** How often a playing film's position is kept, and how often the holder shows that it is there: a lease lasts 45 s. */
+const KEEP_EVERY = 5000;
+const HEARTBEAT_EVERY = 15_000;
+
+class Player {
+  film: Film = beginning;
+  session: Session | undefined;
+  waiting: Waiting | undefined;
+  /** Changes that are not durable yet. */
+  #unkept = 0;
+  #keeping: Promise<void> = Promise.resolve();
+
+  constructor(readonly device: Device) {}
+
+  /** Shows the newest session of this person, or begins one. */
+  async begin(): Promise<void> {
+    const live = (await Session.list(this.device)).filter(({ phase, holder }) => phase !== "ended" && (this.device.tier === "full" || holder === this.device.did));
+    const newest = live.at(-1);
+    if (newest) this.#show(await Session.load(this.device, newest.session));
+    else if (this.device.tier === "full") this.#show(await Session.open(this.device, write(beginning)));
+    await this.look();
+  }
+
+  /** Changes the film, here and durably. One write after another, each with what is newest. */
+  change(change: Partial<Film>): Promise<void> {
+    this.film = { ...this.film, ...change };
+    this.#unkept++;
+    this.paint();
+    const kept = this.#keeping.then(async () => {
+      try {
+        if (!this.session?.isHeld) return;
+        const written = await this.session.write(write(this.film));
+        if (written.to === "branch") say("The film goes on elsewhere; what you did here is kept beside it.");
+      } finally {
+        this.#unkept--;
+        this.paint();
+      }
+    });
+    this.#keeping = kept.catch(() => undefined);
+    return kept;
+  }
+
+  /** Reads how things stand: after an event, and at the start. */
+  async look(): Promise<void> {
+    [this.waiting] = await Waiting.list(this.device);
+    // A limited device reads what it holds, and nothing it once held.
+    if (this.session && (this.session.isHeld || this.device.tier === "full")) await this.session.follow();
+    if (this.session && !this.session.isHeld) this.film = { ...read(this.session.content), playing: false };
+    await this.#targets();
+    this.paint();
+  }
+
+  /** Hands the film to another device, which has two minutes to take it. */
+  async handOver(to: string): Promise<void> {
+    const { session } = this;
+    if (!session) return;
+    await this.change({ playing: false });
+    const offered = await Offered.make(session, { device: to });
+    say("Waiting for the other device …");
+    say((await offered.finish()) ? "Your film goes on there." : "It was not taken.");
+    await this.look();
+  }
+
+  /** Takes the film that waits. */
+  async take(): Promise<void> {
+    const { waiting } = this;
+    if (!waiting) return;
+    this.#show(await waiting.take());
+    this.waiting = undefined;
+    say("Your film goes on here.");
+    this.paint();
+  }
+
+  #show(session: Session): void {
+    this.session = session;
+    this.film = read(session.content);
+    this.paint();
+  }
+
+  async #targets(): Promise<void> {
+    const members = await this.device.members();
+    const others = members.live.filter((did) => did !== this.device.did);
+    const label = (did: string): string => members.labels.find((one) => one.device === did)?.name ?? did.slice(-8);
+    page.target.replaceChildren(...others.map((did) => new Option(label(did), did, false, did === page.target.value)));
+    page.from.textContent = this.waiting ? label(this.waiting.from) : "";
+  }
+
+  /** Draws everything as it is. */
+  paint(): void {
+    const { film, session } = this;
+    const held = session?.isHeld ?? false;
+    page.playing.hidden = false;
+    draw(page.screen, film);
+    const minutes = `${Math.floor(film.position / 60)}:${String(Math.floor(film.position % 60)).padStart(2, "0")}`;
+    page.where.value = session ? `${film.queue[0] ?? ""}, ${minutes}, ${!held ? "on another device" : this.#unkept > 0 ? "saving …" : "here"}` : "Nothing plays yet";
+    page.toggle.textContent = film.playing ? "Pause" : "Play";
+    page.position.value = String(Math.floor(film.position));
+    page.subtitles.checked = film.subtitles;
+    for (const control of [page.toggle, page.position, page.subtitles, page.next]) control.disabled = !held;
+    page.handing.hidden = !held || page.target.options.length === 0;
+    page.waiting.hidden = !this.waiting;
+  }
+}
+
+async function main(): Promise<void> {
+  const device = await join();
+  page.joining.hidden = true;
+  say("");
+  const player = new Player(device);
+  await player.begin();
+
+  onClick(page.toggle, () => player.change({ playing: !player.film.playing }));
+  onClick(page.next, () => player.change({ queue: [...player.film.queue.slice(1), ...player.film.queue.slice(0, 1)], position: 0 }));
+  onClick(page.hand, () => player.handOver(page.target.value));
+  onClick(page.take, () => player.take());
+  onClick(page.decline, async () => {
+    await player.waiting?.decline();
+    await player.look();
+  });
+  onClick(page.claim, async () => {
+    await player.session?.claim();
+    page.claim.hidden = true;
+    player.paint();
+  });
+  const change = (film: Partial<Film>): void => void player.change(film).catch((error: unknown) => say(String(error)));
+  page.position.addEventListener("change", () => change({ position: Number(page.position.value) }));
+  page.subtitles.addEventListener("change", () => change({ subtitles: page.subtitles.checked }));
+
+  let kept = performance.now();
+  let drawn = kept;
+  const frame = (now: number): void => {
+    if (player.film.playing && player.session?.isHeld) {
+      player.film.position = Math.min(LENGTH, player.film.position + (now - drawn) / 1000);
+      player.paint();
+      if (now - kept > KEEP_EVERY) {
+        kept = now;
+        change({});
+      }
+    }
+    drawn = now;
+    requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+  setInterval(() => void player.session?.heartbeat().catch(() => undefined), HEARTBEAT_EVERY);
+
+  for await (const event of listen(device)) {
+    if (event.type === "event" && event.kind === "session.detached") page.claim.hidden = device.tier !== "full";
+    await player.look().catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
+  }
+}
+
+main().catch((error: unknown) => {
+  const revoked = error instanceof Refused && error.code === "status.revoked";
+  say(revoked ? "This device was revoked." : error instanceof Error ? error.message : String(error));
+});

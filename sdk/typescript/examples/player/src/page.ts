@@ -1,0 +1,45 @@
+/** The page's elements, by id. */
+
+const byId = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
+
+export const page = {
+  said: byId("said"),
+  joining: byId("joining"),
+  name: byId<HTMLInputElement>("name"),
+  here: byId<HTMLButtonElement>("here"),
+  elsewhere: byId<HTMLButtonElement>("elsewhere"),
+  codes: byId("codes"),
+  link: byId<HTMLAnchorElement>("link"),
+  code: byId<HTMLOutputElement>("code"),
+  check: byId<HTMLOutputElement>("check"),
+  playing: byId("playing"),
+  screen: byId<HTMLCanvasElement>("screen"),
+  where: byId<HTMLOutputElement>("where"),
+  toggle: byId<HTMLButtonElement>("toggle"),
+  position: byId<HTMLInputElement>("position"),
+  subtitles: byId<HTMLInputElement>("subtitles"),
+  next: byId<HTMLButtonElement>("next"),
+  handing: byId("handing"),
+  target: byId<HTMLSelectElement>("target"),
+  hand: byId<HTMLButtonElement>("hand"),
+  claim: byId<HTMLButtonElement>("claim"),
+  waiting: byId("waiting"),
+  from: byId("from"),
+  take: byId<HTMLButtonElement>("take"),
+  decline: byId<HTMLButtonElement>("decline"),
+};
+
+/** Says what happens, to eyes and screen readers. */
+export function say(text: string): void {
+  page.said.textContent = text;
+}
+
+/** Runs what a button starts; what it throws is said. */
+export function onClick(button: HTMLButtonElement, act: () => Promise<void>): void {
+  button.addEventListener("click", () => {
+    button.disabled = true;
+    act()
+      .catch((error: unknown) => say(error instanceof Error ? error.message : String(error)))
+      .finally(() => (button.disabled = false));
+  });
+}

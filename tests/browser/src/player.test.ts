@@ -1,0 +1,115 @@
+/** The example player: a film moves from window to window and from window to terminal, and nobody but the devices can read it. */
+
+import { Server, Terminal } from "@baton/sdk/test-server";
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createServer, type Server as Files } from "node:http";
+import type { AddressInfo } from "node:net";
+import { extname } from "node:path";
+import { after, before, test } from "node:test";
+import type { Page } from "playwright-core";
+import { Person } from "./person.js";
+
+const KINDS: Record<string, string> = { ".js": "text/javascript", ".css": "text/css", ".html": "text/html" };
+const built = new URL("../../../sdk/typescript/examples/player/dist/", import.meta.url);
+
+let server: Server;
+let files: Files;
+let player: string;
+before(async () => {
+  server = await Server.start();
+  files = createServer((request, answer) => {
+    const path = new URL(request.url ?? "/", "http://player").pathname;
+    const name = path.startsWith("/assets/") ? path.slice(1) : "index.html";
+    readFile(new URL(name, built)).then(
+      (body) => answer.setHeader("content-type", KINDS[extname(name)] ?? "text/plain").end(body),
+      () => answer.writeHead(404).end(),
+    );
+  }).listen(0, "127.0.0.1");
+  await new Promise((resolve) => files.once("listening", resolve));
+  player = `http://127.0.0.1:${(files.address() as AddressInfo).port}/?server=${encodeURIComponent(server.url)}`;
+});
+after(() => {
+  server.stop();
+  files.close();
+});
+
+/** Approves on the person's page what another device shows. */
+async function approve(page: Page, userCode: string, checkCode: string, name: string): Promise<void> {
+  await page.goto(`${server.url}/device#${userCode}`);
+  await page.getByRole("button", { name: "Look at it" }).click();
+  await page.getByLabel("The check code").fill(checkCode);
+  await page.getByRole("button", { name: "Approve with passkey" }).click();
+  await page.getByRole("heading", { name: `${name} is yours now` }).waitFor();
+}
+
+const plays = (page: Page, what: string): Promise<void> => page.locator("#where", { hasText: what }).waitFor();
+
+test("a film moves from window to window, to a terminal and back", { timeout: 180_000 }, async () => {
+  const person = await Person.at();
+  try {
+    await person.signUp(server.url);
+    // The first window joins with the passkey of this browser, the second is approved from the person's page.
+    const laptop = await person.newWindow();
+    const { page } = person;
+    await page.goto(`${player}&device=laptop`);
+    await page.getByLabel("Name of this device").fill("Laptop");
+    await page.getByRole("button", { name: "Join with my passkey" }).click();
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await plays(page, "The General, 0:00, here");
+    await laptop.goto(`${player}&device=laptop`);
+    await plays(laptop, "here");
+
+    const television = await person.newWindow();
+    await television.goto(`${player}&device=television`);
+    await television.getByLabel("Name of this device").fill("Television");
+    await television.getByRole("button", { name: "Join from another device" }).click();
+    const codes = { user: await television.locator("#code:not(:empty)").textContent(), check: await television.locator("#check").textContent() };
+    await approve(page, codes.user ?? "", codes.check ?? "", "Television");
+    await plays(television, "Nothing plays yet");
+
+    // Its position, queue and settings move along.
+    await laptop.getByRole("button", { name: "Next film" }).click();
+    await laptop.getByLabel("Subtitles").check();
+    await laptop.getByLabel("Position").fill("125");
+    await plays(laptop, "Metropolis, 2:05, here");
+    await laptop.reload();
+    await plays(laptop, "Metropolis, 2:05, here");
+    await laptop.getByLabel("Hand over to").selectOption({ label: "Television" });
+    await laptop.getByRole("button", { name: "Hand over" }).click();
+    await television.getByRole("button", { name: "Go on here" }).click();
+    await plays(television, "Metropolis, 2:05, here");
+    assert.ok(await television.getByLabel("Subtitles").isChecked());
+    await laptop.getByRole("status").getByText("goes on there").waitFor();
+    await plays(laptop, "on another device");
+    // Who only looks on follows what happens there.
+    await television.getByLabel("Position").fill("240");
+    await plays(laptop, "Metropolis, 4:00, on another device");
+
+    // From the window to a terminal, which is another implementation of the protocol.
+    const asked = await Terminal.asks(server, "Terminal");
+    await approve(page, asked.userCode, asked.checkCode, "Terminal");
+    await asked.joined;
+    const receiving = asked.terminal.run("receive");
+    const did = await asked.terminal.did();
+    await television.reload();
+    await television.getByLabel("Hand over to").selectOption(did);
+    await television.getByRole("button", { name: "Hand over" }).click();
+    assert.match(await receiving, /"queue":\["Metropolis".*"position":240/);
+
+    // Revoked: the film is nobody's, and goes on in the window that asks for it.
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "Revoke Terminal" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+    await laptop.getByRole("button", { name: "go on here" }).click();
+    await plays(laptop, "Metropolis, 4:00, here");
+
+    // The film's name and the keys that seal it left no window in clear.
+    assert.ok(person.keys.length > 0);
+    for (const key of person.keys) assert.equal(await person.leaked(key), undefined);
+    assert.equal(await person.leaked("Metropolis"), undefined);
+    assert.deepEqual(person.seen.filter((text) => text.startsWith("page error")), []);
+  } finally {
+    await person.close();
+  }
+});
