@@ -78,7 +78,7 @@ fn time(turns: u32, f: &mut dyn FnMut()) -> f64 {
     let spent = || Duration::try_from(rustix::time::clock_gettime(ClockId::ThreadCPUTime)).unwrap();
     let start = spent();
     (0..turns).for_each(|_| f());
-    (spent() - start).as_nanos() as f64 / f64::from(turns)
+    spent().checked_sub(start).unwrap().as_nanos() as f64 / f64::from(turns)
 }
 
 fn side_by_side(turns: u32, mut ours: impl FnMut(), mut raw: impl FnMut()) -> Vec<Round> {

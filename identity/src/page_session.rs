@@ -20,6 +20,7 @@ pub struct PageSession {
     /// The account.
     pub account: AccountId,
     verified_at: i64,
+    token_hash: String,
 }
 
 impl PageSession {
@@ -46,16 +47,29 @@ pub async fn begin(identity: &Identity, db: &mut AnyConnection, account: &Accoun
 
 /// The session of a request. A request that changes something must come from the pages' own origin.
 pub async fn find(identity: &Identity, db: &mut AnyConnection, headers: &HeaderMap) -> Result<PageSession, Problem> {
-    let token = cookie(headers, cookie_name(identity)).ok_or(Token::Missing)?;
+    let token_hash = hash(cookie(headers, cookie_name(identity)).ok_or(Token::Missing)?.as_bytes());
     let row: Option<(String, i64)> = sqlx::query_as("SELECT account_id, verified_at FROM page_sessions WHERE token_hash = $1 AND expires_at > $2")
-        .bind(hash(token.as_bytes()))
+        .bind(&token_hash)
         .bind(identity.base.now().0)
         .fetch_optional(db)
         .await
         .internal()?;
     let (account, verified_at) = row.ok_or(Token::Missing)?;
     let account = AccountId::parse(&account).map_err(|_| Problem::from(Webauthn::Credential))?;
-    Ok(PageSession { account, verified_at })
+    Ok(PageSession { account, verified_at, token_hash })
+}
+
+/// Ends this session, or every one of its person.
+pub async fn end(db: &mut AnyConnection, session: &PageSession, everywhere: bool) -> Result<(), Problem> {
+    let sql = if everywhere {
+        "DELETE FROM page_sessions WHERE account_id = $1"
+    } else {
+        "DELETE FROM page_sessions WHERE account_id = $1 AND token_hash = $2"
+    };
+    let query = sqlx::query(sql).bind(session.account.as_str());
+    let query = if everywhere { query } else { query.bind(&session.token_hash) };
+    query.execute(db).await.internal()?;
+    Ok(())
 }
 
 /// Refuses posts from anywhere but the pages (attacks.md HTTP-07).

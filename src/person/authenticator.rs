@@ -41,6 +41,11 @@ impl StoredPasskey {
         })
     }
 
+    /// The credential's id, as on the wire.
+    pub fn id(&self) -> String {
+        baton_protocol::b64::encode(&*self.credential_id)
+    }
+
     fn open(self) -> anyhow::Result<Passkey> {
         Ok(Passkey {
             key: CoseKey::from_slice(&self.key).map_err(|e| anyhow::anyhow!("stored passkey: {e}"))?,

@@ -6,6 +6,7 @@ mod authenticator;
 
 use anyhow::{Context as _, bail, ensure};
 use authenticator::{SoftAuthenticator, StoredPasskey};
+use baton_protocol::credential::Tier;
 use baton_protocol::enrolment::{AccountProof, Approval, Offer, Shown};
 use baton_protocol::key::Did;
 use baton_protocol::ports::Entropy;
@@ -137,6 +138,44 @@ impl Person {
         Ok(())
     }
 
+    /// Adds a passkey of another authenticator, with its own copy of the root. Gives its id.
+    pub async fn add_passkey(&mut self) -> anyhow::Result<String> {
+        let root = self.unlock().await?;
+        self.add_passkey_for(&root).await
+    }
+
+    /// [`Self::add_passkey`] with a copy of whatever root.
+    pub async fn add_passkey_for(&mut self, root: &Root) -> anyhow::Result<String> {
+        let started = self.post("/v1/passkeys/start", &json!({})).await?;
+        let mut another = SoftAuthenticator::new(&self.origin, Vec::new())?;
+        let (credential, prf) = another.create(with_prf(started["options"].clone())).await?;
+        let id = credential["id"].as_str().context("credential id")?.to_owned();
+        let wrapped = root.wrap_for_passkey(&prf, &id, RP_ID, &self.entropy)?;
+        let copy = json!({"proof": self.account_proof(root, &started)?, "wrapped": wrapped});
+        self.post("/v1/passkeys/finish", &json!({"ceremony": started["ceremony"], "credential": credential, "copy": copy})).await?;
+        let kept = self.authenticator.save()?.into_iter().chain(another.save()?).collect();
+        self.authenticator = SoftAuthenticator::new(&self.origin, kept)?;
+        Ok(id)
+    }
+
+    /// As if the authenticator had lost a passkey.
+    pub fn forget_passkey(&mut self, id: &str) -> anyhow::Result<()> {
+        let kept = self.authenticator.save()?.into_iter().filter(|passkey| passkey.id() != id).collect();
+        self.authenticator = SoftAuthenticator::new(&self.origin, kept)?;
+        Ok(())
+    }
+
+    /// Makes another recovery code in the place of the one before.
+    pub async fn replace_recovery(&mut self) -> anyhow::Result<RecoveryCode> {
+        let root = self.unlock().await?;
+        let started = self.post("/v1/account/recovery/start", &json!({})).await?;
+        let code = RecoveryCode::generate(&self.entropy);
+        let body = json!({"ceremony": started["ceremony"], "recovery_id": code.id(), "proof": self.account_proof(&root, &started)?,
+            "wrapped": root.wrap_for_recovery(&code, &self.entropy)?});
+        self.post("/v1/account/recovery/replace", &body).await?;
+        Ok(code)
+    }
+
     /// Looks at a request made on this device.
     pub async fn open_here(&self, request_uri: &str) -> anyhow::Result<Shown> {
         self.open(json!({"request_uri": request_uri})).await
@@ -183,12 +222,21 @@ impl Person {
         bail!("the log kept moving")
     }
 
-    /// Renews a device's credential.
+    /// Renews a full device's credential.
     pub async fn renew(&mut self, app: &str, device_id: &str, device: &Did) -> anyhow::Result<()> {
+        self.sign_anew(app, device_id, device, "renew").await
+    }
+
+    /// Raises a limited device to full.
+    pub async fn raise(&mut self, app: &str, device_id: &str, device: &Did) -> anyhow::Result<()> {
+        self.sign_anew(app, device_id, device, "raise").await
+    }
+
+    async fn sign_anew(&mut self, app: &str, device_id: &str, device: &Did, what: &str) -> anyhow::Result<()> {
         let root = self.unlock().await?;
-        let offer: Offer = serde_json::from_value(self.post(&format!("/v1/devices/{device_id}/renew/offer"), &json!({})).await?)?;
-        let approval = root.renew(app, device, &offer, &self.entropy)?;
-        self.post(&format!("/v1/devices/{device_id}/renew/approve"), &serde_json::to_value(approval)?).await?;
+        let offer: Offer = serde_json::from_value(self.post(&format!("/v1/devices/{device_id}/{what}/offer"), &json!({})).await?)?;
+        let approval = root.renew(app, device, Tier::Full, what == "raise", &offer, &self.entropy)?;
+        self.post(&format!("/v1/devices/{device_id}/{what}/approve"), &serde_json::to_value(approval)?).await?;
         Ok(())
     }
 

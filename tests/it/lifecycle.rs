@@ -3,6 +3,7 @@
 use crate::attacks::Rig;
 use crate::support::{Server, http};
 use baton::demo::{SCOPES, claims};
+use baton_protocol::credential::Tier;
 use baton_protocol::enrolment::Kind;
 use baton_protocol::handoff::machine::Target;
 use baton_sdk::enroll::Enrolling;
@@ -25,6 +26,9 @@ async fn renewal() {
     server.running.identity.pump().await.unwrap();
     person.unlock().await.unwrap();
     person.renew("baton", &device_id, laptop.did()).await.unwrap();
+    // The device finds out by itself and goes on.
+    laptop.forget_tokens();
+    Session::open(&laptop, b"00:43").await.unwrap();
     let listed = person.get("/v1/devices").await.unwrap();
     let expires = listed["devices"][0]["expires_at"].as_i64().unwrap();
     assert!(expires > clock.clock().now().0 + 360 * 24 * 3600 * 1000);
@@ -186,4 +190,27 @@ async fn from_one_limited_device_to_another() {
     }
     session.write(b"00:44").await.unwrap();
     assert_eq!(session.epoch(), 3);
+}
+
+/// A limited device that its person raises may do what a full one may, by itself; nothing else of it changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn raised_to_full() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let (laptop, tv) = (server.full(&mut person, "Laptop").await, server.limited(&mut person, "Television").await);
+    let again = person.raise("baton", &laptop.enrolled().device_id, laptop.did()).await.unwrap_err();
+    assert_eq!(baton::person::code(&again), Some("enrol.state"), "it is full already");
+    assert!(Session::open(&tv, b"00:43").await.unwrap_err().is("insufficient_scope"), "a limited device opens none");
+    let before = tv.did().clone();
+    person.raise("baton", &tv.enrolled().device_id, tv.did()).await.unwrap();
+    tv.forget_tokens();
+    let session = Session::open(&tv, b"00:43").await.unwrap();
+    assert_eq!((tv.tier(), tv.did()), (Tier::Full, &before));
+    // Every other device reads it from the log.
+    let members = laptop.members().await.unwrap();
+    assert_eq!(members.log.member(tv.did()).unwrap().tier, Tier::Full);
+    assert_eq!(Session::load(&laptop, session.id()).await.unwrap().content(), b"00:43");
+    // The credential it had before is dead.
+    let old = person.get("/v1/activity").await.unwrap();
+    assert_eq!(old["events"][0]["kind"], "device.raised");
 }

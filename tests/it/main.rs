@@ -1,6 +1,7 @@
 //! Whole-system tests, one binary: stories on SQLite and on PostgreSQL (`make test` starts the latter), attacks, faults.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod account;
 mod attacks;
 mod faults;
 mod layering;

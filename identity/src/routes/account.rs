@@ -1,13 +1,22 @@
-//! The signed-in person's account.
+//! The signed-in person's account: what there is, the recovery code, signing out, taking everything along, and leaving.
 
+use super::devices::withdraw_grant;
+use super::passkeys::check_copy;
 use crate::state::Identity;
-use crate::store::accounts;
+use crate::store::{accounts, ceremonies, devices, logs};
 use crate::{ledger, page_session};
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use baton_protocol::refusal::Wrap;
+use baton_protocol::b64;
+use baton_protocol::id::CeremonyId;
+use baton_protocol::key::hash;
+use baton_protocol::refusal::{Webauthn, Wrap};
+use baton_protocol::wrap::{Opener, WrappedRoot};
+use baton_service::edge;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -38,4 +47,130 @@ pub async fn confirm_recovery(State(identity): State<Arc<Identity>>, headers: He
     }
     tx.commit().await.internal()?;
     Ok(Json(json!({"recovery_confirmed": true})))
+}
+
+/// `POST /v1/account/recovery/start`: the ceremony that a new recovery code is bound to.
+pub async fn start_recovery(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    page_session::check_origin(&identity, &headers)?;
+    let mut db = identity.base.db.reader().acquire().await.internal()?;
+    let session = page_session::find(&identity, &mut db, &headers).await?;
+    session.needs_fresh(identity.base.now(), Wrap::Reauth)?;
+    drop(db);
+    let ceremony = ceremonies::keep(&identity, "recovery-code", Some(session.account.as_str()), "").await?;
+    Ok(Json(json!({"ceremony": ceremony})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewCode {
+    ceremony: CeremonyId,
+    recovery_id: String,
+    proof: String,
+    wrapped: WrappedRoot,
+}
+
+/// `POST /v1/account/recovery/replace`: once the person has typed the new code back. The one before opens nothing from here on.
+pub async fn replace_recovery(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+    page_session::check_origin(&identity, &headers)?;
+    let body: NewCode = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
+    b64::decode_array::<32>(&body.recovery_id).map_err(|_| Wrap::Invalid)?;
+    if body.wrapped.opener != Opener::Recovery {
+        return Err(Wrap::Invalid.into());
+    }
+    let recovery_id = hash(body.recovery_id.as_bytes());
+    let now = identity.base.now();
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    session.needs_fresh(now, Wrap::Reauth)?;
+    accounts::hold(&mut tx, &session.account).await.internal()?;
+    // A repeat after a lost reply: the code is this account's already.
+    let repeated = accounts::by_recovery_id(&mut tx, &recovery_id).await.internal()?.is_some_and(|account| account == session.account.as_str());
+    if !repeated {
+        let (account, _) = ceremonies::take_in(&mut tx, &identity, "recovery-code", &body.ceremony).await?.ok_or(Webauthn::Challenge)?;
+        if account.as_deref() != Some(session.account.as_str()) {
+            return Err(Webauthn::Challenge.into());
+        }
+        check_copy(&identity, &mut tx, &session, &body.ceremony, &body.proof, &body.wrapped).await?;
+        accounts::replace_recovery(&mut tx, &session.account, &recovery_id, &body.wrapped, now).await.internal()?;
+        ledger::write(&mut tx, &session.account, "recovery.replaced", &json!({}), now).await.internal()?;
+    }
+    tx.commit().await.internal()?;
+    Ok(Json(json!({"recovery_confirmed": true})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignOut {
+    /// Every browser of this person, this one included.
+    everywhere: bool,
+}
+
+/// `POST /v1/account/sign-out`
+pub async fn sign_out(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+    page_session::check_origin(&identity, &headers)?;
+    let body: SignOut = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
+    let now = identity.base.now();
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    page_session::end(&mut tx, &session, body.everywhere).await?;
+    if body.everywhere {
+        ledger::write(&mut tx, &session.account, "account.signed_out_everywhere", &json!({}), now).await.internal()?;
+    }
+    tx.commit().await.internal()?;
+    Ok(Json(json!({"state": "signed_out"})))
+}
+
+/// `GET /v1/account/export`: everything Baton's identity service keeps about the person, for them to take along. Sealed copies stay sealed.
+pub async fn export(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    let mut db = identity.base.db.reader().acquire().await.internal()?;
+    let session = page_session::find(&identity, &mut db, &headers).await?;
+    session.needs_fresh(identity.base.now(), Wrap::Reauth)?;
+    let account = accounts::find(&mut db, &session.account).await.internal()?.ok_or(NOT_FOUND)?;
+    let passkeys: Vec<_> = accounts::passkeys(&mut db, &session.account)
+        .await
+        .internal()?
+        .into_iter()
+        .map(|row| json!({"credential_id": row.credential_id, "created_at": row.created_at, "used_at": row.used_at}))
+        .collect();
+    let mut devices = Vec::new();
+    let mut logs_shown = serde_json::Map::new();
+    for device in devices::list(&mut db, &session.account).await.internal()? {
+        if !logs_shown.contains_key(&device.log) {
+            logs_shown.insert(device.log.clone(), logs::entries(&mut db, &device.log).await.internal()?.into());
+        }
+        devices.push(
+            json!({"device_id": device.device_id, "device": device.did, "app": device.app, "client_id": device.client_id, "name": device.name,
+            "kind": device.kind, "tier": device.tier, "credential": device.credential, "grant": device.grant_id, "enrolled_at": device.created_at,
+            "seen_at": device.seen_at, "revoked_at": device.revoked_at}),
+        );
+    }
+    let grants: Vec<_> = devices::grants(&mut db, &session.account).await.internal()?.iter().map(super::devices::shown_grant).collect();
+    let mut activity = Vec::new();
+    let mut before = i64::MAX;
+    loop {
+        let page = ledger::list(&mut db, &session.account, before).await.internal()?;
+        let Some(last) = page.last() else { break };
+        before = last.n;
+        activity.extend(page.iter().map(super::activity::shown));
+    }
+    let wraps = accounts::wraps(&mut db, &session.account).await.internal()?;
+    Ok(Json(json!({"account": session.account, "root": account.root, "recovery_confirmed_at": account.recovery_confirmed_at, "passkeys": passkeys,
+        "sealed_copies_of_the_root": wraps, "devices": devices, "device_logs": logs_shown, "grants": grants, "activity": activity})))
+}
+
+/// `POST /v1/account/delete`: revokes every device everywhere, then forgets the account. Nothing brings it back.
+pub async fn delete(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    page_session::check_origin(&identity, &headers)?;
+    let now = identity.base.now();
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    session.needs_fresh(now, Wrap::Reauth)?;
+    accounts::hold(&mut tx, &session.account).await.internal()?;
+    for grant in devices::grants(&mut tx, &session.account).await.internal()? {
+        withdraw_grant(&mut tx, &session.account, &grant.grant_id, now).await?;
+    }
+    accounts::delete(&mut tx, &session.account).await.internal()?;
+    tx.commit().await.internal()?;
+    let effective = identity.pump().await?;
+    Ok(Json(json!({"state": "deleted", "effective": effective})))
 }

@@ -22,9 +22,10 @@ pub async fn list(State(identity): State<Arc<Identity>>, Query(page): Query<Page
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let session = page_session::find(&identity, &mut db, &headers).await?;
     let events = ledger::list(&mut db, &session.account, page.before.unwrap_or(i64::MAX)).await.internal()?;
-    let shown: Vec<_> = events
-        .iter()
-        .map(|e| json!({"n": e.n, "at": e.at, "kind": e.kind, "detail": serde_json::from_str::<Value>(&e.detail).unwrap_or_default()}))
-        .collect();
-    Ok(Json(json!({"events": shown})))
+    Ok(Json(json!({"events": events.iter().map(shown).collect::<Vec<_>>()})))
+}
+
+/// One event, as the person sees it.
+pub fn shown(event: &ledger::Event) -> Value {
+    json!({"n": event.n, "at": event.at, "kind": event.kind, "detail": serde_json::from_str::<Value>(&event.detail).unwrap_or_default()})
 }

@@ -245,6 +245,7 @@ async fn commit_device(
         dev_epoch: 1,
         redeemed_at: None,
         created_at: now.0,
+        seen_at: None,
         revoked_at: None,
     };
     match devices::create(&mut *db, &row, &request.scope, visible.exp * 1000).await {

@@ -26,6 +26,7 @@ pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
     let standing = devices::standing(&mut tx, candidate.token().device.as_str()).await.internal()?;
     let caller = candidate.admit_as(base, standing, &mut tx).await?;
     caller.needs(LOG_SCOPE)?;
+    devices::seen(&mut tx, caller.token.device.as_str(), base.now()).await.internal()?;
     tx.commit().await.internal()?;
 
     let mut db = base.db.reader().acquire().await.internal()?;

@@ -4,11 +4,17 @@ use crate::state::Identity;
 use crate::store::{devices, status};
 use crate::{ledger, outbox, page_session};
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use baton_protocol::id::{DeviceId, GrantId};
+use baton_protocol::enrolment::check_name;
+use baton_protocol::id::{AccountId, DeviceId, GrantId};
+use baton_protocol::time::Millis;
+use baton_service::edge;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::AnyConnection;
 use std::sync::Arc;
 
 /// `GET /v1/devices`
@@ -20,7 +26,7 @@ pub async fn list(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
         .iter()
         .map(|d| {
             json!({"device_id": d.device_id, "device": d.did, "app": d.app, "client_id": d.client_id, "name": d.name, "kind": d.kind, "tier": d.tier,
-                "grant": d.grant_id, "enrolled_at": d.created_at, "expires_at": d.credential_exp * 1000, "revoked_at": d.revoked_at})
+                "grant": d.grant_id, "enrolled_at": d.created_at, "seen_at": d.seen_at, "expires_at": d.credential_exp * 1000, "revoked_at": d.revoked_at})
         })
         .collect();
     Ok(Json(json!({"devices": shown})))
@@ -54,14 +60,36 @@ pub async fn grants(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let session = page_session::find(&identity, &mut db, &headers).await?;
     let rows = devices::grants(&mut db, &session.account).await.internal()?;
-    let shown: Vec<_> = rows
-        .iter()
-        .map(|g| {
-            json!({"grant": g.grant_id, "app": g.app, "client_id": g.client_id, "scopes": g.scopes, "purpose": g.purpose, "until": g.until_at,
-                "given_at": g.created_at, "withdrawn_at": g.withdrawn_at})
-        })
-        .collect();
-    Ok(Json(json!({"grants": shown})))
+    Ok(Json(json!({"grants": rows.iter().map(shown_grant).collect::<Vec<_>>()})))
+}
+
+/// A consent, as the person sees it.
+pub fn shown_grant(g: &devices::Grant) -> Value {
+    json!({"grant": g.grant_id, "app": g.app, "client_id": g.client_id, "scopes": g.scopes, "purpose": g.purpose, "until": g.until_at,
+        "given_at": g.created_at, "withdrawn_at": g.withdrawn_at})
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rename {
+    name: String,
+}
+
+/// `POST /v1/devices/{id}/rename`: what the person calls it, here and in the directory of full devices. Its credential keeps what it said of itself.
+pub async fn rename(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+    page_session::check_origin(&identity, &headers)?;
+    let id = DeviceId::parse(&id)?;
+    let Rename { name } = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
+    check_name(&name)?;
+    let now = identity.base.now();
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    if !devices::rename(&mut tx, &session.account, id.as_str(), &name).await.internal()? {
+        return Err(NOT_FOUND.into());
+    }
+    ledger::write(&mut tx, &session.account, "device.renamed", &json!({"device": id}), now).await.internal()?;
+    tx.commit().await.internal()?;
+    Ok(Json(json!({"state": "renamed", "name": name})))
 }
 
 /// `POST /v1/grants/{id}/withdraw`: everything that rests on the consent ends with it.
@@ -71,20 +99,24 @@ pub async fn withdraw(State(identity): State<Arc<Identity>>, Path(id): Path<Stri
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
-    match devices::withdraw(&mut tx, &session.account, id.as_str(), now).await.internal()? {
-        Some(dids) => {
-            for (did, idx) in dids {
-                if !status::revoke(&mut tx, idx).await.internal()? {
-                    return Err(Problem::Internal("status entry is not there".into()));
-                }
-                outbox::write_device(&mut tx, &did, now).await?;
-            }
-            ledger::write(&mut tx, &session.account, "grant.withdrawn", &json!({"grant": id}), now).await.internal()?;
-        }
-        None if devices::grants(&mut tx, &session.account).await.internal()?.iter().any(|g| g.grant_id == id.as_str()) => {}
-        None => return Err(NOT_FOUND.into()),
+    if withdraw_grant(&mut tx, &session.account, id.as_str(), now).await? {
+        ledger::write(&mut tx, &session.account, "grant.withdrawn", &json!({"grant": id}), now).await.internal()?;
+    } else if !devices::grants(&mut tx, &session.account).await.internal()?.iter().any(|g| g.grant_id == id.as_str()) {
+        return Err(NOT_FOUND.into());
     }
     tx.commit().await.internal()?;
     let effective = identity.pump().await?;
     Ok(Json(json!({"state": "withdrawn", "effective": effective})))
+}
+
+/// Withdraws a consent with every device that rests on it; false when it was withdrawn before.
+pub async fn withdraw_grant(db: &mut AnyConnection, account: &AccountId, grant: &str, now: Millis) -> Result<bool, Problem> {
+    let Some(ended) = devices::withdraw(db, account, grant, now).await.internal()? else { return Ok(false) };
+    for (did, idx) in ended {
+        if !status::revoke(db, idx).await.internal()? {
+            return Err(Problem::Internal("status entry is not there".into()));
+        }
+        outbox::write_device(db, &did, now).await?;
+    }
+    Ok(true)
 }

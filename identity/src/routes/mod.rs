@@ -8,6 +8,7 @@ mod device_log;
 mod devices;
 mod metadata;
 mod pages;
+mod passkeys;
 mod recovery;
 mod renew;
 mod requests;
@@ -43,6 +44,15 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/account", get(account::show))
         .route("/v1/account/wraps", get(account::wraps))
         .route("/v1/account/recovery/confirm", post(account::confirm_recovery))
+        .route("/v1/account/recovery/start", post(account::start_recovery))
+        .route("/v1/account/recovery/replace", post(account::replace_recovery))
+        .route("/v1/account/sign-out", post(account::sign_out))
+        .route("/v1/account/export", get(account::export))
+        .route("/v1/account/delete", post(account::delete))
+        .route("/v1/passkeys", get(passkeys::list))
+        .route("/v1/passkeys/start", post(passkeys::start))
+        .route("/v1/passkeys/finish", post(passkeys::finish))
+        .route("/v1/passkeys/{id}/remove", post(passkeys::remove))
         .route("/v1/recovery/start", post(recovery::start))
         .route("/v1/recovery/finish", post(recovery::finish))
         .route("/v1/requests/open", post(requests::open))
@@ -51,8 +61,11 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/requests/{id}/approve", post(approval::approve))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{id}/revoke", post(devices::revoke))
+        .route("/v1/devices/{id}/rename", post(devices::rename))
         .route("/v1/devices/{id}/renew/offer", post(renew::offer))
         .route("/v1/devices/{id}/renew/approve", post(renew::approve))
+        .route("/v1/devices/{id}/raise/offer", post(renew::offer_raise))
+        .route("/v1/devices/{id}/raise/approve", post(renew::approve))
         .route("/v1/grants", get(devices::grants))
         .route("/v1/grants/{id}/withdraw", post(devices::withdraw))
         .route("/v1/activity", get(activity::list));

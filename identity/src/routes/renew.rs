@@ -1,4 +1,5 @@
-//! Renewal: a credential near its end is signed anew, in one ceremony: new status index, the old one revoked when the new one counts.
+//! Signing anew: a credential near its end (renewal), or of a device that the person raises to full. One ceremony each: new status index, the old one
+//! revoked when the new one counts.
 
 use super::approval::{CREDENTIAL_SECS, check_entries};
 use crate::page_session;
@@ -27,18 +28,30 @@ const NEAR_END_SECS: i64 = 60 * 24 * 3600;
 
 /// `POST /v1/devices/{id}/renew/offer`
 pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Offer>, Problem> {
-    page_session::check_origin(&identity, &headers)?;
-    let id = DeviceId::parse(&id)?;
+    make_offer(&identity, &id, &headers, false).await
+}
+
+/// `POST /v1/devices/{id}/raise/offer`: a limited device is to be full.
+pub async fn offer_raise(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Offer>, Problem> {
+    make_offer(&identity, &id, &headers, true).await
+}
+
+async fn make_offer(identity: &Identity, id: &str, headers: &HeaderMap, raise: bool) -> Result<Json<Offer>, Problem> {
+    page_session::check_origin(identity, headers)?;
+    let id = DeviceId::parse(id)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::find(identity, &mut tx, headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
     let device = devices::of_account(&mut tx, &session.account, id.as_str()).await.internal()?.ok_or(NOT_FOUND)?;
     if device.revoked_at.is_some() {
         return Err(Enrol::KeyRevoked.into());
     }
     let issuer = logs::issuer(&mut tx, &session.account, &device.app).await.internal()?.ok_or(Log::Invalid)?;
-    if device.credential_exp - now.secs() > NEAR_END_SECS {
+    let tier = Tier::parse(&device.tier).ok_or(Enrol::Changed)?;
+    // Before it was redeemed nothing of it counts; a full device cannot be raised.
+    let due = if raise { tier == Tier::Limited && device.redeemed_at.is_some() } else { device.credential_exp - now.secs() <= NEAR_END_SECS };
+    if !due {
         return Err(Enrol::State.into());
     }
     // An offer that was made before keeps its index: indexes are given once and are not endless.
@@ -51,7 +64,8 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
         }
     };
     let did = Did::parse(&device.did)?;
-    let entry = Entry { v: 1, n: issuer.next_n as u64, prev: Some(issuer.head), op: Op::Renew { device: did.clone() } };
+    let (tier, op) = if raise { (Tier::Full, Op::Tier { device: did.clone(), tier: Tier::Full }) } else { (tier, Op::Renew { device: did.clone() }) };
+    let entry = Entry { v: 1, n: issuer.next_n as u64, prev: Some(issuer.head), op };
     let visible = Visible {
         iss: Did::parse(&device.iss)?,
         sub: did.clone(),
@@ -59,7 +73,7 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
         iat: now.secs(),
         exp: now.secs() + CREDENTIAL_SECS,
         client_id: device.client_id.clone(),
-        tier: Tier::parse(&device.tier).ok_or(Enrol::Changed)?,
+        tier,
         log: device.log.clone(),
         status: StatusEntry { status_list: StatusRef { idx: idx as u32, uri: identity.status_uri() } },
         status_issuer: identity.did_web(),
@@ -79,7 +93,7 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
     Ok(Json(offer))
 }
 
-/// `POST /v1/devices/{id}/renew/approve`
+/// `POST /v1/devices/{id}/renew/approve` and `.../raise/approve`: whatever was offered last.
 pub async fn approve(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
     let id = DeviceId::parse(&id)?;
@@ -110,15 +124,14 @@ pub async fn approve(State(identity): State<Arc<Identity>>, Path(id): Path<Strin
     logs::append(&mut tx, &issuer.log, issuer.next_n, &approval.entries, &head, now).await.internal()?.ok_or(Log::Moved)?;
     let visible = &offer.template.visible;
     let idx = i64::from(visible.status.status_list.idx);
-    devices::renew(&mut tx, &device.did, &device.credential_hash, &approval.credential, &credential.hash, visible.exp, idx)
-        .await
-        .internal()?
-        .ok_or(Enrol::State)?;
+    let signed = devices::Signed { credential: &approval.credential, hash: &credential.hash, exp: visible.exp, idx, tier: visible.tier };
+    devices::renew(&mut tx, &device.did, &device.credential_hash, &signed).await.internal()?.ok_or(Enrol::State)?;
     if !status::revoke(&mut tx, device.status_idx).await.internal()? {
         return Err(Problem::Internal("status entry is not there".into()));
     }
     outbox::write_device(&mut tx, &device.did, now).await?;
-    ledger::write(&mut tx, &session.account, "device.renewed", &json!({"device": id}), now).await.internal()?;
+    let kind = if visible.tier.as_str() == device.tier { "device.renewed" } else { "device.raised" };
+    ledger::write(&mut tx, &session.account, kind, &json!({"device": id}), now).await.internal()?;
     tx.commit().await.internal()?;
     let issued = identity.pump().await?;
     Ok(Json(json!({"state": if issued { "issued" } else { "approved" }})))

@@ -142,3 +142,87 @@ pub async fn confirm_recovery(db: &mut AnyConnection, account: &AccountId, now: 
         .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// A passkey, as its person sees it.
+#[derive(FromRow)]
+pub struct PasskeyRow {
+    /// Its id.
+    pub credential_id: String,
+    /// When it was added.
+    pub created_at: i64,
+    /// When it was used last.
+    pub used_at: Option<i64>,
+    /// How many copies of the root it opens: one or none.
+    pub opens: i64,
+}
+
+/// All passkeys of an account.
+pub async fn passkeys(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<PasskeyRow>, Error> {
+    sqlx::query_as(
+        "SELECT p.credential_id, p.created_at, p.used_at, (SELECT COUNT(*) FROM wraps w WHERE w.account_id = p.account_id AND w.opener = p.credential_id) AS opens
+         FROM passkeys p WHERE p.account_id = $1 ORDER BY p.created_at",
+    )
+    .bind(account.as_str())
+    .fetch_all(db)
+    .await
+}
+
+/// Removes a passkey and its copy, if another passkey still opens the root and the recovery code is kept; false when not. The caller holds the account.
+pub async fn remove_passkey(db: &mut AnyConnection, account: &AccountId, id: &str) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "DELETE FROM passkeys WHERE credential_id = $2 AND account_id = $1
+           AND EXISTS (SELECT 1 FROM wraps w JOIN passkeys p ON p.credential_id = w.opener AND p.account_id = w.account_id
+                       WHERE w.account_id = $1 AND w.opener <> $2)
+           AND EXISTS (SELECT 1 FROM accounts WHERE account_id = $1 AND recovery_confirmed_at IS NOT NULL)",
+    )
+    .bind(account.as_str())
+    .bind(id)
+    .execute(&mut *db)
+    .await?;
+    if done.rows_affected() != 1 {
+        return Ok(false);
+    }
+    sqlx::query("DELETE FROM wraps WHERE account_id = $1 AND opener = $2").bind(account.as_str()).bind(id).execute(db).await?;
+    Ok(true)
+}
+
+/// Puts another recovery code in the place of the one before, which opens nothing from here on.
+pub async fn replace_recovery(
+    db: &mut AnyConnection,
+    account: &AccountId,
+    recovery_id: &str,
+    wrapped: &WrappedRoot,
+    now: Millis,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE accounts SET recovery_id = $2, recovery_confirmed_at = $3 WHERE account_id = $1")
+        .bind(account.as_str())
+        .bind(recovery_id)
+        .bind(now.0)
+        .execute(&mut *db)
+        .await?;
+    add_wrap(db, account, wrapped, now).await
+}
+
+/// Forgets everything about an account, its ledger included. What its devices were stays with verifier and broker as revoked, under their DIDs.
+pub async fn delete(db: &mut AnyConnection, account: &AccountId) -> Result<(), Error> {
+    // What others rest on goes first.
+    const ALL: &[&str] = &[
+        "DELETE FROM page_sessions WHERE account_id = $1",
+        "DELETE FROM ceremonies WHERE account_id = $1",
+        "DELETE FROM wrong_codes WHERE account_id = $1",
+        "DELETE FROM requests WHERE account_id = $1",
+        "DELETE FROM log_entries WHERE log IN (SELECT log FROM issuers WHERE account_id = $1)",
+        "DELETE FROM issuers WHERE account_id = $1",
+        "DELETE FROM devices WHERE account_id = $1",
+        "DELETE FROM grants WHERE account_id = $1",
+        "DELETE FROM wraps WHERE account_id = $1",
+        "DELETE FROM passkeys WHERE account_id = $1",
+        "DELETE FROM ledger WHERE account_id = $1",
+        "DELETE FROM ledger_heads WHERE account_id = $1",
+        "DELETE FROM accounts WHERE account_id = $1",
+    ];
+    for sql in ALL {
+        sqlx::query(*sql).bind(account.as_str()).execute(&mut *db).await?;
+    }
+    Ok(())
+}

@@ -3,6 +3,7 @@
 use crate::state::Identity;
 use baton_protocol::id::CeremonyId;
 use baton_service::problem::{InternalExt as _, Problem};
+use sqlx::AnyConnection;
 
 const LIFETIME_SECS: i64 = 300;
 
@@ -28,13 +29,23 @@ pub async fn keep(identity: &Identity, kind: &'static str, account: Option<&str>
 /// Takes a ceremony: its account, if it has one, and its state. A second taker finds nothing.
 pub async fn take(identity: &Identity, kind: &'static str, id: &CeremonyId) -> Result<Option<(Option<String>, String)>, Problem> {
     let mut tx = identity.base.db.begin().await.internal()?;
-    let taken = sqlx::query_as("DELETE FROM ceremonies WHERE ceremony_id = $1 AND kind = $2 AND expires_at > $3 RETURNING account_id, state")
+    let taken = take_in(&mut tx, identity, kind, id).await?;
+    tx.commit().await.internal()?;
+    Ok(taken)
+}
+
+/// [`take`] where no cryptography needs it gone first: with the change it is for, or not at all.
+pub async fn take_in(
+    db: &mut AnyConnection,
+    identity: &Identity,
+    kind: &'static str,
+    id: &CeremonyId,
+) -> Result<Option<(Option<String>, String)>, Problem> {
+    sqlx::query_as("DELETE FROM ceremonies WHERE ceremony_id = $1 AND kind = $2 AND expires_at > $3 RETURNING account_id, state")
         .bind(id.as_str())
         .bind(kind)
         .bind(identity.base.now().0)
-        .fetch_optional(&mut *tx)
+        .fetch_optional(db)
         .await
-        .internal()?;
-    tx.commit().await.internal()?;
-    Ok(taken)
+        .internal()
 }

@@ -49,6 +49,8 @@ pub struct Device {
     pub redeemed_at: Option<i64>,
     /// When it was enrolled.
     pub created_at: i64,
+    /// When it was last there.
+    pub seen_at: Option<i64>,
     /// When it was revoked.
     pub revoked_at: Option<i64>,
 }
@@ -147,30 +149,71 @@ pub async fn revoke(db: &mut AnyConnection, account: &AccountId, device_id: &str
     .await
 }
 
+/// A credential that was signed anew.
+pub struct Signed<'a> {
+    /// With all disclosures.
+    pub credential: &'a str,
+    /// Its digest.
+    pub hash: &'a str,
+    /// When it ends, in seconds.
+    pub exp: i64,
+    /// Its status index.
+    pub idx: i64,
+    /// What the device may do from here on.
+    pub tier: Tier,
+}
+
 /// Replaces a device's credential (renewal); raises its epoch, so that tokens minted on the old one end.
-pub async fn renew(db: &mut AnyConnection, did: &str, old_hash: &str, credential: &str, hash: &str, exp: i64, idx: i64) -> Result<Option<()>, Error> {
+pub async fn renew(db: &mut AnyConnection, did: &str, old_hash: &str, signed: &Signed<'_>) -> Result<Option<()>, Error> {
     // Grants before devices: the order a withdrawal locks them in.
     let kept = sqlx::query("UPDATE grants SET until_at = $2 WHERE grant_id = (SELECT grant_id FROM devices WHERE did = $1) AND withdrawn_at IS NULL")
         .bind(did)
-        .bind(exp * 1000)
+        .bind(signed.exp * 1000)
         .execute(&mut *db)
         .await?;
     if kept.rows_affected() != 1 {
         return Ok(None);
     }
     let done = sqlx::query(
-        "UPDATE devices SET credential = $3, credential_hash = $4, credential_exp = $5, status_idx = $6, dev_epoch = dev_epoch + 1, offer = NULL
+        "UPDATE devices SET credential = $3, credential_hash = $4, credential_exp = $5, status_idx = $6, tier = $7,
+           dev_epoch = dev_epoch + 1, offer = NULL
          WHERE did = $1 AND credential_hash = $2 AND revoked_at IS NULL",
     )
     .bind(did)
     .bind(old_hash)
-    .bind(credential)
-    .bind(hash)
-    .bind(exp)
-    .bind(idx)
+    .bind(signed.credential)
+    .bind(signed.hash)
+    .bind(signed.exp)
+    .bind(signed.idx)
+    .bind(signed.tier.as_str())
     .execute(db)
     .await?;
     Ok((done.rows_affected() == 1).then_some(()))
+}
+
+/// Gives a device another label; false when the account has no such device.
+pub async fn rename(db: &mut AnyConnection, account: &AccountId, device_id: &str, name: &str) -> Result<bool, Error> {
+    let done = sqlx::query("UPDATE devices SET name = $3 WHERE device_id = $1 AND account_id = $2")
+        .bind(device_id)
+        .bind(account.as_str())
+        .bind(name)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// How exactly it is kept when a device was last there.
+const SEEN_EVERY_SECS: i64 = 60;
+
+/// Notes that a device is there, once a minute at most.
+pub async fn seen(db: &mut AnyConnection, did: &str, now: Millis) -> Result<(), Error> {
+    sqlx::query("UPDATE devices SET seen_at = $2 WHERE did = $1 AND (seen_at IS NULL OR seen_at < $3)")
+        .bind(did)
+        .bind(now.0)
+        .bind(now.plus_secs(-SEEN_EVERY_SECS).0)
+        .execute(db)
+        .await?;
+    Ok(())
 }
 
 /// Keeps what was offered for a renewal.

@@ -1,5 +1,6 @@
 //! An enrolled device: it presents itself, gets tokens, reads its log, and speaks to the broker.
 
+use crate::enroll::{check_issued, fetch_issued};
 use crate::error::Error;
 use crate::http::{Http, Request, form};
 use crate::keys::SoftKey;
@@ -28,7 +29,7 @@ pub struct Device {
     pub(crate) signing: SoftKey,
     pub(crate) agreement: SoftKey,
     did: Did,
-    tier: Tier,
+    tier: Mutex<Tier>,
     subject: String,
     status_uri: String,
     kept: Mutex<(Keystore, Kept)>,
@@ -76,7 +77,7 @@ impl Device {
         Ok(Some(Self {
             did: signing.key().did(),
             subject: text("log")?,
-            tier,
+            tier: Mutex::new(tier),
             status_uri,
             servers: kept.servers.clone(),
             http,
@@ -94,7 +95,7 @@ impl Device {
     }
     /// What it may do.
     pub fn tier(&self) -> Tier {
-        self.tier
+        *self.tier.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// The person, as this app sees them.
     pub fn subject(&self) -> &str {
@@ -152,16 +153,40 @@ impl Device {
         Ok(token)
     }
 
-    /// A lost reply spends the presentation's nonce: then the whole exchange is what is tried again.
+    /// A lost reply spends the presentation's nonce: then the whole exchange is what is tried again. So it is when the person has had another
+    /// credential signed for this device, which it fetches.
     async fn exchange(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {
         let mut outcome = self.exchange_once(audience, scope, session).await;
         for _ in 1..EXCHANGES {
-            if !outcome.as_ref().is_err_and(|refused| refused.is("kb.replay")) {
+            let again = match &outcome {
+                Err(refused) if refused.is("kb.replay") => true,
+                Err(refused) if refused.is("status.revoked") => self.take_renewed().await.unwrap_or(false),
+                _ => false,
+            };
+            if !again {
                 break;
             }
             outcome = self.exchange_once(audience, scope, session).await;
         }
         outcome
+    }
+
+    /// Takes in what was signed for this device since; false when there is nothing new.
+    async fn take_renewed(&self) -> Result<bool, Error> {
+        let before = self.kept();
+        let answer = fetch_issued(&self.http, &before).await?;
+        let (enrolled, tier) = check_issued(&before, &answer, self.http.now())?;
+        let old = before.enrolled.ok_or(Log::NotMember)?;
+        let entries: Vec<String> = serde_json::from_value(answer["device_log"].clone()).map_err(|_| Error::Answer("device_log"))?;
+        DeviceLog::replay(&entries)?.continues(&old.log_head)?;
+        if enrolled.credential == old.credential {
+            return Ok(false);
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.1.enrolled = Some(enrolled);
+        kept.0.save(&kept.1)?;
+        *self.tier.lock().unwrap_or_else(PoisonError::into_inner) = tier;
+        Ok(true)
     }
 
     async fn exchange_once(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::http::{Http, Request, form};
 use crate::keystore::{Enrolled, Kept, Keystore};
 use baton_protocol::b64;
-use baton_protocol::credential;
+use baton_protocol::credential::{self, Tier};
 use baton_protocol::device_log::DeviceLog;
 use baton_protocol::enrolment::{DETAILS_TYPE, DeviceClaims, DeviceDetails};
 use baton_protocol::key::hash;
@@ -106,10 +106,10 @@ impl Enrolling {
     pub async fn redeem(&mut self, redirected_to: Option<&str>) -> Result<(), Error> {
         let answer = match self.issued(redirected_to).await {
             // A reply that was lost spent the code, not the key.
-            Err(error) if error.is("invalid_grant") => self.fetch().await.map_err(|_| error)?,
+            Err(error) if error.is("invalid_grant") => fetch_issued(&self.http, &self.kept).await.map_err(|_| error)?,
             other => other?,
         };
-        self.kept.enrolled = Some(check_issued(&self.kept, &answer, self.http.now())?);
+        self.kept.enrolled = Some(check_issued(&self.kept, &answer, self.http.now())?.0);
         self.keystore.save(&self.kept)
     }
 
@@ -149,17 +149,17 @@ impl Enrolling {
             }
         }
     }
+}
 
-    /// Fetches what was issued to this key, after a lost reply.
-    async fn fetch(&self) -> Result<Value, Error> {
-        let identity = &self.kept.servers.identity;
-        let request = Request { method: "POST", url: format!("{identity}/v1/credential"), service: identity, token: None, body: None };
-        self.http.proven(&request, &self.kept.signing()?).await
-    }
+/// Fetches what was issued to this key: after a lost reply, or when it was signed anew.
+pub(crate) async fn fetch_issued(http: &Http, kept: &Kept) -> Result<Value, Error> {
+    let identity = &kept.servers.identity;
+    let request = Request { method: "POST", url: format!("{identity}/v1/credential"), service: identity, token: None, body: None };
+    http.proven(&request, &kept.signing()?).await
 }
 
 /// What came must be ours: a credential for this very key, by the issuer of a log in which this key is a member with our agreement key.
-fn check_issued(kept: &Kept, answer: &Value, now: baton_protocol::time::Millis) -> Result<Enrolled, Error> {
+pub(crate) fn check_issued(kept: &Kept, answer: &Value, now: baton_protocol::time::Millis) -> Result<(Enrolled, Tier), Error> {
     let text = |name: &'static str| answer[name].as_str().map(str::to_owned).ok_or(Error::Answer(name));
     let credential = text("credential")?;
     let checked = credential::check(&Compact::parse(&credential)?, &(), now)?;
@@ -177,7 +177,7 @@ fn check_issued(kept: &Kept, answer: &Value, now: baton_protocol::time::Millis) 
     if member.agreement != *agreement.key() || member.tier != checked.visible.tier {
         return Err(Log::NotMember.into());
     }
-    Ok(Enrolled { device_id: text("device_id")?, credential, log_head: log.head() })
+    Ok((Enrolled { device_id: text("device_id")?, credential, log_head: log.head() }, member.tier))
 }
 
 fn details(kept: &Kept, claims: &DeviceClaims) -> Result<String, Error> {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::keys::SoftKey;
-use baton_protocol::credential::{MAX_LIFETIME_SECS, Template, VCT};
+use baton_protocol::credential::{MAX_LIFETIME_SECS, Template, Tier, VCT};
 use baton_protocol::device_log::{Entry, Op};
 use baton_protocol::enrolment::{Approval, IssuerStatement, Offer, Shown};
 use baton_protocol::jose::{Draft, Typ};
@@ -135,13 +135,18 @@ impl Root {
         Ok(approval)
     }
 
-    /// Signs a renewal of a device the person chose: same device, same client, same tier, one `renew` entry.
-    pub fn renew(&self, app: &str, device: &Did, offer: &Offer, entropy: &Entropy) -> Result<Approval, Error> {
+    /// Signs a credential anew for a device the person chose: same device, one entry, of the tier it has ([`Op::Renew`]) or is raised to
+    /// ([`Op::Tier`]).
+    pub fn renew(&self, app: &str, device: &Did, tier: Tier, raise: bool, offer: &Offer, entropy: &Entropy) -> Result<Approval, Error> {
         let issuer = self.issuer(app);
         let visible = &offer.template.visible;
         let entries = read_entries(offer)?;
-        let right = matches!(entries.as_slice(), [Entry { op: Op::Renew { device: renewed }, .. }] if renewed == device);
-        if !right || visible.sub != *device || visible.iss != issuer.key().did() {
+        let right = match entries.as_slice() {
+            [Entry { op: Op::Renew { device: renewed }, .. }] => !raise && renewed == device,
+            [Entry { op: Op::Tier { device: raised, tier: to }, .. }] => raise && raised == device && *to == tier,
+            _ => false,
+        };
+        if !right || visible.sub != *device || visible.iss != issuer.key().did() || visible.tier != tier {
             return Err(Refusal::from(Enrol::Changed).into());
         }
         sign(offer, &issuer, entropy)

@@ -36,7 +36,7 @@ export class Device {
     public kept: Readonly<Kept>,
     readonly http: Http,
     readonly signer: Signer,
-    private readonly credential: Credential,
+    private credential: Credential,
     private readonly store: Store,
   ) {}
 
@@ -129,10 +129,37 @@ export class Device {
       return (await this.http.proven({ method: "POST", service: verifier, path: "/token", form }, this.signer)) as { access_token: string; expires_in: number };
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
-      const again = code === "kb.replay" || (code === "kb.invalid" && corrections !== this.http.corrections);
+      const renewed = code === "status.revoked" && (await this.#takeRenewed());
+      const again = renewed || code === "kb.replay" || (code === "kb.invalid" && corrections !== this.http.corrections);
       if (again && triesLeft > 0) return this.#exchange(audience, scope, session, triesLeft - 1);
       throw error;
     }
+  }
+
+  /** Takes in what the person has had signed for this device since; false when there is nothing new. */
+  async #takeRenewed(): Promise<boolean> {
+    const request = { method: "POST", service: this.kept.servers.identity, path: "/v1/credential" } as const;
+    const answer = await this.http.proven(request, this.signer).catch(() => undefined);
+    const { credential, device_log } = (answer ?? {}) as { credential?: string; device_log?: string[] };
+    if (credential === undefined || device_log === undefined || credential === this.kept.credential) return false;
+    const fresh = readCredential(credential, this.http.seconds());
+    const log = this.#goesOn(device_log);
+    const member = log.members.find((one) => one.device === this.did);
+    const same = fresh.key.equals(this.signer.public) && fresh.log === log.subject && fresh.iss === log.issuer && fresh.clientId === this.kept.clientId;
+    if (!same || member?.tier !== fresh.tier) throw new Refused("log.not_member", "not member");
+    this.credential = fresh;
+    this.kept = { ...this.kept, credential, head: log.head };
+    return true;
+  }
+
+  /** A log that goes on from what this device saw before. */
+  #goesOn(entries: string[]): DeviceLog {
+    const log = readDeviceLog(entries);
+    const { head } = this.kept;
+    if (log.subject !== this.subject) throw new Refused("log.fork", "fork");
+    if (log.head.n < head.n) throw new Refused("log.rollback", "rollback");
+    if (readDeviceLog(entries.slice(0, head.n + 1)).head.hash !== head.hash) throw new Refused("log.fork", "fork");
+    return log;
   }
 
   /** Asks the broker; presents anew, once, when the token turns out to be dead. */
@@ -165,13 +192,10 @@ export class Device {
     const token = await this.token(identity, "log:read");
     const request = { method: "GET", service: identity, path: "/v1/log", token } as const;
     const answer = (await this.http.proven(request, this.signer)) as { entries: string[]; live: string[]; directory?: { device: string; name: string }[] };
-    const log = readDeviceLog(answer.entries);
-    if (log.subject !== this.subject) throw new Refused("log.fork", "fork");
-    await this.#change(async () => {
-      const { head } = this.kept;
-      if (log.head.n < head.n) throw new Refused("log.rollback", "rollback");
-      if (readDeviceLog(answer.entries.slice(0, head.n + 1)).head.hash !== head.hash) throw new Refused("log.fork", "fork");
-      this.kept = { ...this.kept, head: log.head };
+    const log = await this.#change(async () => {
+      const read = this.#goesOn(answer.entries);
+      this.kept = { ...this.kept, head: read.head };
+      return read;
     });
     const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
     return { ...log, live, labels: answer.directory ?? [] };
@@ -228,7 +252,9 @@ export class Device {
   /** Changes what is kept, from how it stands now: another tab may have changed it since this one looked. */
   #change<T>(act: () => Promise<T>): Promise<T> {
     return this.store.alone(async () => {
-      this.kept = (await this.store.load()) ?? this.kept;
+      const stored = (await this.store.load()) ?? this.kept;
+      if (stored.credential !== this.kept.credential) this.credential = readCredential(stored.credential);
+      this.kept = stored;
       const given = await act();
       await this.store.save(this.kept);
       return given;

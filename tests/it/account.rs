@@ -1,0 +1,150 @@
+//! A person looks after their account: passkeys, recovery code, names, leaving. Each on both databases, and each refusal beside what passes.
+
+use crate::support::Server;
+use baton::person::{Person, code};
+use baton_sdk::{Session, system_entropy};
+use baton_service::testing::{ManualClock, On};
+use serde_json::{Value, json};
+
+async fn passkeys(person: &Person) -> Vec<Value> {
+    person.get("/v1/passkeys").await.unwrap()["passkeys"].as_array().unwrap().clone()
+}
+
+async fn remove(person: &Person, id: &Value) -> anyhow::Result<Value> {
+    person.post(&format!("/v1/passkeys/{}/remove", id.as_str().unwrap()), &json!({})).await
+}
+
+/// WAN-12: a second passkey opens the same root; the last that opens it stays; adding and removing want the person there.
+async fn a_second_passkey(on: On) {
+    let clock = ManualClock::start();
+    let server = Server::start_at(on, clock.clock()).await;
+    let mut person = server.person().await;
+    let first = passkeys(&person).await.remove(0);
+    assert_eq!(first["opens"], true);
+    let last = remove(&person, &first["credential_id"]).await.unwrap_err();
+    assert_eq!(code(&last), Some("wrap.last"));
+
+    let second = person.add_passkey().await.unwrap();
+    assert_eq!(passkeys(&person).await.len(), 2);
+    clock.advance_secs(301);
+    server.running.identity.pump().await.unwrap();
+    assert_eq!(code(&remove(&person, &first["credential_id"]).await.unwrap_err()), Some("webauthn.reauth"));
+    assert_eq!(code(&person.post("/v1/passkeys/start", &json!({})).await.unwrap_err()), Some("webauthn.reauth"));
+    person.unlock().await.unwrap();
+    remove(&person, &first["credential_id"]).await.unwrap();
+    assert_eq!(code(&remove(&person, &first["credential_id"]).await.unwrap_err()), Some("not_found"));
+    let left = passkeys(&person).await;
+    assert_eq!((left.len(), &left[0]["credential_id"]), (1, &json!(second)));
+    // Only the second is there to sign in with: it opens the root and signs.
+    person.forget_passkey(first["credential_id"].as_str().unwrap()).unwrap();
+    let root = person.unlock().await.unwrap();
+    assert_eq!(root.fingerprint(), person.root());
+    server.full(&mut person, "Laptop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_passkey_on_sqlite() {
+    a_second_passkey(On::Sqlite).await;
+}
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_passkey_on_postgres() {
+    a_second_passkey(On::Postgres).await;
+}
+
+/// Two who each remove another one of the last two passkeys: one of them is told that it is the last.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_two_passkeys_are_not_both_removed() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        person.add_passkey().await.unwrap();
+        let both = passkeys(&person).await;
+        let (one, two) = tokio::join!(remove(&person, &both[0]["credential_id"]), remove(&person, &both[1]["credential_id"]));
+        let refused: Vec<_> = [&one, &two].into_iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+        assert_eq!(refused.len(), 1);
+        assert_eq!(code(refused[0]), Some("wrap.last"));
+        assert_eq!(passkeys(&person).await.len(), 1);
+    }
+}
+
+/// A copy that the holder of the root did not vouch for, or of another root, is not taken; nothing changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_another_root_is_not_taken() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let stranger = baton_sdk::root::Root::generate(&system_entropy());
+    assert_eq!(code(&person.add_passkey_for(&stranger).await.unwrap_err()), Some("wrap.proof"));
+    assert_eq!(passkeys(&person).await.len(), 1);
+    person.add_passkey().await.unwrap();
+}
+
+/// Another recovery code takes the place of the one before, which opens nothing from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_recovery_code() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = Person::new(&server.public_url, system_entropy()).unwrap();
+        let old = person.sign_up().await.unwrap();
+        let new = person.replace_recovery().await.unwrap();
+        let mut again = Person::new(&server.public_url, system_entropy()).unwrap();
+        assert_eq!(code(&again.recover(&old).await.unwrap_err()), Some("not_found"));
+        again.recover(&new).await.unwrap();
+        assert_eq!(again.root(), person.root());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_ends_one_session_or_all() {
+    let server = Server::start(On::Sqlite).await;
+    let here = server.person().await;
+    let mut there = Person::with(&server.public_url, system_entropy(), here.save().unwrap()).unwrap();
+    there.unlock().await.unwrap();
+    here.post("/v1/account/sign-out", &json!({"everywhere": false})).await.unwrap();
+    assert_eq!(code(&here.get("/v1/account").await.unwrap_err()), Some("invalid_token"));
+    there.get("/v1/account").await.unwrap();
+    // The same passkey, which has been used there meanwhile.
+    let mut here = Person::with(&server.public_url, system_entropy(), there.save().unwrap()).unwrap();
+    here.unlock().await.unwrap();
+    here.post("/v1/account/sign-out", &json!({"everywhere": true})).await.unwrap();
+    assert_eq!(code(&there.get("/v1/account").await.unwrap_err()), Some("invalid_token"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_renamed_for_people_alone() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let path = format!("/v1/devices/{}/rename", laptop.enrolled().device_id);
+    for bad in ["", "a\u{202e}b", "line\nbreak", &"x".repeat(500)] {
+        assert_eq!(code(&person.post(&path, &json!({"name": bad})).await.unwrap_err()), Some("input.name"), "{bad:?}");
+    }
+    person.post(&path, &json!({"name": "Kitchen"})).await.unwrap();
+    assert_eq!(laptop.members().await.unwrap().labels, [(laptop.did().clone(), "Kitchen".to_owned())]);
+    let stranger = server.person().await;
+    assert_eq!(code(&stranger.post(&path, &json!({"name": "Mine"})).await.unwrap_err()), Some("not_found"));
+}
+
+/// Leaving: every device is out at once, nothing of the person is left at identity, and nobody signs in any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_deleted() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let laptop = server.full(&mut person, "A name nobody else has").await;
+        let session = Session::open(&laptop, b"00:43").await.unwrap();
+        let everything = person.get("/v1/account/export").await.unwrap();
+        assert_eq!(everything["devices"][0]["name"], "A name nobody else has");
+        assert_eq!(everything["activity"].as_array().unwrap().len(), 3);
+
+        person.post("/v1/account/delete", &json!({})).await.unwrap();
+        laptop.forget_tokens();
+        assert!(Session::load(&laptop, session.id()).await.unwrap_err().is("status.revoked"));
+        assert_eq!(code(&person.unlock().await.err().unwrap()), Some("webauthn.invalid"));
+        let left = crate::support::dump(&server.database("identity"), "identity", &["outbox"]).await.unwrap();
+        for trace in ["A name nobody else has", everything["account"].as_str().unwrap(), person.root(), laptop.did().as_str()] {
+            assert!(!left.contains(trace), "{trace} is still there");
+        }
+        // Restarted: the ledgers that are left still hold.
+        server.restart().await;
+    }
+}
