@@ -103,10 +103,19 @@ async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
 
     let verifier_keys = verifier.keys.verifying();
     let (verifier_url, broker_url, identity_url) = (verifier.url.clone(), broker.url.clone(), identity.url.clone());
-    let verifier_config =
-        baton_verifier::Config { broker_url, identity_url, issuer_memory: config.issuer_memory, relying_services: config.relying_services.clone() };
+    let verifier_config = baton_verifier::Config {
+        broker_url: broker_url.clone(),
+        identity_url: identity_url.clone(),
+        issuer_memory: config.issuer_memory,
+        relying_services: config.relying_services.clone(),
+    };
     let verifier = Arc::new(Verifier::new(verifier, verifier_config));
-    let broker_config = baton_broker::Config { verifier_url: verifier_url.clone(), verifier_keys: verifier_keys.clone() };
+    let broker_config = baton_broker::Config {
+        verifier_url: verifier_url.clone(),
+        verifier_keys: verifier_keys.clone(),
+        identity_url: identity_url.clone(),
+        identity_keys: identity.keys.verifying(),
+    };
     let broker = Arc::new(Broker::new(broker, broker_config));
     let identity_config = baton_identity::Config {
         page_origin: config.public_url.clone(),
@@ -114,6 +123,7 @@ async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
         max_devices: config.max_devices,
         verifier_url,
         verifier_keys,
+        broker_url,
     };
     let peers: Vec<Arc<dyn baton_identity::StandingPeer>> = vec![Arc::new(LocalVerifier(verifier.clone())), Arc::new(LocalBroker(broker.clone()))];
     let identity = Identity::new(identity, identity_config, peers).map_err(anyhow::Error::msg)?;

@@ -28,12 +28,18 @@ pub struct Config {
     pub verifier_url: String,
     /// Its keys by name.
     pub verifier_keys: Vec<(String, PublicKey)>,
+    /// Identity, whose tokens for the pages are taken.
+    pub identity_url: String,
+    /// Its keys by name.
+    pub identity_keys: Vec<(String, PublicKey)>,
 }
 
 /// The service.
 pub struct Broker {
     pub(crate) base: Base,
     pub(crate) tokens: TokenIssuer,
+    /// The pages' tokens.
+    pub(crate) pages: TokenIssuer,
     pub(crate) freshness: Freshness,
     pub(crate) bell: Bell,
     pub(crate) open_streams: Mutex<HashMap<String, usize>>,
@@ -44,9 +50,11 @@ impl Broker {
     /// Puts it together.
     pub fn new(base: Base, config: Config) -> Self {
         let tokens = TokenIssuer { url: config.verifier_url, keys: config.verifier_keys };
+        let pages = TokenIssuer { url: config.identity_url, keys: config.identity_keys };
         Self {
             base,
             tokens,
+            pages,
             freshness: Freshness::default(),
             bell: Bell::default(),
             open_streams: Mutex::new(HashMap::new()),

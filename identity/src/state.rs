@@ -33,6 +33,8 @@ pub struct Config {
     pub verifier_url: String,
     /// Its keys by name.
     pub verifier_keys: Vec<(String, PublicKey)>,
+    /// The broker, for which the pages' tokens are.
+    pub broker_url: String,
 }
 
 /// The service.

@@ -19,6 +19,7 @@ pub mod id;
 pub mod jose;
 pub mod json;
 pub mod key;
+pub mod manage;
 pub mod nonce;
 mod point;
 pub mod ports;

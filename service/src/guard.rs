@@ -12,6 +12,7 @@ use baton_protocol::Refusal;
 use baton_protocol::access_token::{self, AccessToken};
 use baton_protocol::dpop::{self, Proof};
 use baton_protocol::key::{PublicKey, Thumbprint};
+use baton_protocol::manage::ManageToken;
 use baton_protocol::nonce::Purpose;
 use baton_protocol::refusal::{Dpop, Jose, Token};
 use baton_protocol::standing::Standing;
@@ -84,8 +85,8 @@ pub struct Caller {
     pub standing: Standing,
 }
 
-/// Checks token and proof of a request.
-pub fn candidate(base: &Base, issuer: &TokenIssuer, headers: &HeaderMap, method: &str, path: &str) -> Result<Candidate, Problem> {
+/// The one token of a request, under the scheme `DPoP`.
+fn presented(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut values = headers.get_all("authorization").iter();
     let value = values.next().ok_or(Token::Missing)?.to_str().map_err(|_| Token::Scheme)?;
     if values.next().is_some() {
@@ -95,6 +96,31 @@ pub fn candidate(base: &Base, issuer: &TokenIssuer, headers: &HeaderMap, method:
     if !scheme.eq_ignore_ascii_case("dpop") {
         return Err(Token::Scheme.into());
     }
+    Ok(text)
+}
+
+/// Checks the pages' token and its proof, and consumes the proof.
+pub async fn manager(
+    base: &Base,
+    issuer: &TokenIssuer,
+    headers: &HeaderMap,
+    (method, path): (&str, &str),
+    db: &mut AnyConnection,
+) -> Result<ManageToken, Problem> {
+    let text = presented(headers)?;
+    let keys = |kid: &str| issuer.keys.iter().find(|(name, _)| name == kid).map(|(_, key)| key.clone());
+    let token = ManageToken::check(text, &issuer.url, &base.url, keys, base.now())?;
+    let proven = proof(base, headers, method, path, Some(text), Form::Problem)?;
+    if proven.jkt() != token.cnf.jkt {
+        return Err(Token::Binding.into());
+    }
+    proven.consume(base, db).await?;
+    Ok(token)
+}
+
+/// Checks token and proof of a request.
+pub fn candidate(base: &Base, issuer: &TokenIssuer, headers: &HeaderMap, method: &str, path: &str) -> Result<Candidate, Problem> {
+    let text = presented(headers)?;
     let keys = |kid: &str| issuer.keys.iter().find(|(name, _)| name == kid).map(|(_, key)| key.clone());
     let token = access_token::check(text, &issuer.url, &base.url, keys, base.now())?;
     let proven = proof(base, headers, method, path, Some(text), Form::Problem)?;

@@ -6,6 +6,7 @@ mod attacks;
 mod faults;
 mod layering;
 mod lifecycle;
+mod manage;
 mod middle;
 mod privacy;
 mod store;

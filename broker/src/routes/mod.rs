@@ -6,6 +6,7 @@ mod claim;
 mod events;
 mod handoffs;
 mod keys;
+mod manage;
 mod moves;
 mod nonces;
 mod sessions;
@@ -40,6 +41,9 @@ pub fn router(broker: Arc<Broker>, path: &str) -> Router {
         .route("/v1/handoffs/{id}/seal", post(moves::seal))
         .route("/v1/handoffs/{id}/complete", post(moves::complete))
         .route("/v1/handoffs/{id}/reclaim", post(moves::reclaim))
+        .route("/v1/manage/sessions", get(manage::list))
+        .route("/v1/manage/sessions/{id}/end", post(manage::end))
+        .route("/v1/manage/sessions/{id}/ask", post(manage::ask))
         .route("/v1/events", get(events::stream))
         .route("/v1/events/tickets", post(events::ticket));
     Router::new().nest(path, edge::open_to_browsers(own)).with_state(broker)

@@ -6,6 +6,7 @@ mod approval;
 mod credential;
 mod device_log;
 mod devices;
+mod manage;
 mod metadata;
 mod pages;
 mod passkeys;
@@ -68,8 +69,16 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/devices/{id}/raise/approve", post(renew::approve))
         .route("/v1/grants", get(devices::grants))
         .route("/v1/grants/{id}/withdraw", post(devices::withdraw))
-        .route("/v1/activity", get(activity::list));
+        .route("/v1/activity", get(activity::list))
+        .route("/v1/manage-tokens", post(manage::create));
     let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
-    let pages = Router::new().route("/", get(pages::index)).route("/device", get(pages::index)).route("/assets/{name}", get(pages::asset));
+    let pages = Router::new()
+        .route("/", get(pages::index))
+        .route("/device", get(pages::index))
+        .route("/sessions", get(pages::index))
+        .route("/activity", get(pages::index))
+        .route("/passkeys", get(pages::index))
+        .route("/settings", get(pages::index))
+        .route("/assets/{name}", get(pages::asset));
     Router::new().nest(path, own).merge(well_known).merge(pages).with_state(identity)
 }

@@ -50,6 +50,8 @@ typs! {
     SessionKey = "baton-key+jwt";
     /// A browser's one-use ticket for an event stream.
     Ticket = "baton-ticket+jwt";
+    /// The pages' token to look after a person's sessions of one app.
+    Manage = "baton-manage+jwt";
     /// A session update, inside its seal.
     Update = "baton-update+jwt";
 }

@@ -15,12 +15,15 @@ fn written<T: JsonSchema>(name: &str, title: &str) {
 
 #[test]
 fn drift_of_the_wire_forms() {
-    use baton_protocol::{access_token, credential, device_log, dpop, enrolment, event, handoff, presentation, session, standing, status_list, wrap};
+    use baton_protocol::{
+        access_token, credential, device_log, dpop, enrolment, event, handoff, manage, presentation, session, standing, status_list, wrap,
+    };
     written::<credential::Visible>("credential", "Device-binding credential: the claims every verifier sees, beside `cnf`, `_sd` and `_sd_alg`");
     written::<credential::Template>("credential-template", "What identity asks the approving client to sign");
     written::<presentation::KeyBinding>("key-binding", "Key-binding JWT (RFC 9901 section 4.3)");
     written::<dpop::Claims>("dpop", "DPoP proof (RFC 9449 section 4.2)");
     written::<access_token::AccessToken>("access-token", "Access token (RFC 9068)");
+    written::<manage::ManageToken>("manage-token", "The pages' token for one app's sessions");
     written::<status_list::Claims>("status-list", "Status list token");
     written::<wrap::WrappedRoot>("wrapped-root", "Wrapped copy of a root");
     written::<device_log::Entry>("device-log-entry", "Entry of a device log");

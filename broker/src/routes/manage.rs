@@ -1,0 +1,81 @@
+//! The pages look after a person's sessions: list, end, and ask the holder to hand over. They open nothing (docs/protocol.md §11).
+
+use super::acting::{Ask, live, session_id, view};
+use crate::state::Broker;
+use crate::store::{events, sessions};
+use axum::Json;
+use axum::extract::{Path, State};
+use baton_protocol::refusal::Handoff;
+use baton_protocol::time::Millis;
+use baton_service::guard;
+use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use serde_json::{Value, json};
+use sqlx::{Any, Transaction};
+use std::sync::Arc;
+
+struct Managing<'a> {
+    broker: &'a Broker,
+    tx: Transaction<'static, Any>,
+    log: String,
+    now: Millis,
+}
+
+impl<'a> Managing<'a> {
+    async fn begin(broker: &'a Broker, ask: &Ask) -> Result<Self, Problem> {
+        let mut tx = broker.base.db.begin().await.internal()?;
+        let token = guard::manager(&broker.base, &broker.pages, &ask.headers, (ask.method.as_str(), ask.uri.path()), &mut tx).await?;
+        Ok(Self { broker, tx, log: token.sub, now: broker.base.now() })
+    }
+
+    /// A session of this person, held.
+    async fn session(&mut self, id: &str) -> Result<sessions::Session, Problem> {
+        Ok(sessions::hold(&mut self.tx, &session_id(id)?, &self.log).await.internal()?.ok_or(NOT_FOUND)?)
+    }
+
+    async fn event(&mut self, kind: &str, session: &sessions::Session) -> Result<(), Problem> {
+        let new = events::New { kind, session: Some(&session.session_id), devices: [session.holder.as_deref(), None], ..Default::default() };
+        events::append(&mut self.tx, &self.log, &new, self.now).await.internal()
+    }
+
+    async fn commit(self) -> Result<(), Problem> {
+        self.tx.commit().await.internal()?;
+        self.broker.bell.ring(&self.log);
+        Ok(())
+    }
+}
+
+/// `GET /v1/manage/sessions`
+pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut managing = Managing::begin(&broker, &ask).await?;
+    let rows = sessions::list(&mut managing.tx, &managing.log).await.internal()?;
+    let shown: Vec<_> = rows.iter().map(|session| view(session, managing.now)).collect();
+    managing.commit().await?;
+    Ok(Json(json!({"sessions": shown})))
+}
+
+/// `POST /v1/manage/sessions/{id}/end`: for good. While a handoff is under way it is refused: that ends by itself within two minutes.
+pub async fn end(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut managing = Managing::begin(&broker, &ask).await?;
+    let session = managing.session(&id).await?;
+    if session.open_handoff.is_some() {
+        return Err(Handoff::State.into());
+    }
+    if sessions::end(&mut managing.tx, &session.session_id, managing.now).await.internal()? {
+        managing.event("session.ended", &session).await?;
+    }
+    managing.commit().await?;
+    Ok(Json(json!({"phase": "ended"})))
+}
+
+/// `POST /v1/manage/sessions/{id}/ask`: tells the holder that its person would like the session elsewhere. It is the holder who offers.
+pub async fn ask(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut managing = Managing::begin(&broker, &ask).await?;
+    let session = managing.session(&id).await?;
+    live(&session)?;
+    if session.holder.is_none() {
+        return Err(Handoff::State.into());
+    }
+    managing.event("session.asked", &session).await?;
+    managing.commit().await?;
+    Ok(Json(json!({"state": "asked"})))
+}
