@@ -92,7 +92,7 @@ impl Enrolling {
         let text = |name: &'static str| answer[name].as_str().map(str::to_owned).ok_or(Error::Answer(name));
         let screen = OnScreen {
             verification_uri: text("verification_uri")?,
-            verification_uri_complete: text("verification_uri_complete")?,
+            verification_uri_complete: format!("{}.{}", text("verification_uri_complete")?, keys_hash(&kept)?),
             user_code: text("user_code")?,
             check_code: text("check_code")?,
             interval: answer["interval"].as_u64().unwrap_or(5),
@@ -178,6 +178,12 @@ pub(crate) fn check_issued(kept: &Kept, answer: &Value, now: baton_protocol::tim
         return Err(Log::NotMember.into());
     }
     Ok((Enrolled { device_id: text("device_id")?, credential, log_head: log.head() }, member.tier))
+}
+
+/// Names both keys of a device: what its QR code carries, so that a page can tell whether it is shown this very device.
+fn keys_hash(kept: &Kept) -> Result<String, Error> {
+    let (signing, agreement) = (kept.signing()?.key().thumbprint(), kept.agreement()?.key().thumbprint());
+    Ok(hash(format!("{}.{}", signing.as_str(), agreement.as_str()).as_bytes()))
 }
 
 fn details(kept: &Kept, claims: &DeviceClaims) -> Result<String, Error> {

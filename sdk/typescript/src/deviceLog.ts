@@ -49,6 +49,16 @@ export function enrolEntry({ n, prev }: Place, device: string, agreement: Public
   return JSON.stringify({ v: 1, n, prev, op: "enrol", device, agreement_jwk: { crv, kty, x, y }, tier, client_id: clientId });
 }
 
+/** The text of an entry that changes what a device may do. */
+export function tierEntry({ n, prev }: Place, device: string, tier: Tier): string {
+  return JSON.stringify({ v: 1, n, prev, op: "tier", device, tier });
+}
+
+/** The text of an entry that says that a device has another credential. */
+export function renewEntry({ n, prev }: Place, device: string): string {
+  return JSON.stringify({ v: 1, n, prev, op: "renew", device });
+}
+
 /** Reads and checks a whole log. Each entry must be, letter for letter, what this version would write. An entry of a kind this version does not know is refused: it might take somebody out. */
 export function readDeviceLog(entries: string[]): DeviceLog {
   // Everybody who was ever let in: nobody is let in twice.
@@ -90,10 +100,10 @@ function apply(log: DeviceLog, seen: Map<string, Member>, { n, prev }: Place, cl
     case "tier":
       need(known !== undefined);
       known.tier = tierOf(claims);
-      return JSON.stringify({ v: 1, n, prev, op: "tier", device, tier: known.tier });
+      return tierEntry({ n, prev }, device, known.tier);
     case "renew":
       need(known !== undefined);
-      return JSON.stringify({ v: 1, n, prev, op: "renew", device });
+      return renewEntry({ n, prev }, device);
     case "revoke":
       need(known !== undefined);
       log.members = log.members.filter((member) => member !== known);

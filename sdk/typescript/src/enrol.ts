@@ -3,7 +3,7 @@
 import { encode } from "./base64url.js";
 import { Device } from "./device.js";
 import { generateDeviceKeys, publicKeyOf, signerOf, type DeviceKeys, type Signer } from "./deviceKeys.js";
-import type { DeviceClaims } from "./enrolment.js";
+import { keysHash, type DeviceClaims } from "./enrolment.js";
 import type { Http, Servers } from "./http.js";
 import { hash } from "./key.js";
 import { Refused } from "./refused.js";
@@ -40,7 +40,7 @@ export interface PendingHere {
 /** Lane 2, begun: show these, then poll. */
 export interface Elsewhere {
   verificationUri: string;
-  /** With the user code, for a QR code. */
+  /** For a QR code: with the user code, and what names this device's keys, so that the page can tell it from any other. */
   verificationUriComplete: string;
   userCode: string;
   /** Proves that the person sees this screen. Never put it in a QR code. */
@@ -99,7 +99,7 @@ export async function enrolElsewhere(asking: Asking): Promise<Elsewhere> {
   const until = asking.http.seconds() + Number(answer["expires_in"] ?? 600);
   return {
     verificationUri: verification_uri,
-    verificationUriComplete: verification_uri_complete,
+    verificationUriComplete: `${verification_uri_complete}.${keysHash(await publicKeyOf(keys.signing), await publicKeyOf(keys.agreement))}`,
     userCode: user_code,
     checkCode: check_code,
     async redeem() {

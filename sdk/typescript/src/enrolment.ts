@@ -1,7 +1,7 @@
 /** What the person is shown, what is signed for them, and what goes back (docs/protocol.md §4). Types as in schemas/enrolment-*.json. */
 
 import { decode, encode } from "./base64url.js";
-import { enrolEntry, openEntry } from "./deviceLog.js";
+import { enrolEntry, openEntry, renewEntry, tierEntry } from "./deviceLog.js";
 import { PublicKey, hash, type Jwk, type SoftKey } from "./key.js";
 import { sign, signText } from "./jws.js";
 import { systemRandom, type Random } from "./random.js";
@@ -79,21 +79,75 @@ export function shownHash(shown: Shown): string {
   return hash(JSON.stringify(shown));
 }
 
+/** Names both keys of a device: what its QR code carries, so that a page can tell whether it is shown this very device. */
+export function keysHash(signing: PublicKey, agreement: PublicKey): string {
+  return hash(`${signing.thumbprint}.${agreement.thumbprint}`);
+}
+
+/** How to approve. */
+export interface Approving {
+  random?: Random;
+  /** {@link keysHash} as the device itself showed it: nothing is signed for other keys, whatever the server says. */
+  keys?: string;
+}
+
 /** Signs what was shown, and only that: the offer must be about the very request, device, client, tier and app on the screen. */
-export function approve(root: Root, shown: Shown, offer: Offer, random: Random = systemRandom): Approval {
+export function approve(root: Root, shown: Shown, offer: Offer, { random = systemRandom, keys }: Approving = {}): Approval {
   const issuer = root.issuer(shown.app);
   try {
     const opens = checkOffer(shown, offer, issuer);
-    const approval: Approval = {
-      shown_hash: offer.shown_hash,
-      credential: signCredential(offer, issuer, random),
-      entries: offer.entries.map((text) => signText("baton-log+jwt", issuer, text)),
-    };
+    need(keys === undefined || keys === keysHash(PublicKey.fromJwk(offer.device_jwk), agreementOf(offer)));
+    const approval = signed(offer, issuer, random);
     if (opens) approval.issuer_statement = sign("baton-issuer+jwt", root.account, { v: 1, app: shown.app, iss: issuer.public.did });
     return approval;
   } finally {
     issuer.forget();
   }
+}
+
+/** A device of this person, as the page shows it. */
+export interface Known {
+  app: string;
+  device: string;
+  clientId: string;
+  tier: Tier;
+}
+
+/** Signs a credential anew for a device that the person chose: of the tier it has, near its end, or raised to full. */
+export function signAnew(root: Root, known: Known, raise: boolean, offer: Offer, random: Random = systemRandom): Approval {
+  const issuer = root.issuer(known.app);
+  try {
+    const { visible } = offer.template;
+    const tier = raise ? "full" : known.tier;
+    const device = PublicKey.fromJwk(offer.device_jwk);
+    need(device.did === known.device && visible.sub === known.device && visible.iss === issuer.public.did && visible.client_id === known.clientId);
+    need(visible.tier === tier);
+    checkTimes(visible);
+    const [text = "", ...more] = offer.entries;
+    const { n, prev } = JSON.parse(text) as { n?: unknown; prev?: unknown };
+    need(typeof n === "number" && n > 0 && typeof prev === "string" && more.length === 0);
+    need(text === (raise ? tierEntry({ n, prev }, known.device, tier) : renewEntry({ n, prev }, known.device)));
+    return signed(offer, issuer, random);
+  } finally {
+    issuer.forget();
+  }
+}
+
+function signed(offer: Offer, issuer: SoftKey, random: Random): Approval {
+  return {
+    shown_hash: offer.shown_hash,
+    credential: signCredential(offer, issuer, random),
+    entries: offer.entries.map((text) => signText("baton-log+jwt", issuer, text)),
+  };
+}
+
+function agreementOf(offer: Offer): PublicKey {
+  return PublicKey.fromJwk(offer.template.disclosable["agreement_jwk"] as Jwk);
+}
+
+function checkTimes({ vct, iat, exp }: Visible): void {
+  need(vct === VCT && Number.isInteger(iat) && Number.isInteger(exp));
+  need(exp > iat && exp - iat <= LONGEST_LIFE_SECS);
 }
 
 /** The device credential: an SD-JWT VC (RFC 9901) with a fresh 128-bit salt for each disclosure, digests sorted. */
@@ -123,10 +177,9 @@ function checkOffer(shown: Shown, offer: Offer, issuer: SoftKey): boolean {
   need(visible.client_id === shown.client_id && visible.tier === shown.tier);
   need(shown.tier === (shown.lane === "same_device" ? "full" : "limited"));
   need(same(claimed, shown.claims));
-  need(visible.vct === VCT && Number.isInteger(visible.iat) && Number.isInteger(visible.exp));
-  need(visible.exp > visible.iat && visible.exp - visible.iat <= LONGEST_LIFE_SECS);
+  checkTimes(visible);
   // The key that sessions are sealed to is the one the credential names: a server cannot put its own into the log alone.
-  const agreement = PublicKey.fromJwk(disclosable["agreement_jwk"] as Jwk);
+  const agreement = agreementOf(offer);
   const enrol = (n: number, prev: string): string => enrolEntry({ n, prev }, visible.sub, agreement, visible.tier, visible.client_id);
   // Each entry is, letter for letter, what this version would write.
   const [first = "", second, ...more] = offer.entries;

@@ -2,11 +2,14 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PublicKey, RecoveryCode, Refused, Root, SoftKey, approve, hash, readDeviceLog, shownHash, type Offer, type Shown } from "../src/index.js";
+import { PublicKey, RecoveryCode, Refused, Root, SoftKey, approve, hash, keysHash, readDeviceLog, shownHash, signAnew, type Known, type Offer, type Shown } from "../src/index.js";
+import { encode } from "../src/base64url.js";
+import { fingerprintWords } from "../src/words.js";
 import { signText, verify } from "../src/jws.js";
 import { fixture, golden, vectorRandom } from "./files.js";
 
 const NOW = 1_790_000_000;
+const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
 
 /** A request, and the offer that identity would make for it. */
 function request(root: Root, device: SoftKey): { shown: Shown; offer: Offer } {
@@ -58,7 +61,7 @@ test("what is approved here Rust reads: fixtures/typescript-v1.json", async () =
   const code = RecoveryCode.generate(random);
   const device = new SoftKey(random(32));
   const { shown, offer } = request(root, device);
-  const approval = approve(root, shown, offer, random);
+  const approval = approve(root, shown, offer, { random });
   golden("typescript-v1.json", {
     account_jwk: root.account.public.jwk,
     fingerprint: root.fingerprint,
@@ -145,4 +148,52 @@ test("DEV-06, ENR-06, ENR-10: an offer about anything but what was shown is not 
   for (const [name, [seen, offered]] of Object.entries(attacks)) {
     assert.throws(() => approve(root, seen, offered), (error: unknown) => error instanceof Refused && error.code === "enrol.changed", name);
   }
+});
+
+test("DEV-10: a page that was told a device's keys signs for no others", () => {
+  const [root, device, other] = [Root.generate(), new SoftKey(vectorRandom()(32)), Root.generate().account];
+  const { shown, offer } = request(root, device);
+  const keys = keysHash(device.public, device.public);
+  assert.equal(approve(root, shown, offer, { keys }).entries.length, 2);
+  for (const wrong of [keysHash(device.public, other.public), keysHash(other.public, device.public), "", hash("x")]) {
+    assert.throws(() => approve(root, shown, offer, { keys: wrong }), refusal("enrol.changed"));
+  }
+});
+
+test("signing anew changes what was asked for and nothing else", () => {
+  const [root, device, other] = [Root.generate(), new SoftKey(vectorRandom()(32)), Root.generate().account];
+  const { offer: enrolled } = request(root, device);
+  const known: Known = { app: "player", device: device.public.did, clientId: "player-web", tier: "limited" };
+  const entry = (more: object): string => JSON.stringify({ v: 1, n: 3, prev: hash("before"), ...more });
+  const of = (tier: "full" | "limited", text: string, visible: object = {}): Offer => ({
+    ...enrolled,
+    entries: [text],
+    template: { ...enrolled.template, visible: { ...enrolled.template.visible, tier, ...visible } },
+  });
+  const renew = entry({ op: "renew", device: known.device });
+  const raise = entry({ op: "tier", device: known.device, tier: "full" });
+  assert.equal(signAnew(root, known, false, of("limited", renew)).entries.length, 1);
+  assert.equal(signAnew(root, known, true, of("full", raise)).entries.length, 1);
+  const attacks: Record<string, [boolean, Offer]> = {
+    "raised while it was to be renewed": [false, of("full", renew)],
+    "raised in the log alone": [false, of("limited", raise)],
+    "renewed while it was to be raised": [true, of("full", renew)],
+    "another device": [false, of("limited", entry({ op: "renew", device: other.public.did }))],
+    "another holder": [false, of("limited", renew, { sub: other.public.did })],
+    "another key": [false, { ...of("limited", renew), device_jwk: other.public.jwk }],
+    "another client": [false, of("limited", renew, { client_id: "shop" })],
+    "another issuer": [false, of("limited", renew, { iss: other.public.did })],
+    "a life of decades": [false, of("limited", renew, { exp: NOW + 3_000_000_000 })],
+    "an entry more": [false, { ...of("limited", renew), entries: [renew, raise] }],
+    "a member more": [false, of("limited", entry({ op: "renew", device: known.device, more: 1 }))],
+  };
+  for (const [name, [raised, offer]] of Object.entries(attacks)) assert.throws(() => signAnew(root, known, raised, offer), refusal("enrol.changed"), name);
+});
+
+test("a fingerprint as words: six of the BIP-39 list, from its first 66 bits", () => {
+  assert.deepEqual(fingerprintWords(encode(new Uint8Array(32))), Array(6).fill("abandon"));
+  assert.deepEqual(fingerprintWords(encode(new Uint8Array(32).fill(255))), Array(6).fill("zoo"));
+  const one = new Uint8Array(32);
+  one[8] = 64;
+  assert.deepEqual(fingerprintWords(encode(one)), [...Array<string>(5).fill("abandon"), "ability"]);
 });
