@@ -55,7 +55,7 @@ enum Command {
 pub async fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve { flags } => serve(flags).await,
-        Command::Demo { keep, title } => demo::run(keep, &title).await,
+        Command::Demo { keep, title } => Box::pin(demo::run(keep, &title)).await,
         Command::Config { flags } => Config::load(flags).and_then(|config| config.shown()).map(|shown| print!("{shown}")),
         Command::Device(args) => device::run(args).await,
         #[cfg(debug_assertions)]

@@ -30,7 +30,7 @@ impl Page<'_> {
     }
 }
 
-async fn page<'a>(server: &'a Server, log: &str) -> Page<'a> {
+fn page<'a>(server: &'a Server, log: &str) -> Page<'a> {
     let key = SoftKey::generate(&system_entropy());
     let now = server.http().now().secs();
     let url = &server.public_url;
@@ -55,7 +55,7 @@ async fn the_pages_list_ask_and_end() {
         let mut person = server.person().await;
         let laptop = server.full(&mut person, "Laptop").await;
         let mut session = Session::open(&laptop, b"00:43").await.unwrap();
-        let page = page(&server, laptop.subject()).await;
+        let page = page(&server, laptop.subject());
         let listed = page.ask("GET", "/v1/manage/sessions").await.unwrap();
         assert_eq!(listed["sessions"][0]["session"], session.id().as_str());
         assert_eq!(listed["sessions"][0]["holder"], laptop.did().as_str());
@@ -78,7 +78,7 @@ async fn and_nothing_else() {
     let mut person = server.person().await;
     let laptop = server.full(&mut person, "Laptop").await;
     let session = Session::open(&laptop, b"00:43").await.unwrap();
-    let mine = page(&server, laptop.subject()).await;
+    let mine = page(&server, laptop.subject());
     let end = format!("/v1/manage/sessions/{}/end", session.id());
 
     let refused = async |token: ManageToken, key: &SoftKey| mine.ask_with("POST", &end, &token, key).await.unwrap_err();

@@ -18,10 +18,10 @@ async fn tell(on: On) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sqlite() {
-    tell(On::Sqlite).await;
+    Box::pin(tell(On::Sqlite)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgres() {
-    tell(On::Postgres).await;
+    Box::pin(tell(On::Postgres)).await;
 }

@@ -6,7 +6,7 @@ use crate::Refusal;
 use crate::id::{HandoffId, SessionId};
 use crate::jose::{Draft, Typ, Unverified};
 use crate::key::{Did, PublicKey};
-use crate::refusal::Handoff as Refused;
+use crate::refusal::{Handoff as Refused, State};
 use crate::session::{Head, Mode};
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -148,18 +148,46 @@ pub struct Chain {
     epoch: i64,
     holder: Did,
     released: Option<(HandoffId, Did)>,
+    /// Where the content stood when it was released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    released_at: Option<Head>,
     key_version: i64,
     hashes: Vec<String>,
+    /// Epochs that are over: who held each, and the last update of it that counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    over: Vec<Over>,
+    /// Which envelopes brought which key version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    envelopes: Vec<(i64, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Over {
+    epoch: i64,
+    holder: Did,
+    end: Head,
 }
 
 impl Chain {
     /// Begins with an `open`.
     pub fn open(statement: &Statement, hash: String) -> Result<Self, Refusal> {
-        let Statement { session, epoch: 1, prev: None, device, act: Act::Open { app, subject, .. }, .. } = statement else {
+        let Statement { session, epoch: 1, prev: None, device, act: Act::Open { app, subject, envelope, .. }, .. } = statement else {
             return Err(Refused::Statement.into());
         };
         let (session, app, subject) = (session.clone(), app.clone(), subject.clone());
-        Ok(Self { session, app, subject, epoch: 1, holder: device.clone(), released: None, key_version: 1, hashes: vec![hash] })
+        Ok(Self {
+            session,
+            app,
+            subject,
+            epoch: 1,
+            holder: device.clone(),
+            released: None,
+            released_at: None,
+            key_version: 1,
+            hashes: vec![hash],
+            over: Vec::new(),
+            envelopes: vec![(1, envelope.clone())],
+        })
     }
 
     /// Replays statements from the first.
@@ -187,33 +215,94 @@ impl Chain {
         let moves = statement.epoch == self.epoch + 1;
         let stays = statement.epoch == self.epoch;
         match (&statement.act, &self.released) {
-            (Act::Release { handoff, to, .. }, None) if is_holder && stays => self.released = Some((handoff.clone(), to.clone())),
+            (Act::Release { handoff, to, head, key_version, envelope }, None) if is_holder && stays && *key_version == self.key_version => {
+                self.released = Some((handoff.clone(), to.clone()));
+                self.released_at = Some(head.clone());
+                self.envelopes.extend(envelope.clone().map(|digest| (*key_version, digest)));
+            }
             (Act::Receipt { handoff, .. }, Some((released, to))) if handoff == released && statement.device == *to && moves => {
-                self.take_over(statement);
+                let end = self.released_at.take();
+                self.take_over(statement, end);
             }
-            (Act::Reclaim { handoff }, Some((released, _))) if handoff == released && is_holder && moves => self.take_over(statement),
-            (Act::Claim { key_version, .. }, _) if moves && *key_version == self.key_version + 1 => {
+            (Act::Reclaim { handoff }, Some((released, _))) if handoff == released && is_holder && moves => {
+                let end = self.released_at.take();
+                self.take_over(statement, end);
+            }
+            (Act::Claim { key_version, from, envelope, .. }, _) if moves && *key_version == self.key_version + 1 => {
                 self.key_version += 1;
-                self.take_over(statement);
+                self.envelopes.push((*key_version, envelope.clone()));
+                self.take_over(statement, Some(from.clone()));
             }
-            (Act::Rekey { key_version, .. }, None) if is_holder && stays && *key_version == self.key_version + 1 => self.key_version += 1,
+            (Act::Rekey { key_version, envelope }, None) if is_holder && stays && *key_version == self.key_version + 1 => {
+                self.key_version += 1;
+                self.envelopes.push((*key_version, envelope.clone()));
+            }
             _ => return Err(Refused::Statement.into()),
         }
         self.hashes.push(hash);
         Ok(self)
     }
 
-    fn take_over(&mut self, statement: &Statement) {
+    fn take_over(&mut self, statement: &Statement, end: Option<Head>) {
+        if let Some(end) = end {
+            self.over.push(Over { epoch: self.epoch, holder: self.holder.clone(), end });
+        }
         self.epoch = statement.epoch;
         self.holder = statement.device.clone();
         self.released = None;
+        self.released_at = None;
     }
 
     /// Without its history but the last statement: all that is needed to take in the next one.
     #[must_use]
     pub fn trimmed(mut self) -> Self {
         self.hashes.drain(..self.hashes.len() - 1);
+        self.over.clear();
+        self.envelopes.clear();
         self
+    }
+
+    /// Whether an update by `by` at this place may be part of the content: by who held the session then, and not past where that epoch ended.
+    pub fn accepts_update(&self, by: &Did, at: &Head) -> Result<(), Refusal> {
+        let over = self.over.iter().find(|over| over.epoch == at.epoch);
+        let (holder, end) = match over {
+            Some(over) => (&over.holder, Some(&over.end)),
+            None if at.epoch == self.epoch => (&self.holder, self.released_at.as_ref()),
+            None => return Err(State::Rollback.into()),
+        };
+        if holder != by {
+            return Err(State::Sender.into());
+        }
+        // An epoch may end before it wrote anything: then the end is one of an epoch before.
+        let past = end.is_some_and(|end| at.seq > end.seq || (at.seq == end.seq && at != end));
+        if past { Err(State::Rollback.into()) } else { Ok(()) }
+    }
+
+    /// Whether content that ends here is all that was signed for: nothing that a release or a claim named is missing.
+    pub fn accepts_end(&self, head: &Head) -> Result<(), Refusal> {
+        let right = match (&self.released_at, self.over.last()) {
+            (Some(released), _) => head == released,
+            (None, Some(over)) => head == &over.end || (head.epoch == self.epoch && head.seq > over.end.seq),
+            (None, None) => head.epoch == self.epoch,
+        };
+        if right { Ok(()) } else { Err(State::Rollback.into()) }
+    }
+
+    /// Digests of the envelopes that brought a key version in.
+    pub fn envelopes(&self, key_version: i64) -> impl Iterator<Item = &str> {
+        self.envelopes.iter().filter(move |(version, _)| *version == key_version).map(|(_, digest)| digest.as_str())
+    }
+    /// Hash of the first statement, which the first update follows.
+    pub fn first(&self) -> &str {
+        &self.hashes[0]
+    }
+    /// How many statements there are.
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+    /// Never: a chain has its first statement.
+    pub fn is_empty(&self) -> bool {
+        false
     }
 
     /// Whether this chain continues one whose last statement was `known`; if not, both branches are to be kept.
@@ -251,5 +340,104 @@ impl Chain {
     /// Hash of the last statement.
     pub fn last(&self) -> &str {
         &self.hashes[self.hashes.len() - 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAPTOP: &str = "did:key:zDnaerDaTF5BXEavCrfRZEk316dpbLsfPDZ3WJ5hRTPFU2169";
+    const PHONE: &str = "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv";
+
+    fn did(text: &str) -> Did {
+        Did::parse(text).unwrap()
+    }
+    fn at(epoch: i64, seq: i64) -> Head {
+        Head { epoch, seq, hash: format!("update {seq}") }
+    }
+
+    struct Told(Chain, usize);
+
+    impl Told {
+        fn open() -> Self {
+            let act = Act::Open { app: "a".into(), subject: "s".into(), mode: Mode::Exclusive, envelope: "first".into() };
+            let session = SessionId::new(Millis(0), [1; 10]);
+            let open = Statement { v: 1, session, epoch: 1, prev: None, device: did(LAPTOP), act };
+            Self(Chain::open(&open, "0".into()).unwrap(), 0)
+        }
+        fn says(&mut self, device: &str, epoch: i64, act: Act) -> Result<(), Refusal> {
+            let prev = Some(self.0.last().to_owned());
+            let statement = Statement { v: 1, session: self.0.session().clone(), epoch, prev, device: did(device), act };
+            self.0 = self.0.clone().apply(&statement, (self.1 + 1).to_string())?;
+            self.1 += 1;
+            Ok(())
+        }
+        fn release(&mut self, seq: i64, key_version: i64) -> Result<(), Refusal> {
+            let handoff = HandoffId::new(Millis(0), [2; 10]);
+            let envelope = Some("for the phone".into());
+            self.says(LAPTOP, 1, Act::Release { handoff, head: at(1, seq), key_version, envelope, to: did(PHONE) })
+        }
+        fn receipt(&mut self) {
+            self.says(PHONE, 2, Act::Receipt { handoff: HandoffId::new(Millis(0), [2; 10]), proof: "p".into() }).unwrap();
+        }
+    }
+
+    #[test]
+    fn content_ends_where_the_chain_says() {
+        let mut told = Told::open();
+        let first = Head { epoch: 1, seq: 0, hash: "0".into() };
+        told.0.accepts_end(&first).unwrap();
+        told.0.accepts_end(&at(1, 9)).unwrap();
+        assert!(told.release(4, 2).is_err(), "a key that is not there");
+        told.release(4, 1).unwrap();
+        told.0.accepts_end(&at(1, 4)).unwrap();
+        for wrong in [first, at(1, 3), at(1, 5), at(2, 4), Head { hash: "another".into(), ..at(1, 4) }] {
+            assert_eq!(told.0.accepts_end(&wrong), Err(State::Rollback.into()), "{wrong:?}");
+        }
+        told.receipt();
+        for right in [at(1, 4), at(2, 5)] {
+            told.0.accepts_end(&right).unwrap();
+        }
+        for wrong in [at(1, 3), at(1, 5), at(2, 4)] {
+            assert_eq!(told.0.accepts_end(&wrong), Err(State::Rollback.into()), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_update_is_by_the_holder_of_its_epoch_and_not_past_its_end() {
+        let mut told = Told::open();
+        told.release(4, 1).unwrap();
+        told.receipt();
+        let chain = &told.0;
+        chain.accepts_update(&did(LAPTOP), &at(1, 4)).unwrap();
+        chain.accepts_update(&did(PHONE), &at(2, 5)).unwrap();
+        assert_eq!(chain.accepts_update(&did(PHONE), &at(1, 3)), Err(State::Sender.into()));
+        assert_eq!(chain.accepts_update(&did(LAPTOP), &at(2, 5)), Err(State::Sender.into()));
+        assert_eq!(chain.accepts_update(&did(LAPTOP), &at(1, 5)), Err(State::Rollback.into()));
+        assert_eq!(chain.accepts_update(&did(LAPTOP), &Head { hash: "another".into(), ..at(1, 4) }), Err(State::Rollback.into()));
+        assert_eq!(chain.accepts_update(&did(PHONE), &at(3, 6)), Err(State::Rollback.into()), "an epoch to come");
+    }
+
+    #[test]
+    fn every_envelope_of_a_key_is_known_by_its_digest() {
+        let mut told = Told::open();
+        told.release(4, 1).unwrap();
+        told.receipt();
+        told.says(PHONE, 2, Act::Rekey { key_version: 2, envelope: "second".into() }).unwrap();
+        let of = |version| told.0.envelopes(version).collect::<Vec<_>>();
+        assert_eq!((of(1), of(2), of(3)), (vec!["first", "for the phone"], vec!["second"], vec![]));
+    }
+
+    #[test]
+    fn a_chain_that_was_stored_before_reads_as_it_is() {
+        let mut told = Told::open();
+        told.release(4, 1).unwrap();
+        let trimmed = told.0.trimmed();
+        let text = serde_json::to_string(&trimmed).unwrap();
+        assert_eq!(serde_json::from_str::<Chain>(&text).unwrap(), trimmed);
+        let before = text.replace(r#","released_at":{"epoch":1,"seq":4,"hash":"update 4"}"#, "");
+        assert_ne!(before, text);
+        assert!(serde_json::from_str::<Chain>(&before).is_ok());
     }
 }

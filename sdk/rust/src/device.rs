@@ -14,10 +14,11 @@ use baton_protocol::presentation::{self, TransactionData};
 use baton_protocol::refusal::{Log, Status as StatusRefusal};
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::signer::Signer as _;
+use baton_protocol::time::Millis;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How often an exchange is tried whose answer may have been lost.
 const EXCHANGES: usize = 5;
@@ -35,7 +36,12 @@ pub struct Device {
     kept: Mutex<(Keystore, Kept)>,
     tokens: Mutex<HashMap<String, (String, i64)>>,
     keys: Mutex<HashMap<String, Vec<(String, PublicKey)>>>,
+    /// The log as it was last read, and when.
+    recent: Mutex<Option<(Millis, Arc<Members>)>>,
 }
+
+/// How old what is known of the log may be when something is sealed.
+const RECENT_SECS: i64 = 60;
 
 /// The log as this device checked it, and who of it identity says is live.
 #[derive(Debug)]
@@ -86,6 +92,7 @@ impl Device {
             kept: Mutex::new((keystore, kept)),
             tokens: Mutex::default(),
             keys: Mutex::default(),
+            recent: Mutex::default(),
         }))
     }
 
@@ -232,8 +239,17 @@ impl Device {
         Err(Error::Answer("token"))
     }
 
+    /// [`Self::members`], as read within the last minute.
+    pub(crate) async fn recent_members(&self) -> Result<Arc<Members>, Error> {
+        let known = self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known.filter(|(at, _)| self.http.now() < at.plus_secs(RECENT_SECS)) {
+            Some((_, members)) => Ok(members),
+            None => self.members().await,
+        }
+    }
+
     /// Reads the device log, checks all of it, and checks that it goes on from what this device saw before.
-    pub async fn members(&self) -> Result<Members, Error> {
+    pub async fn members(&self) -> Result<Arc<Members>, Error> {
         let identity = &self.servers.identity;
         let token = self.token(identity, "log:read", None).await?;
         let request = Request { method: "GET", url: format!("{identity}/v1/log"), service: identity, token: Some(token), body: None };
@@ -254,7 +270,9 @@ impl Device {
         }
         drop(kept);
         let labels = answer.directory.unwrap_or_default().into_iter().map(|label| (label.device, label.name)).collect();
-        Ok(Members { log, live: answer.live, labels })
+        let members = Arc::new(Members { log, live: answer.live, labels });
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.http.now(), members.clone()));
+        Ok(members)
     }
 
     /// A service's public keys.
@@ -310,9 +328,12 @@ impl Device {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.pins.get(session).cloned()
     }
 
-    /// Keeps what it saw of a session.
+    /// Keeps what it saw of a session; what was seen before is never unseen.
     pub(crate) fn set_pin(&self, session: &str, pin: Pin) -> Result<(), Error> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.1.pins.get(session).is_some_and(|known| (known.n, known.seq) > (pin.n, pin.seq)) {
+            return Ok(());
+        }
         kept.1.pins.insert(session.to_owned(), pin);
         kept.0.save(&kept.1)
     }

@@ -3,6 +3,7 @@
 use crate::device::Device;
 use crate::error::Error;
 use crate::session::{Session, envelope};
+use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::Act;
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::handoff::wire::{Offer, accept_data, offer_data};
@@ -103,8 +104,8 @@ impl Session {
         let epoch = self.held.ok_or(Handoff::NotHolder)?;
         let key = self.keys.get(&self.chain.key_version()).cloned().ok_or(Handoff::NoKey)?;
         let members = self.device.members().await?;
-        let has_key = members.log.tier(&target) == Some(baton_protocol::credential::Tier::Full);
-        let envelope = if has_key { None } else { Some(envelope(&self.device, &self.id, &key, Some(&target)).await?.0) };
+        let has_key = self.recipients.contains(&target);
+        let envelope = if has_key { None } else { Some(envelope(&self.device, &members, &self.id, &key, Some(&target)).await?.0) };
         let content = self.content.clone();
         self.write_as(&content, Kind::Snapshot).await?;
         let act = Act::Release {
@@ -120,10 +121,13 @@ impl Session {
             body["envelope"] = envelope.into();
         }
         let path = format!("/v1/handoffs/{}/seal", offered.id());
-        let answer = self.device.broker("POST", &path, "handoff:offer", Some(self.id.as_str()), Some(&body)).await?;
-        self.take(&answer, &statement, digest).await?;
+        // Signed and sent: unless it is refused outright, this device has released. What became of it is read with `follow`.
         self.held = None;
-        Ok(())
+        let answer = self.device.broker("POST", &path, "handoff:offer", Some(self.id.as_str()), Some(&body)).await;
+        if matches!(&answer, Err(Error::Refused { status, .. }) if (400..500).contains(status)) {
+            self.held = Some(epoch);
+        }
+        self.take(&answer?, &statement, digest).await
     }
 
     /// The target's presentation, checked by this device: over this very handoff, by a live member of this device's own log.
@@ -147,6 +151,8 @@ impl Session {
         let member = members.log.member(&target)?;
         let right =
             visible.sub == target && visible.iss == *members.log.issuer() && visible.log == members.log.subject() && visible.tier == member.tier;
+        // "Any full one" is what the person said.
+        let right = right && (offered.offer.to != Target::AnyFull || member.tier == Tier::Full);
         if right && members.live.contains(&target) { Ok(target) } else { Err(Log::NotMember.into()) }
     }
 
@@ -178,7 +184,7 @@ impl Waiting {
             members.log.member(&offer.from)?;
             let for_me = match &offer.to {
                 Target::Device(named) => named == device.did(),
-                Target::AnyFull => device.tier() == baton_protocol::credential::Tier::Full && offer.from != *device.did(),
+                Target::AnyFull => device.tier() == Tier::Full && offer.from != *device.did(),
             };
             if for_me {
                 waiting.push(Self { device: device.clone(), offer, hash });

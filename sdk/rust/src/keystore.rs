@@ -33,8 +33,14 @@ pub struct Enrolled {
 pub struct Pin {
     /// Hash of the last statement.
     pub chain: String,
+    /// How many statements there were.
+    #[serde(default)]
+    pub n: usize,
     /// Number of the last update.
     pub seq: i64,
+    /// Its digest.
+    #[serde(default)]
+    pub hash: String,
 }
 
 /// Everything a device keeps.

@@ -1,6 +1,6 @@
 //! A session on this device: opened here, taken over, claimed or followed. State is bytes the app gives; each write is the whole of it.
 
-use crate::device::Device;
+use crate::device::{Device, Members};
 use crate::error::Error;
 use crate::keystore::Pin;
 use crate::seal;
@@ -12,10 +12,10 @@ use baton_protocol::jose::{Typ, Unverified};
 use baton_protocol::key::{Did, hash};
 use baton_protocol::refusal::{Handoff, State};
 use baton_protocol::secret::Secret;
-use baton_protocol::session::{Head, Kind, Mode, Place, SealedUpdate, SessionKey, draft_update};
+use baton_protocol::session::{Head, Kind, Mode, Place, SealedUpdate, SessionKey, draft_update, envelope_recipients};
 use baton_protocol::signer::Signer as _;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A session as this device knows it.
@@ -28,6 +28,10 @@ pub struct Session {
     pub(crate) content: Vec<u8>,
     /// The epoch at which this device may write, if it may.
     pub(crate) held: Option<i64>,
+    /// Who was given the newest key.
+    pub(crate) recipients: BTreeSet<Did>,
+    /// The last update whose answer did not come.
+    pub(crate) unanswered: Option<String>,
 }
 
 /// Where a write went.
@@ -78,7 +82,9 @@ impl Session {
         let entropy = device.http.entropy();
         let id = SessionId::new(device.http.now(), entropy.bytes());
         let key = SessionKey { version: 1, key: Secret::new(entropy.bytes()) };
-        let (envelope, app) = envelope(device, &id, &key, None).await?;
+        let members = device.members().await?;
+        let (envelope, recipients) = envelope(device, &members, &id, &key, None).await?;
+        let app = members.log.app().to_owned();
         let act = Act::Open { app, subject: device.subject().into(), mode: Mode::Exclusive, envelope: hash(envelope.as_bytes()) };
         let statement = Statement { v: 1, session: id.clone(), epoch: 1, prev: None, device: device.did().clone(), act };
         let text = device.signing.seal(statement.draft()).await?;
@@ -87,7 +93,9 @@ impl Session {
         check_accepted(device, &answer, &id, &digest).await?;
         let chain = Chain::open(&statement, digest.clone())?;
         let head = Head { epoch: 1, seq: 0, hash: digest };
-        let mut session = Self { device: device.clone(), id, chain, keys: BTreeMap::from([(1, key)]), head, content: Vec::new(), held: Some(1) };
+        let keys = BTreeMap::from([(1, key)]);
+        let device = device.clone();
+        let mut session = Self { device, id, chain, keys, head, content: Vec::new(), held: Some(1), recipients, unanswered: None };
         session.write_as(content, Kind::Snapshot).await?;
         Ok(session)
     }
@@ -96,7 +104,8 @@ impl Session {
     pub async fn load(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
         let path = format!("/v1/sessions/{id}");
         let shown = device.broker("GET", &path, "session:read", None, None).await?;
-        let chain = read_chain(device, id).await?;
+        let members = device.members().await?;
+        let chain = read_chain(device, &members, id).await?;
         if chain.subject() != device.subject() {
             return Err(Handoff::Statement.into());
         }
@@ -104,24 +113,17 @@ impl Session {
         if let Some(pin) = &pin {
             chain.continues(&pin.chain)?;
         }
-        let keys = read_keys(device, id).await?;
-        let mut session = Self {
-            device: device.clone(),
-            id: id.clone(),
-            head: Head { epoch: 1, seq: 0, hash: String::new() },
-            content: Vec::new(),
-            chain,
-            keys,
-            held: None,
-        };
+        let (keys, recipients) = read_keys(device, &members, &chain, id).await?;
+        let head = Head { epoch: 1, seq: 0, hash: chain.first().into() };
+        let device = device.clone();
+        let mut session = Self { device, id: id.clone(), head, content: Vec::new(), chain, keys, held: None, recipients, unanswered: None };
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
-        session.read_from(snapshot).await?;
+        session.read_from(&members, snapshot, pin.as_ref()).await?;
         if pin.is_some_and(|pin| session.head.seq < pin.seq) {
             return Err(State::Rollback.into());
         }
-        let holds = session.chain.holder() == device.did()
-            && session.chain.released_to().is_none()
-            && shown["holder"].as_str() == Some(device.did().as_str());
+        let me = session.device.did();
+        let holds = session.chain.holder() == me && session.chain.released_to().is_none() && shown["holder"].as_str() == Some(me.as_str());
         session.held = holds.then(|| session.chain.epoch());
         session.keep_pin()?;
         Ok(session)
@@ -150,26 +152,58 @@ impl Session {
 
     /// Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch.
     pub async fn write(&mut self, content: &[u8]) -> Result<Written, Error> {
+        if self.held.is_none() {
+            // What was released or taken is not written any more, whatever a broker would take.
+            return if self.chain.holder() == self.device.did() { self.late(content, None).await } else { Err(Handoff::NotHolder.into()) };
+        }
+        Box::pin(self.look_after_key()).await?;
+        let unanswered = self.unanswered.take();
         match self.write_as(content, Kind::Update).await {
             Err(error) if error.is("handoff.fenced") => {
                 let Error::Refused { body, .. } = &error else { return Err(error) };
-                let epoch = body["epoch"].as_i64().unwrap_or(self.chain.epoch() + 1);
-                self.held = None;
-                self.branch(content).await?;
-                Ok(Written::Branch { epoch })
+                self.late(content, body["epoch"].as_i64()).await
             }
-            // While this device holds the session only it can have moved the head: an earlier write of its own, whose reply was lost.
-            Err(error) if error.is("state.conflict") && self.held.is_some() => {
+            // An earlier write of its own, whose answer was lost, may have moved the head. Anything else is for the app to look at.
+            Err(error) if error.is("state.conflict") => {
                 self.follow().await?;
                 self.held.ok_or(Handoff::NotHolder)?;
+                if unanswered.as_ref() != Some(&self.head.hash) {
+                    return Err(error);
+                }
                 self.write_as(content, Kind::Update).await.map(Written::Session)
             }
-            Err(error) if error.is("state.rekey_required") && self.held.is_some() => {
+            Err(error) if error.is("state.rekey_required") => {
                 self.rekey().await?;
                 self.write_as(content, Kind::Snapshot).await.map(Written::Session)
             }
             other => other.map(Written::Session),
         }
+    }
+
+    async fn late(&mut self, content: &[u8], epoch: Option<i64>) -> Result<Written, Error> {
+        self.held = None;
+        self.branch(content).await?;
+        Ok(Written::Branch { epoch: epoch.unwrap_or(self.chain.epoch() + 1) })
+    }
+
+    /// Nobody keeps a key who is out, whatever the broker says of it, and every full device has it: looks at the log, once a minute at most.
+    async fn look_after_key(&mut self) -> Result<(), Error> {
+        let members = self.device.recent_members().await?;
+        let me = self.device.did();
+        let may = |device: &Did| members.live.contains(device) && (device == me || members.log.tier(device) == Some(Tier::Full));
+        if self.recipients.iter().any(|device| !may(device)) {
+            return self.rekey().await;
+        }
+        let lacks = |device: &Did, tier: Tier| tier == Tier::Full && !self.recipients.contains(device);
+        let newcomers = members.recipients(lacks);
+        if self.device.tier() == Tier::Full && !newcomers.is_empty() {
+            let key = self.keys.get(&self.chain.key_version()).ok_or(Handoff::NoKey)?;
+            let jws = self.device.signing.seal(key.draft(&self.id, members.log.head(), me)).await?;
+            let body = json!({"key_version": key.version, "envelope": seal::seal(&jws, &newcomers)?});
+            self.post("envelopes", "session:write", &body).await?;
+            self.recipients.extend(newcomers.into_iter().map(|(device, _)| device));
+        }
+        Ok(())
     }
 
     /// Tells the broker that this device is still there.
@@ -189,10 +223,11 @@ impl Session {
     pub async fn rekey(&mut self) -> Result<(), Error> {
         let epoch = self.held.ok_or(Handoff::NotHolder)?;
         let key = SessionKey { version: self.chain.key_version() + 1, key: Secret::new(self.device.http.entropy().bytes()) };
-        let (envelope, _) = envelope(&self.device, &self.id, &key, None).await?;
+        let (envelope, recipients) = envelope(&self.device, &*self.device.members().await?, &self.id, &key, None).await?;
         let act = Act::Rekey { key_version: key.version, envelope: hash(envelope.as_bytes()) };
         self.say("rekey", "session:write", epoch, act, json!({"envelope": envelope})).await?;
         self.keys.insert(key.version, key);
+        self.recipients = recipients;
         Ok(())
     }
 
@@ -203,7 +238,7 @@ impl Session {
         }
         let device = self.device.clone();
         let key = SessionKey { version: self.chain.key_version() + 1, key: Secret::new(device.http.entropy().bytes()) };
-        let (envelope, _) = envelope(&device, &self.id, &key, None).await?;
+        let (envelope, recipients) = envelope(&device, &*device.members().await?, &self.id, &key, None).await?;
         let act = Act::Claim { from: self.head.clone(), also: None, key_version: key.version, envelope: hash(envelope.as_bytes()) };
         let (text, statement, digest) = self.sign(self.chain.epoch() + 1, act).await?;
         let nonce = device.nonce(&device.servers.broker).await?;
@@ -213,6 +248,7 @@ impl Session {
         let answer = self.post("claim", "handoff:accept", &body).await?;
         self.take(&answer, &statement, digest).await?;
         self.keys.insert(key.version, key);
+        self.recipients = recipients;
         self.held = Some(self.chain.epoch());
         let content = self.content.clone();
         self.write_as(&content, Kind::Snapshot).await.map(|_| ())
@@ -225,9 +261,11 @@ impl Session {
         self.post("updates", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await.map(|_| ())
     }
 
-    /// A sealed update as [`Self::write`] would send it, not sent.
-    pub async fn draft_write(&self, content: &[u8]) -> Result<SealedUpdate, Error> {
-        self.sealed(content, Kind::Update).await
+    /// A sealed update as [`Self::write`] would send it, for the caller to send: its answer never comes here.
+    pub async fn draft_write(&mut self, content: &[u8]) -> Result<SealedUpdate, Error> {
+        let update = self.sealed(content, Kind::Update).await?;
+        self.unanswered = Some(update.hash());
+        Ok(update)
     }
 
     /// Late updates kept beside the session, opened where this device has the key.
@@ -280,7 +318,9 @@ impl Session {
 
     pub(crate) async fn write_as(&mut self, content: &[u8], kind: Kind) -> Result<Head, Error> {
         let update = self.sealed(content, kind).await?;
+        self.unanswered = Some(update.hash());
         self.post("updates", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await?;
+        self.unanswered = None;
         self.head = Head { epoch: update.place.epoch, seq: update.place.seq, hash: update.hash() };
         self.content = content.to_vec();
         self.keep_pin()?;
@@ -288,7 +328,8 @@ impl Session {
     }
 
     pub(crate) fn keep_pin(&self) -> Result<(), Error> {
-        self.device.set_pin(self.id.as_str(), Pin { chain: self.chain.last().into(), seq: self.head.seq })
+        let pin = Pin { chain: self.chain.last().into(), n: self.chain.len(), seq: self.head.seq, hash: self.head.hash.clone() };
+        self.device.set_pin(self.id.as_str(), pin)
     }
 
     pub(crate) async fn post(&self, verb: &str, scope: &str, body: &Value) -> Result<Value, Error> {
@@ -318,27 +359,33 @@ impl Session {
         self.keep_pin()
     }
 
-    async fn read_from(&mut self, snapshot: i64) -> Result<(), Error> {
-        let members = self.device.members().await?;
+    async fn read_from(&mut self, members: &Members, snapshot: i64, pin: Option<&Pin>) -> Result<(), Error> {
         let mut after = (snapshot - 1).max(0);
+        // Where reading begins at the beginning, the first update follows the chain's first statement.
+        let mut last = (after == 0).then(|| self.head.clone());
         loop {
             let path = format!("/v1/sessions/{}/updates?after={after}", self.id);
             let answer = self.device.broker("GET", &path, "session:read", None, None).await?;
             let updates: Vec<SealedUpdate> = serde_json::from_value(answer["updates"].clone()).map_err(|_| Error::Answer("updates"))?;
             if updates.is_empty() {
+                self.chain.accepts_end(&self.head)?;
                 return Ok(());
             }
             for update in updates {
                 let place = &update.place;
-                let follows = self.head.hash.is_empty() || (place.prev == self.head.hash && place.seq == self.head.seq + 1);
-                if place.session != self.id || !follows || place.epoch > self.chain.epoch() {
+                let at = Head { epoch: place.epoch, seq: place.seq, hash: update.hash() };
+                let follows = last.as_ref().is_none_or(|last| place.prev == last.hash && place.seq == last.seq + 1 && place.epoch >= last.epoch);
+                let pinned = pin.is_none_or(|pin| pin.seq != at.seq || pin.hash.is_empty() || pin.hash == at.hash);
+                if place.session != self.id || !follows || !pinned {
                     return Err(State::Rollback.into());
                 }
                 let key = self.keys.get(&place.key_version).ok_or(Handoff::NoKey)?;
-                let (_, content) = update.open(key, |by| members.log.knows(by))?;
+                let (by, content) = update.open(key, |by| members.log.knows(by))?;
+                self.chain.accepts_update(&by, &at)?;
                 self.content = content;
-                self.head = Head { epoch: place.epoch, seq: place.seq, hash: update.hash() };
                 after = place.seq;
+                last = Some(at.clone());
+                self.head = at;
             }
         }
     }
@@ -361,8 +408,7 @@ pub(crate) async fn check_accepted(device: &Device, answer: &Value, session: &Se
 }
 
 /// The chain of a session, each statement accepted by the broker and made by a device of the log; claims by full ones alone.
-pub(crate) async fn read_chain(device: &Device, id: &SessionId) -> Result<Chain, Error> {
-    let members = device.members().await?;
+pub(crate) async fn read_chain(device: &Device, members: &Members, id: &SessionId) -> Result<Chain, Error> {
     let mut chain: Option<Chain> = None;
     let mut from = 0;
     loop {
@@ -390,31 +436,55 @@ pub(crate) async fn read_chain(device: &Device, id: &SessionId) -> Result<Chain,
     }
 }
 
-/// The session keys this device can open; each signed by a device of the log.
-pub(crate) async fn read_keys(device: &Device, id: &SessionId) -> Result<BTreeMap<i64, SessionKey>, Error> {
-    let members = device.members().await?;
+/// The session keys this device can open, and who was given the newest. An envelope counts when the chain names it, or when a full device that is
+/// live now added it for a newcomer; no key ever has two values.
+pub(crate) async fn read_keys(
+    device: &Device,
+    members: &Members,
+    chain: &Chain,
+    id: &SessionId,
+) -> Result<(BTreeMap<i64, SessionKey>, BTreeSet<Did>), Error> {
     let path = format!("/v1/sessions/{id}/envelopes");
     let answer = device.broker("GET", &path, "session:read", None, None).await?;
-    let mut keys = BTreeMap::new();
+    let adds = |by: &Did| members.live.contains(by) && members.log.member(by).is_ok_and(|member| member.tier == Tier::Full);
+    let (mut keys, mut recipients, mut named) = (BTreeMap::<i64, SessionKey>::new(), BTreeSet::new(), 0);
     for row in answer["envelopes"].as_array().ok_or(Error::Answer("envelopes"))? {
         let (version, envelope) =
             (row["key_version"].as_i64().ok_or(Error::Answer("key_version"))?, row["envelope"].as_str().ok_or(Error::Answer("envelope"))?);
+        let in_chain = chain.envelopes(version).any(|digest| digest == hash(envelope.as_bytes()));
+        if version == chain.key_version() {
+            recipients.extend(envelope_recipients(envelope)?);
+            named += usize::from(in_chain);
+        }
         let opened = match seal::open(envelope, device.did(), &device.agreement) {
             Ok(opened) => opened,
             // Sealed to others.
             Err(State::Recipient) => continue,
             Err(other) => return Err(other.into()),
         };
-        let (key, _, _) = SessionKey::read(&opened, id, version, |by| members.log.knows(by))?;
+        let (key, _, _) = SessionKey::read(&opened, id, version, |by| if in_chain { members.log.knows(by) } else { adds(by) })?;
+        if keys.get(&version).is_some_and(|known| known.key.expose() != key.key.expose()) {
+            return Err(State::Sender.into());
+        }
         keys.insert(version, key);
     }
-    Ok(keys)
+    // Left out, it would hide who has the key.
+    if named < chain.envelopes(chain.key_version()).count() {
+        return Err(State::Rollback.into());
+    }
+    Ok((keys, recipients))
 }
 
-/// Seals a key to all live full devices and to one limited one: `to` that the session goes to, or this one. Gives the app with it.
-pub(crate) async fn envelope(device: &Device, id: &SessionId, key: &SessionKey, to: Option<&Did>) -> Result<(String, String), Error> {
-    let members = device.members().await?;
+/// Seals a key to all live full devices and to one limited one: `to` that the session goes to, or this one. Gives who they are with it.
+pub(crate) async fn envelope(
+    device: &Device,
+    members: &Members,
+    id: &SessionId,
+    key: &SessionKey,
+    to: Option<&Did>,
+) -> Result<(String, BTreeSet<Did>), Error> {
     let recipients = members.recipients(|did, tier| tier == Tier::Full || did == to.unwrap_or(device.did()));
     let jws = device.signing.seal(key.draft(id, members.log.head(), device.did())).await?;
-    Ok((seal::seal(&jws, &recipients)?, members.log.app().to_owned()))
+    let envelope = seal::seal(&jws, &recipients)?;
+    Ok((envelope, recipients.into_iter().map(|(device, _)| device).collect()))
 }

@@ -2,7 +2,7 @@
 
 import { decode, encode, utf8 } from "./base64url.js";
 import type { Signer } from "./deviceKeys.js";
-import { VCT, type Tier } from "./enrolment.js";
+import { LONGEST_LIFE_SECS, VCT, type Tier } from "./enrolment.js";
 import { verify, verifyBy } from "./jws.js";
 import { PublicKey, hash } from "./key.js";
 import { Refused } from "./refused.js";
@@ -25,19 +25,24 @@ export interface Credential {
 export function readCredential(sdJwt: string, now?: number): Credential {
   const [jwt = "", ...disclosures] = sdJwt.split("~").filter((part) => part !== "");
   const { by, claims } = verifyBy(jwt, "dc+sd-jwt");
-  const { iss, sub, vct, tier, log, iat, exp, cnf, status, _sd, client_id: clientId } = claims as Record<string, unknown> & {
+  const { iss, sub, vct, tier, log, iat, exp, nbf, cnf, status, status_issuer, _sd, _sd_alg: alg, client_id: clientId } = claims as Record<string, unknown> & {
     cnf?: { jwk?: object };
     status?: { status_list?: { idx?: unknown; uri?: unknown } };
   };
   const key = PublicKey.fromJwk(cnf?.jwk ?? {});
+  const [from, to] = [Number(iat), Number(exp)];
   const { idx, uri } = status?.status_list ?? {};
-  const timely = Number.isInteger(iat) && Number.isInteger(exp) && (now === undefined || (Number(iat) <= now + AHEAD && Number(exp) > now));
+  const times = Number.isInteger(iat) && Number.isInteger(exp) && from >= 0 && to > from && to - from <= LONGEST_LIFE_SECS;
+  const begun = nbf === undefined || (Number.isInteger(nbf) && (now === undefined || Number(nbf) <= now + AHEAD));
+  const timely = times && begun && (now === undefined || (from <= now + AHEAD && to > now));
   const disclosed = Array.isArray(_sd) && new Set(disclosures).size === disclosures.length && disclosures.every((one) => _sd.includes(hash(one)));
-  const texts = typeof log === "string" && typeof clientId === "string" && typeof uri === "string" && Number.isInteger(idx);
+  const single = Object.keys(cnf ?? {}).length === 1 && (alg === undefined || alg === "sha-256");
+  const index = Number.isInteger(idx) && Number(idx) >= 0 && Number(idx) < 2 ** 32;
+  const texts = [log, clientId, uri, status_issuer].every((text) => typeof text === "string") && single && index;
   if (iss !== by || sub !== key.did || vct !== VCT || !timely || !disclosed || !texts || (tier !== "full" && tier !== "limited")) {
     throw new Refused("vc.invalid", "policy");
   }
-  return { key, iss: by, clientId, tier, log, status: { idx: idx as number, uri } };
+  return { key, iss: by, clientId: clientId as string, tier, log: log as string, status: { idx: idx as number, uri: uri as string } };
 }
 
 /** One thing agreed to: JSON in base64url, hashed as that string. */

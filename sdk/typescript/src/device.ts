@@ -18,6 +18,9 @@ export interface Members extends DeviceLog {
   labels: { device: string; name: string }[];
 }
 
+/** How old what is known of the log may be when something is sealed, in seconds. */
+const RECENT_SECS = 60;
+
 /** A request to the broker. */
 export interface BrokerRequest {
   scope: string;
@@ -31,6 +34,7 @@ export interface BrokerRequest {
 /** A device. Make one with `enrolHere` or `enrolElsewhere`; {@link Device.load} is for the next start. */
 export class Device {
   readonly #keys = new Map<string, { kid: string; key: PublicKey }[]>();
+  #recent: { at: number; members: Members } | undefined;
 
   private constructor(
     public kept: Readonly<Kept>,
@@ -63,7 +67,12 @@ export class Device {
     const ours = member !== undefined && member.agreement.equals(agreement) && member.tier === device.tier && member.clientId === issued.clientId;
     const sameIssuer = log.subject === device.subject && log.issuer === device.credential.iss && device.credential.clientId === issued.clientId;
     if (!ours || !sameIssuer) throw new Refused("log.not_member", "not member");
-    await store.alone(() => store.save(device.kept));
+    await store.alone(async () => {
+      const there = await store.load();
+      // Its keys would be gone for good.
+      if (there && there.deviceId !== issued.deviceId) throw new Refused("enrol.key_in_use", "another device is kept there");
+      await store.save(device.kept);
+    });
     return device;
   }
 
@@ -84,7 +93,7 @@ export class Device {
 
   /** A presentation for an occasion, showing the named claims and no other. */
   present(occasion: Occasion, disclose: string[] = []): Promise<string> {
-    return present(this.kept.credential, occasion, disclose, this.http.seconds(), this.signer);
+    return present(this.kept.credential, occasion, disclose, this.http.seconds(occasion.audience), this.signer);
   }
 
   /** A nonce of a service, for a presentation to it. */
@@ -142,7 +151,7 @@ export class Device {
     const answer = await this.http.proven(request, this.signer).catch(() => undefined);
     const { credential, device_log } = (answer ?? {}) as { credential?: string; device_log?: string[] };
     if (credential === undefined || device_log === undefined || credential === this.kept.credential) return false;
-    const fresh = readCredential(credential, this.http.seconds());
+    const fresh = readCredential(credential, this.http.seconds(this.kept.servers.identity));
     const log = this.#goesOn(device_log);
     const member = log.members.find((one) => one.device === this.did);
     const same = fresh.key.equals(this.signer.public) && fresh.log === log.subject && fresh.iss === log.issuer && fresh.clientId === this.kept.clientId;
@@ -198,7 +207,15 @@ export class Device {
       return read;
     });
     const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
-    return { ...log, live, labels: answer.directory ?? [] };
+    const members = { ...log, live, labels: answer.directory ?? [] };
+    this.#recent = { at: this.http.seconds(), members };
+    return members;
+  }
+
+  /** {@link members} as they were within the last minute. */
+  async recentMembers(): Promise<Members> {
+    const recent = this.#recent;
+    return recent && this.http.seconds() < recent.at + RECENT_SECS ? recent.members : this.members();
   }
 
   /** A service's key of that name. */
@@ -225,22 +242,25 @@ export class Device {
     const token = await this.http.plain({ method: "GET", service: identity, path: uri.slice(identity.length) });
     if (typeof token !== "string") throw new Refused("status.invalid", "token");
     const key = await this.keyOf(identity, unverifiedKid(token));
-    const list = await readStatusList(token, uri, key, this.kept.statusSeen, this.http.seconds());
-    list.needValid(idx);
+    const list = await readStatusList(token, uri, key, this.kept.statusSeen, this.http.seconds(identity));
+    // Kept before it is judged by: what it says of this one, no older list says otherwise.
     await this.#change(async () => {
       this.kept = { ...this.kept, statusSeen: Math.max(this.kept.statusSeen, list.iat) };
     });
+    list.needValid(idx);
   }
 
-  /** What it saw last of a session. */
-  pin(session: string): Pin | undefined {
-    return this.kept.pins[session];
+  /** What this device, in whatever tab, saw last of a session. */
+  async pin(session: string): Promise<Pin | undefined> {
+    return ((await this.store.load()) ?? this.kept).pins[session];
   }
 
-  /** Keeps what it saw of a session. */
+  /** Keeps what it saw of a session; what was seen before is never unseen. */
   async setPin(session: string, pin: Pin): Promise<void> {
     await this.#change(async () => {
-      this.kept = { ...this.kept, pins: { ...this.kept.pins, [session]: pin } };
+      const known = this.kept.pins[session];
+      const older = known !== undefined && (known.n > pin.n || (known.n === pin.n && known.seq > pin.seq));
+      if (!older) this.kept = { ...this.kept, pins: { ...this.kept.pins, [session]: pin } };
     });
   }
 
@@ -252,7 +272,8 @@ export class Device {
   /** Changes what is kept, from how it stands now: another tab may have changed it since this one looked. */
   #change<T>(act: () => Promise<T>): Promise<T> {
     return this.store.alone(async () => {
-      const stored = (await this.store.load()) ?? this.kept;
+      const stored = await this.store.load();
+      if (!stored) throw new Refused("log.not_member", "the device was forgotten here");
       if (stored.credential !== this.kept.credential) this.credential = readCredential(stored.credential);
       this.kept = stored;
       const given = await act();

@@ -10,7 +10,8 @@ import type { Root } from "./root.js";
 
 /** The device-binding credential's type. */
 export const VCT = "urn:baton:vct:device-binding:1";
-const LONGEST_LIFE_SECS = 366 * 24 * 3600;
+/** Longest life of a credential. */
+export const LONGEST_LIFE_SECS = 366 * 24 * 3600;
 
 /** What a device may do by itself. */
 export type Tier = "full" | "limited";

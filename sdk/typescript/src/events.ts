@@ -40,6 +40,7 @@ export interface Listening {
 
 const PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
+const LONGEST_STREAM = 330_000;
 const REVOKED = 4403;
 
 /**
@@ -52,8 +53,8 @@ export async function* listen(device: Device, { cursor, signal }: Listening = {}
   while (!signal?.aborted) {
     try {
       for await (const frame of connection(device, last, signal)) {
-        pause = PAUSE;
         if (frame.type === "event") {
+          pause = PAUSE;
           if (last !== undefined && frame.seq <= last) continue;
           // A number left out is a gap that the broker did not own up to.
           if (last !== undefined && frame.seq !== last + 1) yield { type: "gap", resume_at: frame.seq };
@@ -87,7 +88,11 @@ async function* connection(device: Device, cursor: number | undefined, signal: A
     wake();
   };
   socket.onopen = () => tell({ type: "open" });
-  socket.onmessage = ({ data }) => tell(JSON.parse(String(data)) as Frame);
+  socket.onmessage = ({ data }) => {
+    const frame = read(String(data));
+    if (frame) tell(frame);
+    else socket.close();
+  };
   // A close follows, which says all that is told.
   socket.onerror = () => undefined;
   socket.onclose = ({ code }) => {
@@ -95,6 +100,8 @@ async function* connection(device: Device, cursor: number | undefined, signal: A
     wake();
   };
   signal?.addEventListener("abort", close);
+  // A stream ends with its token, which lives five minutes. One that does not has broken without a word.
+  const broken = setTimeout(close, LONGEST_STREAM);
   try {
     for (;;) {
       const frame = frames.shift();
@@ -104,7 +111,18 @@ async function* connection(device: Device, cursor: number | undefined, signal: A
       else await new Promise<void>((resolve) => (wake = resolve));
     }
   } finally {
+    clearTimeout(broken);
     signal?.removeEventListener("abort", close);
     socket.close();
+  }
+}
+
+function read(text: string): SessionEvent | Gap | undefined {
+  try {
+    const frame = JSON.parse(text) as { type?: unknown; seq?: unknown; resume_at?: unknown };
+    const known = frame.type === "event" ? Number.isInteger(frame.seq) : frame.type === "gap" && Number.isInteger(frame.resume_at);
+    return known ? (frame as SessionEvent | Gap) : undefined;
+  } catch {
+    return undefined;
   }
 }

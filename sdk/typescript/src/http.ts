@@ -40,9 +40,12 @@ export interface Surroundings {
   pause: (milliseconds: number) => Promise<void>;
 }
 
+/** How long an answer may take: whoever waits longer may hold up other tabs. */
+const LONGEST_WAIT = 30_000;
+
 /** The ones of this browser or Node. */
 export const surroundings: Surroundings = {
-  fetch: (input, init) => fetch(input, init),
+  fetch: (input, init) => fetch(input, { signal: AbortSignal.timeout(LONGEST_WAIT), ...init }),
   socket: (url) => new WebSocket(url) as Socket,
   now: () => Date.now(),
   random: systemRandom,
@@ -70,22 +73,23 @@ const PASSING = [502, 503, 504];
 /** Speaks to the services. Remembers the newest nonce of each, and how far this clock is off. */
 export class Http {
   readonly #nonces = new Map<string, string>();
-  #offset = 0;
+  /** How far this clock is behind each service's: none of them can set it for another. */
+  readonly #offsets = new Map<string, number>();
   /** How often the time was learnt: what was signed before carries the old one. */
   corrections = 0;
 
   constructor(readonly around: Surroundings = surroundings) {}
 
-  /** This device's idea of the servers' time, in whole seconds. */
-  seconds(): number {
-    return Math.floor((this.around.now() + this.#offset) / 1000);
+  /** This device's idea of a service's time, or its own, in whole seconds. */
+  seconds(service?: string): number {
+    return Math.floor((this.around.now() + (this.#offsets.get(service ?? "") ?? 0)) / 1000);
   }
 
   /** Sends with a proof by `key`, learning the nonce, and once the time, from refusals that name them. */
   async proven(request: Request, key: Signer): Promise<unknown> {
     let answer = await this.#persist(request, key);
     for (let again = 0; again < 3; again++) {
-      const learnt = answer.code === "use_dpop_nonce" || (answer.code === "invalid_dpop_proof" && this.#learnTime(answer.date));
+      const learnt = answer.code === "use_dpop_nonce" || (answer.code === "invalid_dpop_proof" && this.#learnTime(request.service, answer.date));
       if (!learnt) break;
       answer = await this.#persist(request, key);
     }
@@ -140,7 +144,7 @@ export class Http {
       jti: encode(this.around.random(16)),
       htm: request.method,
       htu: url.split(/[?#]/)[0],
-      iat: this.seconds(),
+      iat: this.seconds(request.service),
       ...(request.token === undefined ? {} : { ath: hash(request.token) }),
       ...(nonce === undefined ? {} : { nonce }),
     };
@@ -149,10 +153,10 @@ export class Http {
     return `${input}.${encode(await key.sign(utf8(input)))}`;
   }
 
-  #learnTime(date: string | null): boolean {
+  #learnTime(service: string, date: string | null): boolean {
     const offset = date === null ? Number.NaN : Date.parse(date) - this.around.now();
-    if (Number.isNaN(offset) || Math.abs(offset - this.#offset) <= 3000) return false;
-    this.#offset = offset;
+    if (Number.isNaN(offset) || Math.abs(offset - (this.#offsets.get(service) ?? 0)) <= 3000) return false;
+    this.#offsets.set(service, offset);
     this.corrections++;
     return true;
   }

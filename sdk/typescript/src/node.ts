@@ -66,8 +66,8 @@ export class FileStore implements Store {
     const plain = JSON.stringify({ ...kept, keys: await exported(kept.keys) });
     const ct = Buffer.concat([cipher.update(plain, "utf8"), cipher.final(), cipher.getAuthTag()]);
     const sealed: Sealed = { v: VERSION, salt: encode(salt), iv: encode(iv), ct: encode(ct) };
-    const next = `${this.path}.next`;
-    const file = await open(next, "w", 0o600);
+    const next = `${this.path}.${encode(randomBytes(6))}`;
+    const file = await open(next, "wx", 0o600);
     try {
       await file.writeFile(JSON.stringify(sealed));
       await file.sync();

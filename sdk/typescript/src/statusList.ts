@@ -27,7 +27,7 @@ export async function readStatusList(token: string, uri: string, key: PublicKey,
   return {
     iat: Number(iat),
     needValid(idx) {
-      const byte = bytes[idx >> 2];
+      const byte = bytes[Math.floor(idx / 4)];
       if (byte === undefined) throw refused("status.invalid", "index");
       const status = (byte >> ((idx % 4) * 2)) & 3;
       if (status !== 0) throw refused(["", "status.revoked", "status.suspended"][status] ?? "status.invalid", "not valid");

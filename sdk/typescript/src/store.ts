@@ -22,10 +22,12 @@ export interface Kept {
   tokens: Record<string, { token: string; until: number }>;
 }
 
-/** Where a session stood. */
+/** Where a session stood: its last statement with their number, its last update with its digest. */
 export interface Pin {
   chain: string;
+  n: number;
   seq: number;
+  hash: string;
 }
 
 /** Keeps one device. */
@@ -87,15 +89,13 @@ export class IndexedDbStore implements Store {
     await this.#ask("readwrite", (objects) => objects.put(pending, PENDING));
   }
 
-  /** Gives it back, once. */
-  async takePending(): Promise<PendingHere | undefined> {
-    const pending = await this.#ask("readonly", (objects) => objects.get(PENDING) as IDBRequest<PendingHere | undefined>);
-    await this.#ask("readwrite", (objects) => objects.delete(PENDING));
-    return pending;
+  /** Gives it back. It goes once the device is saved: a page that dies on the way can ask again. */
+  pending(): Promise<PendingHere | undefined> {
+    return this.#ask("readonly", (objects) => objects.get(PENDING) as IDBRequest<PendingHere | undefined>);
   }
 
   async save(kept: Kept): Promise<void> {
-    await this.#ask("readwrite", (objects) => objects.put(kept, OBJECTS));
+    await this.#ask("readwrite", (objects) => (objects.delete(PENDING), objects.put(kept, OBJECTS)));
   }
 
   /** Forgets the device: its keys are gone for good. */

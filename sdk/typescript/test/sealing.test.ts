@@ -169,6 +169,7 @@ test("a chain takes nothing in that may not follow", async () => {
     await at(holder, 2, open.hash, { kind: "receipt", handoff: "hof_1", proof: "p" }),
     await at(holder, 2, open.hash, { kind: "claim", from: head, key_version: 1, envelope: "e" }),
     await at(target, 1, open.hash, { kind: "rekey", key_version: 2, envelope: "e" }),
+    await at(holder, 1, open.hash, { ...release, key_version: 2 }),
   ];
   for (const one of refused) assert.throws(() => begun().apply(readStatement(one.text)), refusal("handoff.statement"), one.statement.act.kind);
 

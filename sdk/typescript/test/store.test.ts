@@ -44,6 +44,8 @@ test("a device in a file goes on where it was, under its passphrase alone", asyn
   assert.throws(() => new FileStore(path, ""), RangeError);
 });
 
+const pin = (seq: number) => ({ chain: `after ${seq}`, n: 1, seq, hash: `of ${seq}` });
+
 test("two that use one store fetch one token, and neither forgets what the other saw", async () => {
   const store = new MemoryStore();
   await full(server, "Tabs", store);
@@ -63,6 +65,8 @@ test("two that use one store fetch one token, and neither forgets what the other
   // With the nonce that the first try learns.
   assert.ok(exchanges <= 2, `${exchanges} exchanges`);
 
-  await Promise.all([one.setPin("ses_a", { chain: "a", seq: 1 }), two.setPin("ses_b", { chain: "b", seq: 2 })]);
-  assert.deepEqual((await store.load())?.pins, { ses_a: { chain: "a", seq: 1 }, ses_b: { chain: "b", seq: 2 } });
+  await Promise.all([one.setPin("ses_a", pin(2)), two.setPin("ses_b", pin(1))]);
+  assert.deepEqual((await store.load())?.pins, { ses_a: pin(2), ses_b: pin(1) });
+  await two.setPin("ses_a", pin(1));
+  assert.deepEqual(await one.pin("ses_a"), pin(2), "what was seen is never unseen");
 });

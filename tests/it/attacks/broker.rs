@@ -131,7 +131,7 @@ async fn revocation_and_acceptance_on_postgres() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writing() {
     let rig = Rig::new(On::Sqlite).await;
-    let session = rig.session().await;
+    let mut session = rig.session().await;
     let path = format!("/v1/sessions/{}/updates", session.id());
     let good = serde_json::to_value(session.draft_write(b"00:44").await.unwrap()).unwrap();
     let write = async |body: &Value| rig.to_broker(&rig.laptop, "POST", &path, "session:write", Some(body)).await;

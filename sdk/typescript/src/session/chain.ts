@@ -85,8 +85,10 @@ function headOf(value: unknown): Head {
 export class Chain {
   epoch = 1;
   keyVersion = 1;
-  /** The device it was released to, in which handoff, while no one has taken over. */
-  released: { handoff: string; to: string } | undefined;
+  /** The device it was released to, in which handoff and from where, while no one has taken over. */
+  released: { handoff: string; to: string; head: Head } | undefined;
+  /** Epochs that are over: who held each, and the last update of it that counts. */
+  readonly #over: { epoch: number; holder: string; end: Head }[] = [];
 
   private constructor(
     readonly session: string,
@@ -95,13 +97,15 @@ export class Chain {
     /** The device that holds or last held it. */
     public holder: string,
     private readonly hashes: string[],
+    /** Which envelopes brought which key version. */
+    private readonly envelopes: { version: number; digest: string }[],
   ) {}
 
   /** Begins with an `open`. */
   static open({ statement, hash }: Signed): Chain {
     const { act, epoch, prev, session, device } = statement;
     if (act.kind !== "open" || epoch !== 1 || prev !== undefined || act.mode !== "exclusive") throw refused();
-    return new Chain(session, act.app, act.subject, device, [hash]);
+    return new Chain(session, act.app, act.subject, device, [hash], [{ version: 1, digest: act.envelope }]);
   }
 
   /** Hash of the last statement. */
@@ -116,21 +120,57 @@ export class Chain {
     if (prev !== this.last) throw this.hashes.includes(prev ?? "") ? new Refused("handoff.forked", "two successors") : refused();
     const [byHolder, stays, moves] = [device === this.holder, epoch === this.epoch, epoch === this.epoch + 1];
     const { released } = this;
-    if (act.kind === "release" && !released && byHolder && stays) {
-      this.released = { handoff: act.handoff, to: act.to };
+    if (act.kind === "release" && !released && byHolder && stays && act.key_version === this.keyVersion) {
+      this.released = { handoff: act.handoff, to: act.to, head: act.head };
+      if (act.envelope !== undefined) this.envelopes.push({ version: act.key_version, digest: act.envelope });
     } else if (act.kind === "receipt" && released?.handoff === act.handoff && released.to === device && moves) {
-      this.#takeOver(statement);
+      this.#takeOver(statement, released.head);
     } else if (act.kind === "reclaim" && released?.handoff === act.handoff && byHolder && moves) {
-      this.#takeOver(statement);
+      this.#takeOver(statement, released.head);
     } else if (act.kind === "claim" && moves && act.key_version === this.keyVersion + 1) {
       this.keyVersion++;
-      this.#takeOver(statement);
+      this.envelopes.push({ version: act.key_version, digest: act.envelope });
+      this.#takeOver(statement, act.from);
     } else if (act.kind === "rekey" && !released && byHolder && stays && act.key_version === this.keyVersion + 1) {
       this.keyVersion++;
+      this.envelopes.push({ version: act.key_version, digest: act.envelope });
     } else {
       throw refused();
     }
     this.hashes.push(hash);
+  }
+
+  /** Refuses an update that cannot be part of the content: by another than who held the session then, or past where that epoch ended. */
+  needUpdate(by: string, at: Head): void {
+    const over = this.#over.find(({ epoch }) => epoch === at.epoch);
+    if (!over && at.epoch !== this.epoch) throw new Refused("state.rollback", "of no epoch");
+    if ((over?.holder ?? this.holder) !== by) throw new Refused("state.sender", "not the holder of its epoch");
+    const end = over ? over.end : this.released?.head;
+    // An epoch may end before it wrote anything: then the end is one of an epoch before.
+    if (end && (at.seq > end.seq || (at.seq === end.seq && !same(at, end)))) throw new Refused("state.rollback", "past the end of its epoch");
+  }
+
+  /** Refuses content that is not all that was signed for: something that a release or a claim named is missing. */
+  needEnd(head: Head): void {
+    const last = this.#over.at(-1)?.end;
+    const grown = head.epoch === this.epoch && (last === undefined || head.seq > last.seq);
+    const whole = this.released ? same(head, this.released.head) : grown || (last !== undefined && same(head, last));
+    if (!whole) throw new Refused("state.rollback", "something is missing");
+  }
+
+  /** Digests of the envelopes that brought a key version in. */
+  envelopesOf(version: number): string[] {
+    return this.envelopes.filter((one) => one.version === version).map(({ digest }) => digest);
+  }
+
+  /** Hash of the first statement, which the first update follows. */
+  get first(): string {
+    return this.hashes[0] ?? "";
+  }
+
+  /** How many statements there are. */
+  get length(): number {
+    return this.hashes.length;
   }
 
   /** A chain that does not go on from what was seen before is a fork: both branches are to be kept. */
@@ -138,11 +178,16 @@ export class Chain {
     if (!this.hashes.includes(known)) throw new Refused("handoff.forked", "another chain than was seen before");
   }
 
-  #takeOver({ epoch, device }: Statement): void {
+  #takeOver({ epoch, device }: Statement, end: Head): void {
+    this.#over.push({ epoch: this.epoch, holder: this.holder, end });
     this.epoch = epoch;
     this.holder = device;
     this.released = undefined;
   }
+}
+
+function same(a: Head, b: Head): boolean {
+  return a.epoch === b.epoch && a.seq === b.seq && a.hash === b.hash;
 }
 
 function refused(): Refused {

@@ -25,6 +25,11 @@ export async function sealEnvelope(statement: string, recipients: { device: stri
   return JSON.stringify({ protected: header, recipients: sealed.slice(0, -1), iv, ciphertext, tag });
 }
 
+/** Who an envelope is sealed to. */
+export function recipientsOf(envelope: string): string[] {
+  return read(envelope).recipients.map((recipient) => String(recipient.header?.["kid"]).split("#")[0] ?? "");
+}
+
 /** Opens an envelope for one device; `undefined` when it is sealed to others. */
 export async function openEnvelope(envelope: string, device: string, agreement: CryptoKey): Promise<string | undefined> {
   const jwe = read(envelope);

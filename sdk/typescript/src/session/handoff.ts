@@ -1,6 +1,6 @@
 /** Handing over and taking over. Source and target each check the other themselves; the broker is not believed (docs/protocol.md §8). */
 
-import { encode } from "../base64url.js";
+import { decodeExactly, encode } from "../base64url.js";
 import { agreed, verifyPresentation } from "../credential.js";
 import type { Device } from "../device.js";
 import { listen } from "../events.js";
@@ -74,7 +74,7 @@ export class Offered {
     for (const shown of await all(session.device)) {
       const { offer, hash } = readOffer(shown.offer);
       const same = JSON.stringify({ ...wanted, handoff: offer.handoff, challenge: offer.challenge }) === JSON.stringify(offer);
-      if (same && shown.state === "offered") return new Offered(session, offer, hash);
+      if (same && ["offered", "accepted", "sealed"].includes(shown.state)) return new Offered(session, offer, hash);
     }
     return undefined;
   }
@@ -89,12 +89,24 @@ export class Offered {
     return show(this.session.device, this.id);
   }
 
-  /** Waits for the other device to accept, seals, and waits until it holds the session. False when it was declined or nobody came in time. */
+  /**
+   * Waits for the other device to accept, seals, and waits until it holds the session. False when it was declined or nobody came in time: then this
+   * device holds it still, or again.
+   */
   async finish(): Promise<boolean> {
     const { device } = this.session;
-    if ((await reach(device, this.id, ["accepted"])) !== "accepted") return false;
-    await this.seal();
-    return (await reach(device, this.id, ["completed"])) === "completed";
+    const state = await reach(device, this.id, ["accepted", "sealed"]);
+    if (state === "accepted") await this.seal();
+    else if (state !== "sealed") return state === "completed";
+    if ((await reach(device, this.id, ["completed"], RECLAIM_SECS)) === "completed") return true;
+    try {
+      await this.reclaim();
+      return false;
+    } catch (error) {
+      // Receipt and reclaim compete: the other one was quicker.
+      if ((await this.state()).state === "completed") return true;
+      throw error;
+    }
   }
 
   /** Checks the target, seals the present content to it, and releases. From then on this device does not write. */
@@ -111,13 +123,20 @@ export class Offered {
     const epoch = session.heldEpoch();
     const members = await device.members();
     const { key } = session;
-    const envelope = members.tierOf(to) === "full" ? undefined : await makeEnvelope(device, members, session.id, key, to);
+    const envelope = session.recipients.has(to) ? undefined : (await makeEnvelope(device, members, session.id, key, to)).envelope;
     const head = await session.append(session.content, "snapshot");
     const brought = envelope === undefined ? {} : { envelope: hash(envelope) };
     const act: Act = { kind: "release", handoff: this.id, head, key_version: key.version, ...brought, to };
     const signed = await session.sign(epoch, act);
-    await session.take(await this.#post("seal", { statement: signed.text, ...(envelope === undefined ? {} : { envelope }) }), signed);
+    // Signed and sent: unless it is refused outright, this device has released. What became of it is read with `follow`.
     session.hold(false);
+    try {
+      await session.take(await this.#post("seal", { statement: signed.text, ...(envelope === undefined ? {} : { envelope }) }), signed);
+    } catch (error) {
+      const refusedOutright = error instanceof Refused && error.status !== undefined && error.status >= 400 && error.status < 500;
+      if (refusedOutright) session.hold();
+      throw error;
+    }
   }
 
   /** The target's presentation, checked by this device: over this very handoff, by a live member of this device's own log, with a fresh status. */
@@ -132,7 +151,9 @@ export class Offered {
     const members = await device.members();
     const member = members.members.find((one) => one.device === by);
     const same = credential.key.did === by && credential.iss === members.issuer && credential.log === members.subject && credential.tier === member?.tier;
-    if (!same || !members.live.includes(by)) throw new Refused("log.not_member", "not member");
+    // "Any full one" is what the person said.
+    const may = to !== "any_full" || member?.tier === "full";
+    if (!same || !may || !members.live.includes(by)) throw new Refused("log.not_member", "not member");
     return by;
   }
 
@@ -175,7 +196,7 @@ export class Waiting {
     const waiting: Waiting[] = [];
     for (const { offer: text } of shown) {
       const { offer, hash } = readOffer(text);
-      if (members.tierOf(offer.from) === undefined) throw new Refused("log.not_member", "not member");
+      if (!members.members.some((member) => member.device === offer.from)) throw new Refused("log.not_member", "not member");
       const forMe = offer.to === "any_full" ? device.tier === "full" && offer.from !== device.did : offer.to.device === device.did;
       if (forMe) waiting.push(new Waiting(device, offer, hash));
     }
@@ -218,7 +239,7 @@ export class Waiting {
   /** Accepts, waits until the source has sealed, and holds the session. */
   async take(): Promise<Session> {
     await this.accept();
-    if ((await reach(this.device, this.id, ["sealed"])) !== "sealed") throw new Refused("handoff.state", "not sealed in time");
+    if (!["sealed", "completed"].includes(await reach(this.device, this.id, ["sealed"]))) throw new Refused("handoff.state", "not sealed in time");
     return this.complete();
   }
 
@@ -241,15 +262,19 @@ export class Waiting {
   }
 }
 
-/** Waits until a handoff has come this far, or to its end; says where it is. */
-async function reach(device: Device, id: string, wanted: Shown["state"][]): Promise<Shown["state"]> {
+/** When a source may take back what its target has not completed, in seconds, and a little more. */
+const RECLAIM_SECS = 62;
+
+/** Waits until a handoff has come this far, or to its end, or for so many seconds; says where it is. */
+async function reach(device: Device, id: string, wanted: Shown["state"][], seconds = Infinity): Promise<Shown["state"]> {
+  const until = device.http.seconds() + seconds;
   const stop = new AbortController();
   const frames = listen(device, { signal: stop.signal });
   let next = frames.next();
   try {
     for (;;) {
       const { state } = await show(device, id);
-      if (wanted.includes(state) || !["offered", "accepted", "sealed"].includes(state)) return state;
+      if (wanted.includes(state) || !["offered", "accepted", "sealed"].includes(state) || device.http.seconds() >= until) return state;
       const told = await Promise.race([next.then(() => true), device.http.around.pause(LOOK_EVERY)]);
       if (told === true) next = frames.next();
     }
@@ -279,6 +304,7 @@ function readOffer(text: string): { offer: Offer; hash: string } {
   const { handoff, session, epoch, from, to, challenge } = claims as unknown as Offer;
   const target: Target = to === "any_full" ? to : { device: to?.device };
   const offer: Offer = { v: 1, handoff, session, epoch, from, to: target, challenge };
+  decodeExactly(challenge, 16);
   if (from !== by || payloadHash !== hash(JSON.stringify(offer))) throw new Refused("handoff.statement", "offer");
   return { offer, hash: payloadHash };
 }

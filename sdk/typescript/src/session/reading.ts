@@ -2,9 +2,11 @@
 
 import { Device, type Members } from "../device.js";
 import { unverifiedKid } from "../jws.js";
+import { hash } from "../key.js";
 import { Refused } from "../refused.js";
+import type { Pin } from "../store.js";
 import { Chain, checkAccepted, readStatement } from "./chain.js";
-import { openEnvelope, sealEnvelope } from "./envelope.js";
+import { openEnvelope, recipientsOf, sealEnvelope } from "./envelope.js";
 import { keyStatement, readKey, type SessionKey } from "./key.js";
 import { openUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
 
@@ -40,45 +42,89 @@ export async function readChain(device: Device, members: Members, session: strin
   return chain;
 }
 
-/** The keys this device can open, by version; each signed by a device of the log. */
-export async function readKeys(device: Device, members: Members, session: string): Promise<Map<number, SessionKey>> {
-  const keys = new Map<number, SessionKey>();
-  const path = `/v1/sessions/${session}/envelopes`;
-  const { envelopes } = await device.broker<{ envelopes: { key_version: number; envelope: string }[] }>({ scope: "session:read", path });
-  for (const { key_version, envelope } of envelopes) {
-    const opened = await openEnvelope(envelope, device.did, device.kept.keys.agreement.privateKey);
-    if (opened !== undefined) keys.set(key_version, readKey(opened, session, key_version, knows(members)));
-  }
-  return keys;
+/** The keys this device can open, and who was given the newest. */
+export interface Keys {
+  keys: Map<number, SessionKey>;
+  recipients: Set<string>;
 }
 
-/** The content after every update from `snapshot` on, and where it stands. */
-export async function readContent(
-  device: Device,
-  members: Members,
-  session: string,
-  { chain, keys, snapshot }: { chain: Chain; keys: Map<number, SessionKey>; snapshot: number },
-): Promise<{ head: Head; content: Uint8Array }> {
-  let head: Head = { epoch: 1, seq: 0, hash: "" };
+/**
+ * An envelope counts when the chain names it, or when a full device that is live now added it for a newcomer. No version ever has two keys: `known`
+ * are those this device has had before.
+ */
+export async function readKeys(device: Device, members: Members, chain: Chain, known: Map<number, SessionKey>): Promise<Keys> {
+  const keys = new Map(known);
+  const recipients = new Set<string>();
+  const [newest, wanted] = [chain.keyVersion, new Set(chain.envelopesOf(chain.keyVersion))];
+  const adds = (by: string): boolean => members.live.includes(by) && members.tierOf(by) === "full";
+  const path = `/v1/sessions/${chain.session}/envelopes`;
+  const { envelopes } = await device.broker<{ envelopes: { key_version: number; envelope: string }[] }>({ scope: "session:read", path });
+  for (const { key_version: version, envelope } of envelopes) {
+    const digest = hash(envelope);
+    const inChain = chain.envelopesOf(version).includes(digest);
+    if (version === newest) {
+      for (const recipient of recipientsOf(envelope)) recipients.add(recipient);
+      wanted.delete(digest);
+    }
+    const opened = await openEnvelope(envelope, device.did, device.kept.keys.agreement.privateKey);
+    if (opened === undefined) continue;
+    const key = readKey(opened, chain.session, version, inChain ? knows(members) : adds);
+    const before = keys.get(version);
+    if (before && !equal(before.bytes, key.bytes)) throw new Refused("state.sender", "another key under the same version");
+    keys.set(version, key);
+  }
+  // Left out, it would hide who has the key.
+  if (wanted.size > 0) throw new Refused("state.rollback", "an envelope is missing");
+  return { keys, recipients };
+}
+
+/** What reading the content needs to know. */
+export interface Reading {
+  chain: Chain;
+  keys: Map<number, SessionKey>;
+  /** Where reading begins. */
+  snapshot: number;
+  /** What was seen before. */
+  pin: Pin | undefined;
+}
+
+/** The content after every update from the last snapshot on, and where it stands. */
+export async function readContent(device: Device, members: Members, { chain, keys, snapshot, pin }: Reading): Promise<{ head: Head; content: Uint8Array }> {
+  let head: Head = { epoch: 1, seq: 0, hash: chain.first };
   let content = new Uint8Array();
-  for (let after = Math.max(0, snapshot - 1); ; ) {
-    const path = `/v1/sessions/${session}/updates?after=${after}`;
+  let after = Math.max(0, snapshot - 1);
+  // Where reading begins at the beginning, the first update follows the chain's first statement.
+  let last: Head | undefined = after === 0 ? head : undefined;
+  for (;;) {
+    const path = `/v1/sessions/${chain.session}/updates?after=${after}`;
     const { updates } = await device.broker<{ updates: SealedUpdate[] }>({ scope: "session:read", path });
-    if (updates.length === 0) return { head, content };
+    if (updates.length === 0) {
+      chain.needEnd(head);
+      return { head, content };
+    }
     for (const update of updates) {
-      const follows = head.hash === "" || (update.prev === head.hash && update.seq === head.seq + 1);
-      if (update.session !== session || !follows || update.epoch > chain.epoch) throw new Refused("state.rollback", "rollback");
+      const at: Head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
+      const follows = last === undefined || (update.prev === last.hash && update.seq === last.seq + 1 && update.epoch >= last.epoch);
+      const pinned = pin?.seq !== at.seq || pin.hash === at.hash;
+      if (update.session !== chain.session || !follows || !pinned) throw new Refused("state.rollback", "rollback");
       const key = keys.get(update.key_version);
       if (!key) throw new Refused("handoff.no_key", "no key");
-      content = (await openUpdate(update, key, knows(members))).content;
-      head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
-      after = update.seq;
+      const opened = await openUpdate(update, key, knows(members));
+      chain.needUpdate(opened.by, at);
+      content = opened.content;
+      head = last = at;
+      after = at.seq;
     }
   }
 }
 
 /** An envelope with a key for all live full devices and for one limited one: `to` that the session goes to, or this one. */
-export async function makeEnvelope(device: Device, members: Members, session: string, key: SessionKey, to = device.did): Promise<string> {
+export async function makeEnvelope(device: Device, members: Members, session: string, key: SessionKey, to = device.did): Promise<{ envelope: string; recipients: Set<string> }> {
   const recipients = Device.recipients(members, ({ device: one, tier }) => tier === "full" || one === to);
-  return sealEnvelope(await keyStatement(key, session, members.head, device.signer), recipients);
+  const envelope = await sealEnvelope(await keyStatement(key, session, members.head, device.signer), recipients);
+  return { envelope, recipients: new Set(recipients.map((member) => member.device)) };
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }

@@ -1,12 +1,13 @@
 /** A session on this device: opened here, taken over, claimed or followed. Content is bytes the app gives; each write is the whole of it. */
 
-import type { Device } from "../device.js";
+import { Device } from "../device.js";
 import { newId } from "../id.js";
 import { hash } from "../key.js";
 import { Refused } from "../refused.js";
 import { agreed } from "../credential.js";
 import { Chain, signStatement, type Act, type Signed } from "./chain.js";
-import type { SessionKey } from "./key.js";
+import { sealEnvelope } from "./envelope.js";
+import { keyStatement, type SessionKey } from "./key.js";
 import { knows, makeEnvelope, needAccepted, readChain, readContent, readKeys } from "./reading.js";
 import { Turns } from "../store.js";
 import { openUpdate, sealUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
@@ -36,6 +37,8 @@ export class Session {
   content: Uint8Array = new Uint8Array();
   head: Head = { epoch: 1, seq: 0, hash: "" };
   #held: number | undefined;
+  /** The last update whose answer did not come. */
+  #unanswered: string | undefined;
   readonly #turns = new Turns();
 
   private constructor(
@@ -43,6 +46,8 @@ export class Session {
     readonly id: string,
     public chain: Chain,
     public keys: Map<number, SessionKey>,
+    /** Who was given the newest key. */
+    public recipients: Set<string>,
   ) {}
 
   /** Steps that change what is known of a session come one after another, however they are asked for. */
@@ -61,12 +66,12 @@ export class Session {
     const id = newId("ses", device.http.seconds() * 1000, around.random);
     const key = { version: 1, bytes: around.random(32) };
     const members = await device.members();
-    const envelope = await makeEnvelope(device, members, id, key);
+    const { envelope, recipients } = await makeEnvelope(device, members, id, key);
     const act: Act = { kind: "open", app: members.app, subject: device.subject, mode: "exclusive", envelope: hash(envelope) };
     const signed = await signStatement({ session: id, epoch: 1, prev: undefined, device: device.did, act }, device.signer);
     const answer = await device.broker<{ accepted: string }>({ scope: "session:write", path: "/v1/sessions", json: { statement: signed.text, envelope } });
     await needAccepted(device, answer.accepted, id, signed.hash);
-    const session = new Session(device, id, Chain.open(signed), new Map([[1, key]]));
+    const session = new Session(device, id, Chain.open(signed), new Map([[1, key]]), recipients);
     session.head = { epoch: 1, seq: 0, hash: signed.hash };
     session.#held = 1;
     await session.append(content, "snapshot");
@@ -74,15 +79,20 @@ export class Session {
   }
 
   /** Reads a session with all its checks: chain and acceptances, keys from members of the log, every update after the last snapshot. */
-  static async load(device: Device, id: string): Promise<Session> {
+  static load(device: Device, id: string): Promise<Session> {
+    return Session.#read(device, id, new Map());
+  }
+
+  static async #read(device: Device, id: string, known: Map<number, SessionKey>): Promise<Session> {
     const shown = await device.broker<{ holder: string | null; last_snapshot: number | null }>({ scope: "session:read", path: `/v1/sessions/${id}` });
     const members = await device.members();
     const chain = await readChain(device, members, id);
-    const pin = device.pin(id);
+    const { keys, recipients } = await readKeys(device, members, chain, known);
+    const session = new Session(device, id, chain, keys, recipients);
+    // Looked at last: what another tab has seen meanwhile is what counts.
+    const pin = await device.pin(id);
     if (pin) chain.continues(pin.chain);
-    const keys = await readKeys(device, members, id);
-    const session = new Session(device, id, chain, keys);
-    Object.assign(session, await readContent(device, members, id, { chain, keys, snapshot: shown.last_snapshot ?? 0 }));
+    Object.assign(session, await readContent(device, members, { chain, keys, snapshot: shown.last_snapshot ?? 0, pin }));
     if (pin && session.head.seq < pin.seq) throw new Refused("state.rollback", "rollback");
     const holds = chain.holder === device.did && !chain.released && shown.holder === device.did;
     session.#held = holds ? chain.epoch : undefined;
@@ -107,18 +117,26 @@ export class Session {
   }
 
   async #write(content: Uint8Array): Promise<Written> {
+    // What was released or taken is not written any more, whatever a broker would take.
+    if (!this.isHeld) {
+      if (this.chain.holder !== this.device.did) throw new Refused("handoff.not_holder", "not the holder");
+      return this.#late(content);
+    }
+    await this.#lookAfterKey();
+    const unanswered = this.#unanswered;
     try {
       return { to: "session", head: await this.append(content, "update") };
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
-      if (code === "handoff.fenced") return this.#branch(content, (error as Refused).members);
-      // While this device holds the session only it can have moved the head: an earlier write of its own, whose answer was lost.
-      if (code === "state.conflict" && this.isHeld) {
+      if (code === "handoff.fenced") return this.#late(content, (error as Refused).members["epoch"]);
+      if (code === "state.conflict") {
+        // An earlier write of its own, whose answer was lost, may have moved the head. Anything else, another tab's for one, is for the app to look at.
         await this.#follow();
         this.heldEpoch();
+        if (unanswered === undefined || unanswered !== this.head.hash) throw error;
         return { to: "session", head: await this.append(content, "update") };
       }
-      if (code === "state.rekey_required" && this.isHeld) {
+      if (code === "state.rekey_required") {
         await this.#rekey();
         return { to: "session", head: await this.append(content, "snapshot") };
       }
@@ -126,10 +144,23 @@ export class Session {
     }
   }
 
-  async #branch(content: Uint8Array, { epoch }: Record<string, unknown>): Promise<Written> {
+  async #late(content: Uint8Array, epoch?: unknown): Promise<Written> {
     this.#held = undefined;
     await this.post("branches", "session:write", await this.#sealed(content, "update"));
     return { to: "branch", epoch: typeof epoch === "number" ? epoch : this.chain.epoch + 1 };
+  }
+
+  /** Nobody keeps a key who is out, whatever the broker says of it, and every full device has it: looks at the log, once a minute at most. */
+  async #lookAfterKey(): Promise<void> {
+    const { device } = this;
+    const members = await device.recentMembers();
+    const may = (did: string): boolean => members.live.includes(did) && (did === device.did || members.tierOf(did) === "full");
+    if (![...this.recipients].every(may)) return this.#rekey();
+    const newcomers = Device.recipients(members, (member) => member.tier === "full" && !this.recipients.has(member.device));
+    if (device.tier !== "full" || newcomers.length === 0) return;
+    const statement = await keyStatement(this.key, this.id, members.head, device.signer);
+    await this.post("envelopes", "session:write", { key_version: this.key.version, envelope: await sealEnvelope(statement, newcomers) });
+    for (const { device: did } of newcomers) this.recipients.add(did);
   }
 
   /** Tells the broker that this device is still there: a lease lasts 45 s. */
@@ -143,8 +174,9 @@ export class Session {
   }
 
   async #follow(): Promise<void> {
-    const fresh = await Session.load(this.device, this.id);
-    Object.assign(this, { chain: fresh.chain, keys: fresh.keys, head: fresh.head, content: fresh.content });
+    const fresh = await Session.#read(this.device, this.id, this.keys);
+    const { chain, keys, recipients, head, content } = fresh;
+    Object.assign(this, { chain, keys, recipients, head, content });
     this.#held = fresh.#held;
   }
 
@@ -161,10 +193,11 @@ export class Session {
 
   async #rekey(): Promise<void> {
     const epoch = this.heldEpoch();
-    const { key, envelope } = await this.#newKey();
+    const { key, envelope, recipients } = await this.#newKey();
     const signed = await this.sign(epoch, { kind: "rekey", key_version: key.version, envelope: hash(envelope) });
     await this.take(await this.post("rekey", "session:write", { statement: signed.text, envelope }), signed);
     this.keys.set(key.version, key);
+    this.recipients = recipients;
   }
 
   /** Claims a session that nobody holds, from the head this device knows, with a new key. */
@@ -175,7 +208,7 @@ export class Session {
   async #claim(): Promise<void> {
     const { device } = this;
     this.#key();
-    const { key, envelope } = await this.#newKey();
+    const { key, envelope, recipients } = await this.#newKey();
     const from = this.head;
     const signed = await this.sign(this.chain.epoch + 1, { kind: "claim", from, key_version: key.version, envelope: hash(envelope) });
     const audience = device.kept.servers.broker;
@@ -183,6 +216,7 @@ export class Session {
     const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
     await this.take(await this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation }), signed);
     this.keys.set(key.version, key);
+    this.recipients = recipients;
     this.hold();
     await this.append(this.content, "snapshot");
   }
@@ -206,8 +240,10 @@ export class Session {
   /** Seals and sends one update at this session's head. */
   async append(content: Uint8Array, kind: SealedUpdate["kind"]): Promise<Head> {
     const update = await this.#sealed(content, kind);
+    this.#unanswered = updateHash(update);
     await this.post("updates", "session:write", update);
-    this.head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
+    this.head = { epoch: update.epoch, seq: update.seq, hash: this.#unanswered };
+    this.#unanswered = undefined;
     this.content = content;
     await this.#pin();
     return this.head;
@@ -242,9 +278,9 @@ export class Session {
     return this.#key();
   }
 
-  async #newKey(): Promise<{ key: SessionKey; envelope: string }> {
+  async #newKey(): Promise<{ key: SessionKey; envelope: string; recipients: Set<string> }> {
     const key = { version: this.chain.keyVersion + 1, bytes: this.device.http.around.random(32) };
-    return { key, envelope: await makeEnvelope(this.device, await this.device.members(), this.id, key) };
+    return { key, ...(await makeEnvelope(this.device, await this.device.members(), this.id, key)) };
   }
 
   #sealed(content: Uint8Array, kind: SealedUpdate["kind"]): Promise<SealedUpdate> {
@@ -258,6 +294,6 @@ export class Session {
   }
 
   #pin(): Promise<void> {
-    return this.device.setPin(this.id, { chain: this.chain.last, seq: this.head.seq });
+    return this.device.setPin(this.id, { chain: this.chain.last, n: this.chain.length, seq: this.head.seq, hash: this.head.hash });
   }
 }

@@ -18,7 +18,7 @@ export const beginning: Film = { queue: ["The General", "Metropolis", "Sherlock 
 export const write = (film: Film): Uint8Array => new TextEncoder().encode(JSON.stringify(film));
 
 /** From bytes another device of this person sealed, which may be of an older version: what is missing is as at the beginning. */
-export const read = (content: Uint8Array): Film => ({ ...beginning, ...(JSON.parse(new TextDecoder().decode(content)) as Partial<Film>) });
+export const read = (content: Uint8Array): Film => ({ ...beginning, ...(content.length === 0 ? {} : (JSON.parse(new TextDecoder().decode(content)) as Partial<Film>)) });
 
 /** Draws one moment: a train that crosses the screen once a minute. */
 export function draw(canvas: HTMLCanvasElement, film: Film): void {

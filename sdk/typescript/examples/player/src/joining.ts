@@ -47,7 +47,7 @@ export async function join(): Promise<Device> {
 
 /** Lane 1, back from the approval. */
 async function comeBack(): Promise<Device> {
-  const pending = await store.takePending();
+  const pending = await store.pending();
   if (!pending) throw new Error("This window did not ask to join. Open the player anew.");
   const device = await redeemHere(asking(), pending, location.href);
   // The code in the address is spent; it need not stay in the history.

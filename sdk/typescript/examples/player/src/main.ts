@@ -38,6 +38,10 @@ class Player {
         if (!this.session?.isHeld) return;
         const written = await this.session.write(write(this.film));
         if (written.to === "branch") say("The film goes on elsewhere; what you did here is kept beside it.");
+      } catch (error) {
+        // Another window of this device was quicker: what it wrote is what plays.
+        if (!(error instanceof Refused) || error.code !== "state.conflict" || !this.session) throw error;
+        this.film = read(this.session.content);
       } finally {
         this.#unkept--;
         this.paint();
