@@ -6,11 +6,13 @@ import { say } from "./words.js";
 export class Acting {
   busy = $state(false);
   problem = $state("");
+  /** What was done, to be said. */
+  told = $state("");
 
   /** Runs it. What it throws is said, never thrown on. */
   async run(act: () => Promise<void>): Promise<void> {
     this.busy = true;
-    this.problem = "";
+    [this.problem, this.told] = ["", ""];
     try {
       await act();
     } catch (error) {

@@ -24,6 +24,13 @@ export const get = <T>(path: string): Promise<T> => send("GET", path);
 /** Changes something. */
 export const post = <T>(path: string, body?: object): Promise<T> => send("POST", path, body);
 
+/** The account. */
+export interface Account {
+  account: string;
+  root: string;
+  recovery_confirmed: boolean;
+}
+
 /** A device as the list shows it. */
 export interface DeviceRow {
   device_id: string;
@@ -34,6 +41,37 @@ export interface DeviceRow {
   kind: string;
   tier: "full" | "limited";
   enrolled_at: number;
+  seen_at: number | null;
   expires_at: number;
   revoked_at: number | null;
+}
+
+export const devices = async (): Promise<DeviceRow[]> => (await get<{ devices: DeviceRow[] }>("/devices")).devices;
+
+/** A consent. */
+export interface Grant {
+  grant: string;
+  app: string;
+  client_id: string;
+  scopes: string;
+  until: number;
+  given_at: number;
+  withdrawn_at: number | null;
+}
+
+/** One event of the ledger. */
+export interface Happened {
+  n: number;
+  at: number;
+  kind: string;
+  detail: { device?: string; from?: string };
+}
+
+/** A passkey. */
+export interface PasskeyRow {
+  credential_id: string;
+  created_at: number;
+  used_at: number | null;
+  /** Whether it opens the root. */
+  opens: boolean;
 }

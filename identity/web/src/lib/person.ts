@@ -1,7 +1,7 @@
 /** What a person does: sign up, sign in, recover, approve. The root is in clear inside {@link withRoot} alone. */
 
-import { RecoveryCode, Refused, Root, approve as sign, shownHash, surroundings, type Approval, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
-import { get, post } from "./api.js";
+import { RecoveryCode, Refused, Root, approve as sign, shownHash, signAnew, surroundings, type Approval, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
+import { get, post, type Account, type DeviceRow } from "./api.js";
 import { create, use, type Ceremony } from "./passkey.js";
 
 interface Started {
@@ -58,7 +58,7 @@ export async function confirmTyped(typed: string): Promise<void> {
   const root = await Root.recover(wrapped, code);
   const { fingerprint } = root;
   root.forget();
-  if (fingerprint !== (await get<{ root: string }>("/account")).root) throw new Refused("wrap.invalid", "the code of another account");
+  if (fingerprint !== (await get<Account>("/account")).root) throw new Refused("wrap.invalid", "the code of another account");
   await confirmRecovery();
 }
 
@@ -84,8 +84,8 @@ export async function recover(typed: string): Promise<void> {
   }
 }
 
-/** Approves what was shown, and only that. Gives where lane 1 goes on. */
-export async function approve(shown: Shown, checkCode: string | undefined): Promise<string | undefined> {
+/** Approves what was shown, and only that; for a device whose QR code was scanned, its `keys` alone. Gives where lane 1 goes on. */
+export async function approve(shown: Shown, checkCode: string | undefined, keys: string | undefined): Promise<string | undefined> {
   let redirect: string | undefined;
   await withRoot(async (root) => {
     const issuer = root.issuer(shown.app).public.did;
@@ -93,7 +93,7 @@ export async function approve(shown: Shown, checkCode: string | undefined): Prom
       const asked = { shown_hash: shownHash(shown), issuer, ...(checkCode === undefined ? {} : { check_code: checkCode }) };
       const offer = await post<Offer>(`/requests/${shown.request}/offer`, asked);
       try {
-        const answer = await postApproval(shown, sign(root, shown, offer));
+        const answer = await postApproval(shown, sign(root, shown, offer, keys === undefined ? {} : { keys }));
         redirect = answer.redirect_to ?? undefined;
         return;
       } catch (error) {
@@ -116,6 +116,57 @@ async function postApproval(shown: Shown, approval: Approval): Promise<{ redirec
       await surroundings.pause(300 * 2 ** tries);
     }
   }
+}
+
+/** What cannot be undone wants the person there: does it, after a passkey if the last one was too long ago. */
+export async function present<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!(error instanceof Refused) || !error.code.endsWith(".reauth")) throw error;
+    await signIn();
+    return act();
+  }
+}
+
+/** Signs a device's credential anew: near its end, or to make it full. */
+export async function signDeviceAnew(device: DeviceRow, what: "renew" | "raise"): Promise<void> {
+  await withRoot(async (root) => {
+    for (let tries = 0; ; tries++) {
+      const offer = await post<Offer>(`/devices/${device.device_id}/${what}/offer`);
+      const known = { app: device.app, device: device.device, clientId: device.client_id, tier: device.tier };
+      try {
+        await post(`/devices/${device.device_id}/${what}/approve`, signAnew(root, known, what === "raise", offer));
+        return;
+      } catch (error) {
+        if (!(error instanceof Refused) || error.code !== "log.moved" || tries === 2) throw error;
+      }
+    }
+  });
+}
+
+/** Adds a passkey. True when it can open the root: then it has its own copy. */
+export async function addPasskey(): Promise<boolean> {
+  let opens = false;
+  await withRoot(async (root) => {
+    const started = await post<Started>("/passkeys/start");
+    const made = await create(started.options);
+    const proof = root.proof(identity, started.ceremony);
+    const copy = made.prf && { proof, wrapped: await root.wrapForPasskey(made.prf, made.id, rpId).finally(() => made.prf?.fill(0)) };
+    await post("/passkeys/finish", { ceremony: started.ceremony, credential: made.credential, ...(copy ? { copy } : {}) });
+    localStorage.setItem(PIN + made.id, root.fingerprint);
+    opens = copy !== undefined;
+  });
+  return opens;
+}
+
+/** Puts a new recovery code, which the person has written down, in the place of the one before. */
+export async function replaceRecovery(code: RecoveryCode): Promise<void> {
+  await withRoot(async (root) => {
+    const { ceremony } = await post<{ ceremony: string }>("/account/recovery/start");
+    const wrapped = await root.wrapForRecovery(code);
+    await post("/account/recovery/replace", { ceremony, recovery_id: code.id(), proof: root.proof(identity, ceremony), wrapped });
+  });
 }
 
 /** A passkey verifies the person; its copy of the root is opened for `act` and forgotten, whatever happens. */

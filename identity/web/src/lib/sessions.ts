@@ -1,0 +1,43 @@
+/** The sessions of each app, through tokens bound to a key that lives as long as this page (docs/protocol.md §11). */
+
+import { Http, generateDeviceKeys, signerOf, type Signer } from "@baton/sdk";
+
+/** A session as the broker lists it. */
+export interface SessionRow {
+  app: string;
+  session: string;
+  phase: string;
+  epoch: number;
+  holder: string | null;
+}
+
+const http = new Http();
+const identity = `${location.origin}/identity`;
+let key: Promise<Signer> | undefined;
+const tokens = new Map<string, { token: string; broker: string; until: number }>();
+
+async function tokenFor(app: string): Promise<{ token: string; broker: string }> {
+  const known = tokens.get(app);
+  if (known && Date.now() < known.until) return known;
+  const signer = await (key ??= generateDeviceKeys().then(({ signing }) => signerOf(signing)));
+  const request = { method: "POST", service: identity, path: "/v1/manage-tokens", json: { app }, withCookie: true } as const;
+  const answer = (await http.proven(request, signer)) as { access_token: string; expires_in: number; broker: string };
+  const fresh = { token: answer.access_token, broker: answer.broker, until: Date.now() + (answer.expires_in - 30) * 1000 };
+  tokens.set(app, fresh);
+  return fresh;
+}
+
+async function ask<T>(app: string, path: string, json?: object): Promise<T> {
+  const { token, broker } = await tokenFor(app);
+  const request = { method: json ? "POST" : "GET", service: broker, path: `/v1/manage/sessions${path}`, token, ...(json ? { json } : {}) } as const;
+  return (await http.proven(request, await (key as Promise<Signer>))) as T;
+}
+
+/** What runs, by app. */
+export async function sessionsOf(apps: string[]): Promise<SessionRow[]> {
+  const each = await Promise.all(apps.map(async (app) => (await ask<{ sessions: SessionRow[] }>(app, "")).sessions));
+  return each.flat().filter(({ phase }) => phase !== "ended");
+}
+
+export const endSession = ({ app, session }: SessionRow): Promise<unknown> => ask(app, `/${session}/end`, {});
+export const askHolder = ({ app, session }: SessionRow): Promise<unknown> => ask(app, `/${session}/ask`, {});
