@@ -97,6 +97,11 @@ export class Person {
     this.authenticator = (await this.devtools.send("WebAuthn.addVirtualAuthenticator", { options })).authenticatorId;
   }
 
+  /** When the page asks for a new passkey, the person takes another authenticator, and has only that one from then on. */
+  async willTakeAnother(): Promise<void> {
+    await this.page.route(/passkeys\/start$/, async (route) => (await this.newPasskeys(), route.continue()), { times: 1 });
+  }
+
   /** Signed out, and nothing remembered. */
   async forgetEverything(): Promise<void> {
     await this.context.clearCookies();

@@ -1,0 +1,286 @@
+/** A person looks after their account in the pages: devices, sessions, passkeys, recovery code, language, leaving. */
+
+import { Http, Offered, Refused, Session, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Device } from "@baton/sdk";
+import { Server, hurried } from "@baton/sdk/test-server";
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import type { Page } from "playwright-core";
+import { Person } from "./person.js";
+
+const SCOPE = "session:read session:write handoff:offer handoff:accept";
+const CALLBACK = "http://127.0.0.1:9/callback";
+
+let server: Server;
+before(async () => {
+  server = await Server.start();
+});
+after(() => server.stop());
+
+function asking(name: string, kind = "laptop"): Asking {
+  return { http: new Http(hurried), servers: serversAt(server.url), clientId: "baton-cli", claims: { name, kind }, scope: SCOPE };
+}
+
+/** A device of this person, approved in the page. */
+async function full(page: Page, name: string): Promise<Device> {
+  const asked = asking(name);
+  const here = await enrolHere(asked, CALLBACK);
+  await page.route(`${CALLBACK}**`, (route) => route.fulfill({ body: "back in the app" }));
+  await page.goto(here.url);
+  await page.getByRole("button", { name: "Approve with passkey" }).click();
+  await page.waitForURL(`${CALLBACK}**`);
+  return redeemHere(asked, here.pending, page.url());
+}
+
+async function limited(page: Page, name: string): Promise<Device> {
+  const asked = await enrolElsewhere(asking(name, "tv"));
+  await page.goto(asked.verificationUriComplete);
+  await page.getByRole("button", { name: "Look at it" }).click();
+  await page.getByText("The keys are those of the QR code").waitFor();
+  await page.getByLabel("The check code").fill(asked.checkCode);
+  await page.getByRole("button", { name: "Approve with passkey" }).click();
+  await page.getByRole("heading", { name: `${name} is yours now` }).waitFor();
+  return asked.redeem();
+}
+
+const told = (page: Page, what: string | RegExp): Promise<void> => page.getByRole("status").filter({ hasText: what }).waitFor();
+const go = (page: Page, to: string): Promise<void> => page.getByRole("navigation").getByRole("link", { name: to }).click();
+
+test("devices, sessions, activity: names, tiers, consents, and what wasn't me", { timeout: 180_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(server.url);
+    const laptop = await full(page, "Laptop");
+    const tv = await limited(page, "Television");
+    const session = await Session.open(laptop, new TextEncoder().encode("minute 43"));
+
+    await page.goto(server.url);
+    await page.getByText("last there").first().waitFor();
+    await page.getByRole("button", { name: "Rename Laptop" }).click();
+    await page.getByLabel("New name").fill("Kitchen");
+    await page.getByRole("button", { name: "Save" }).click();
+    await told(page, /It is called .Kitchen. now/);
+    assert.deepEqual((await laptop.members()).labels.find((label) => label.device === laptop.did)?.name, "Kitchen");
+
+    await page.getByRole("button", { name: "Make Television a full device" }).click();
+    await person.isAccessible();
+    await page.getByRole("dialog").getByRole("button", { name: "Make it full" }).click();
+    await told(page, "is a full device now");
+    await tv.forgetTokens();
+    await Session.open(tv, new TextEncoder().encode("by itself"));
+    assert.equal(tv.tier, "full");
+
+    // Sessions show by themselves, where they are and where they went.
+    await go(page, "Sessions");
+    await page.getByText("on Kitchen").waitFor();
+    await person.isAccessible();
+    const offered = await Offered.make(session, { device: tv.did });
+    await page.getByText("being handed over").waitFor();
+    await offered.cancel();
+    await page.getByRole("button", { name: "Ask it to hand over" }).first().click();
+    await told(page, "The device was asked");
+    await page.getByRole("listitem").filter({ hasText: "on Kitchen" }).getByRole("button", { name: "End this session" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "End" }).click();
+    await told(page, "The session has ended");
+    await assert.rejects(session.write(new TextEncoder().encode("late")), Refused);
+
+    await go(page, "Activity");
+    await page.getByText("You made a device full").waitFor();
+    await person.isAccessible();
+    await page.getByRole("button", { name: "Withdraw what you allowed" }).first().click();
+    await page.getByRole("dialog").getByRole("button", { name: "Withdraw" }).click();
+    await told(page, "Withdrawn");
+    await laptop.forgetTokens();
+    await assert.rejects(laptop.members(), (error: unknown) => error instanceof Refused && error.code === "status.revoked");
+
+    await go(page, "Devices");
+    await page.getByRole("button", { name: "Television wasn't me" }).click();
+    await page.getByRole("heading", { name: "Somebody else added Television" }).waitFor();
+    await person.isAccessible();
+    await page.getByRole("button", { name: "Take the device out" }).click();
+    await told(page, "It is out");
+    await tv.forgetTokens();
+    await assert.rejects(tv.members(), (error: unknown) => error instanceof Refused && error.code === "status.revoked");
+    await page.getByRole("button", { name: "Sign out everywhere" }).click();
+    await page.getByRole("heading", { name: "Carry on where you are" }).waitFor();
+    assert.deepEqual(person.seen.filter((text) => text.startsWith("page error")), []);
+  } finally {
+    await person.close();
+  }
+});
+
+test("a second passkey, a new recovery code, taking everything along, leaving", { timeout: 180_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    const old = await person.signUp(server.url);
+    await go(page, "Passkeys");
+    const words = await page.locator(".words:not(:empty)").textContent();
+    assert.match(words ?? "", /^([a-z]+ ){5}[a-z]+$/);
+    await page.getByText("If this one is lost").waitFor();
+    await person.isAccessible();
+    await page.getByRole("button", { name: "Remove Passkey 1" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+    await page.getByRole("alert").getByText("last passkey that opens your root").waitFor();
+
+    await person.willTakeAnother();
+    await page.getByRole("button", { name: "Add a passkey" }).click();
+    await told(page, "can approve devices");
+    await page.getByRole("button", { name: "Remove Passkey 1" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+    await told(page, "The passkey is removed");
+
+    // The one that is left opens the root: it signs a new copy for a new code.
+    await page.getByRole("button", { name: "Make a new code" }).click();
+    const code = (await page.getByTestId("recovery-code").textContent()) ?? "";
+    assert.notEqual(code, old);
+    await person.isAccessible();
+    await page.getByLabel("Type its last group").fill("0000".slice(0, (code.split("-").at(-1) ?? "").length));
+    await page.getByRole("button", { name: "I have written it down" }).click();
+    await page.getByRole("alert").getByText("not the last group").waitFor();
+    await page.getByLabel("Type its last group").fill(code.split("-").at(-1) ?? "");
+    await page.getByRole("button", { name: "I have written it down" }).click();
+    await told(page, "Your new recovery code works");
+    assert.equal(await person.leaked(code), undefined);
+
+    await go(page, "Settings");
+    await person.isAccessible();
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
+    const everything = JSON.parse(await readFile(await download.path(), "utf8")) as { activity: { kind: string }[] };
+    assert.ok(everything.activity.some(({ kind }) => kind === "recovery.replaced"));
+
+    await page.getByRole("button", { name: "Sign out here" }).click();
+    await page.getByRole("button", { name: "I have only my recovery code" }).click();
+    for (const [typed, works] of [[old, false], [code, true]] as const) {
+      await page.getByLabel("Recovery code").fill(typed);
+      await page.getByRole("button", { name: "Recover" }).click();
+      if (works) await page.getByRole("heading", { name: "Your devices" }).waitFor();
+      else await page.getByRole("alert").getByText("not there any more").waitFor();
+    }
+    await go(page, "Passkeys");
+    assert.equal(await page.locator(".words:not(:empty)").textContent(), words, "the same root");
+
+    await go(page, "Settings");
+    await page.getByRole("button", { name: "Delete my account" }).click();
+    const sure = page.getByRole("dialog");
+    await person.isAccessible();
+    assert.ok(await sure.getByRole("button", { name: "Delete my account" }).isDisabled(), "not before it is understood");
+    await sure.getByLabel("I understand").check();
+    await sure.getByRole("button", { name: "Delete my account" }).click();
+    await page.getByRole("heading", { name: "Your account is deleted" }).waitFor();
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await page.getByRole("alert").waitFor();
+    assert.deepEqual(person.seen.filter((text) => text.startsWith("page error")), []);
+  } finally {
+    await person.close();
+  }
+});
+
+test("every page in every language, in both themes, on a phone and on a desktop", { timeout: 240_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(server.url);
+    await full(page, "Laptop");
+    const request = await enrolElsewhere(asking("Television", "tv"));
+    for (const [code, heading] of [["de", "Ihre Geräte"], ["es", "Tus dispositivos"], ["zh-Hans", "您的设备"], ["ar", "أجهزتك"], ["en", "Your devices"]] as const) {
+      await page.goto(`${server.url}/settings`);
+      await page.locator("#language").selectOption(code);
+      await page.goto(server.url);
+      await page.getByRole("heading", { level: 1, name: heading }).waitFor();
+      assert.deepEqual(await page.evaluate(() => [document.documentElement.lang, document.documentElement.dir]), [code, code === "ar" ? "rtl" : "ltr"]);
+      for (const path of ["/", "/sessions", "/activity", "/passkeys", "/settings", `/device#${request.userCode}`]) {
+        await page.goto(server.url + path);
+        await page.locator("h1").waitFor();
+        await person.isAccessible();
+        for (const [width, height] of [[390, 844], [1280, 800]] as const) {
+          await page.setViewportSize({ width, height });
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+          assert.equal(wide, 0, `${code} ${path} at ${width} px runs over by ${wide}`);
+          const shots = process.env["BATON_SCREENSHOTS"];
+          if (shots !== undefined) await page.screenshot({ path: `${shots}/${code}-${path.replaceAll(/\W/g, "")}-${width}.png`, fullPage: true });
+        }
+      }
+    }
+  } finally {
+    await person.close();
+  }
+});
+
+test("DEV-10: the QR code of another device than the one shown is refused", async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(server.url);
+    const [mine, theirs] = [await enrolElsewhere(asking("Television", "tv")), await enrolElsewhere(asking("Television", "tv"))];
+    // A server that answers with another device than the one whose code was scanned.
+    await page.goto(`${server.url}/device#${theirs.userCode}.${mine.verificationUriComplete.split(".").at(-1)}`);
+    await page.getByRole("button", { name: "Look at it" }).click();
+    await page.getByLabel("The check code").fill(theirs.checkCode);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("alert").getByText("Nothing was signed").waitFor();
+    await page.goto("about:blank");
+    await page.goto(theirs.verificationUriComplete);
+    await page.getByRole("button", { name: "Look at it" }).click();
+    await page.getByLabel("The check code").fill(theirs.checkCode);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("heading", { name: "Television is yours now" }).waitFor();
+  } finally {
+    await person.close();
+  }
+});
+
+test("sign up, approve and revoke with the keyboard alone", { timeout: 120_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  /** Tab by tab until that control has the focus: it can be reached, and it shows. */
+  const reach = async (name: string | RegExp): Promise<void> => {
+    for (let steps = 0; steps < 40; steps++) {
+      await page.keyboard.press("Tab");
+      const focused = page.locator(":focus");
+      const said = (await focused.getAttribute("aria-label").catch(() => null)) ?? (await focused.textContent().catch(() => "")) ?? "";
+      if (typeof name === "string" ? said.trim() === name : name.test(said)) {
+        const outline = await focused.evaluate((element) => getComputedStyle(element).outlineStyle);
+        assert.notEqual(outline, "none", `${said} shows its focus`);
+        return;
+      }
+    }
+    assert.fail(`${String(name)} is out of reach`);
+  };
+  try {
+    await page.goto(server.url);
+    await page.locator("h1").waitFor();
+    await reach("Create an account");
+    await page.keyboard.press("Enter");
+    const code = (await page.getByTestId("recovery-code").textContent()) ?? "";
+    await reach("Print");
+    await page.keyboard.press("Tab");
+    await page.keyboard.type(code.split("-").at(-1) ?? "");
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Your devices" }).waitFor();
+
+    const asked = await enrolElsewhere(asking("Television", "tv"));
+    await page.goto(asked.verificationUriComplete);
+    await page.locator("h1").waitFor();
+    await reach("Look at it");
+    await page.keyboard.press("Enter");
+    await page.locator("button:focus", { hasText: "Refuse" }).waitFor();
+    await page.keyboard.press("Shift+Tab");
+    await page.keyboard.type(asked.checkCode);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Television is yours now" }).waitFor();
+    await reach("Your devices");
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Television" }).waitFor();
+    await reach("Revoke Television");
+    await page.keyboard.press("Enter");
+    await page.locator("dialog button:focus", { hasText: "Keep it" }).waitFor();
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await told(page, /Television.? is out/);
+  } finally {
+    await person.close();
+  }
+});
