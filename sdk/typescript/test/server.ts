@@ -16,6 +16,8 @@ const program = process.env["BATON_PROGRAM"];
 
 /** A running server. */
 export class Server {
+  private people = 1;
+
   private constructor(
     readonly url: string,
     private readonly dir: string,
@@ -42,7 +44,12 @@ export class Server {
 
   /** The software passkey of the person whose devices these are. */
   get person(): string {
-    return join(this.dir, "person.json");
+    return join(this.dir, `person-${this.people}.json`);
+  }
+
+  /** From here on it is somebody else, who has nothing yet. */
+  newPerson(): void {
+    this.people++;
   }
 
   stop(): void {

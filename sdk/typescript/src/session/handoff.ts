@@ -282,6 +282,7 @@ async function reach(device: Device, id: string, wanted: Shown["state"][], secon
     stop.abort();
     // Whatever it was waiting for does not matter any more.
     next.catch(() => undefined);
+    frames.return().catch(() => undefined);
   }
 }
 
