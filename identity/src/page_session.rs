@@ -26,7 +26,11 @@ pub struct PageSession {
 impl PageSession {
     /// Refuses unless the person was verified within the last five minutes.
     pub fn needs_fresh<E: Into<Problem>>(&self, now: Millis, otherwise: E) -> Result<(), Problem> {
-        if now.0 - self.verified_at <= FRESH_SECS * 1000 { Ok(()) } else { Err(otherwise.into()) }
+        if self.is_fresh(now) { Ok(()) } else { Err(otherwise.into()) }
+    }
+    /// Whether the person was verified within the last five minutes.
+    pub fn is_fresh(&self, now: Millis) -> bool {
+        now.0 - self.verified_at <= FRESH_SECS * 1000
     }
 }
 
@@ -55,6 +59,10 @@ pub async fn find(identity: &Identity, db: &mut AnyConnection, headers: &HeaderM
         .await
         .internal()?;
     let (account, verified_at) = row.ok_or(Token::Missing)?;
+    // A page that was loaded for one person does nothing for another who has signed in since.
+    if headers.get("baton-account").is_some_and(|meant| meant.as_bytes() != account.as_bytes()) {
+        return Err(Token::Missing.into());
+    }
     let account = AccountId::parse(&account).map_err(|_| Problem::from(Webauthn::Credential))?;
     Ok(PageSession { account, verified_at, token_hash })
 }
@@ -69,6 +77,17 @@ pub async fn end(db: &mut AnyConnection, session: &PageSession, everywhere: bool
     let query = sqlx::query(sql).bind(session.account.as_str());
     let query = if everywhere { query } else { query.bind(&session.token_hash) };
     query.execute(db).await.internal()?;
+    Ok(())
+}
+
+/// Ends every other session of this person.
+pub async fn end_others(db: &mut AnyConnection, session: &PageSession) -> Result<(), Problem> {
+    sqlx::query("DELETE FROM page_sessions WHERE account_id = $1 AND token_hash <> $2")
+        .bind(session.account.as_str())
+        .bind(&session.token_hash)
+        .execute(db)
+        .await
+        .internal()?;
     Ok(())
 }
 

@@ -27,6 +27,8 @@ pub struct ManageToken {
     pub exp: i64,
     /// Its own id.
     pub jti: String,
+    /// Whether it ends sessions: only for a person who was verified just before.
+    pub ends: bool,
     /// The key it is bound to.
     pub cnf: Confirmation,
 }

@@ -6,7 +6,7 @@ mod authenticator;
 
 use anyhow::{Context as _, bail, ensure};
 use authenticator::{SoftAuthenticator, StoredPasskey};
-use baton_protocol::credential::Tier;
+use baton_protocol::device_log::DeviceLog;
 use baton_protocol::enrolment::{AccountProof, Approval, Offer, Shown};
 use baton_protocol::key::Did;
 use baton_protocol::ports::Entropy;
@@ -126,7 +126,17 @@ impl Person {
 
     /// Recovers on a new passkey with the recovery code alone.
     pub async fn recover(&mut self, code: &RecoveryCode) -> anyhow::Result<()> {
-        let started = self.post("/v1/recovery/start", &json!({"recovery_id": code.id()})).await?;
+        let started = self.begin_recovery(code).await?;
+        self.finish_recovery(code, started).await
+    }
+
+    /// The first half of [`Self::recover`].
+    pub async fn begin_recovery(&self, code: &RecoveryCode) -> anyhow::Result<Value> {
+        self.post("/v1/recovery/start", &json!({"recovery_id": code.id()})).await
+    }
+
+    /// The second half.
+    pub async fn finish_recovery(&mut self, code: &RecoveryCode, started: Value) -> anyhow::Result<()> {
         let root = Root::recover(&serde_json::from_value(started["wrapped"].clone())?, code)?;
         let (credential, prf) = self.authenticator.create(with_prf(started["options"].clone())).await?;
         let id = credential["id"].as_str().context("credential id")?.to_owned();
@@ -151,8 +161,9 @@ impl Person {
         let (credential, prf) = another.create(with_prf(started["options"].clone())).await?;
         let id = credential["id"].as_str().context("credential id")?.to_owned();
         let wrapped = root.wrap_for_passkey(&prf, &id, RP_ID, &self.entropy)?;
-        let copy = json!({"proof": self.account_proof(root, &started)?, "wrapped": wrapped});
-        self.post("/v1/passkeys/finish", &json!({"ceremony": started["ceremony"], "credential": credential, "copy": copy})).await?;
+        let proof = self.account_proof(root, &started)?;
+        let body = json!({"ceremony": started["ceremony"], "credential": credential, "proof": proof, "wrapped": wrapped});
+        self.post("/v1/passkeys/finish", &body).await?;
         let kept = self.authenticator.save()?.into_iter().chain(another.save()?).collect();
         self.authenticator = SoftAuthenticator::new(&self.origin, kept)?;
         Ok(id)
@@ -235,7 +246,9 @@ impl Person {
     async fn sign_anew(&mut self, app: &str, device_id: &str, device: &Did, what: &str) -> anyhow::Result<()> {
         let root = self.unlock().await?;
         let offer: Offer = serde_json::from_value(self.post(&format!("/v1/devices/{device_id}/{what}/offer"), &json!({})).await?)?;
-        let approval = root.renew(app, device, Tier::Full, what == "raise", &offer, &self.entropy)?;
+        let entries: Vec<String> = serde_json::from_value(self.get(&format!("/v1/logs/{app}")).await?["entries"].clone())?;
+        let log = DeviceLog::replay(&entries).map_err(|why| anyhow::anyhow!("log: {why:?}"))?;
+        let approval = root.renew(app, device, what == "raise", &offer, &log, &self.entropy)?;
         self.post(&format!("/v1/devices/{device_id}/{what}/approve"), &serde_json::to_value(approval)?).await?;
         Ok(())
     }
@@ -262,7 +275,25 @@ impl Person {
 
     /// Posts to the pages' API, as the pages do.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.post_with(None, path, body).await
+    }
+
+    /// [`Self::post`] from a page that was loaded for this account.
+    pub async fn post_meant_for(&self, account: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.post_with(Some(account), path, body).await
+    }
+
+    /// Goes on in another's browser session.
+    pub fn take_cookie_of(&self, other: &Self) {
+        *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = other.cookie();
+    }
+
+    async fn post_with(&self, account: Option<&str>, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = self.http.post(format!("{}{path}", self.identity)).header("cookie", self.cookie()).header("origin", &self.origin);
+        let request = match account {
+            Some(account) => request.header("baton-account", account),
+            None => request,
+        };
         let answer = request.header("content-type", "application/json").body(body.to_string()).send().await?;
         let (cookie, body) = read(answer).await?;
         if let Some(cookie) = cookie {

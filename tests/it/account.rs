@@ -31,7 +31,12 @@ async fn a_second_passkey(on: On) {
     assert_eq!(code(&remove(&person, &first["credential_id"]).await.unwrap_err()), Some("webauthn.reauth"));
     assert_eq!(code(&person.post("/v1/passkeys/start", &json!({})).await.unwrap_err()), Some("webauthn.reauth"));
     person.unlock().await.unwrap();
+    let elsewhere = Person::with(&server.public_url, system_entropy(), person.save().unwrap()).unwrap();
+    elsewhere.take_cookie_of(&person);
+    person.unlock().await.unwrap();
+    elsewhere.get("/v1/account").await.unwrap();
     remove(&person, &first["credential_id"]).await.unwrap();
+    assert_eq!(code(&elsewhere.get("/v1/account").await.unwrap_err()), Some("invalid_token"), "signed out with it");
     assert_eq!(code(&remove(&person, &first["credential_id"]).await.unwrap_err()), Some("not_found"));
     let left = passkeys(&person).await;
     assert_eq!((left.len(), &left[0]["credential_id"]), (1, &json!(second)));
@@ -76,6 +81,33 @@ async fn a_copy_of_another_root_is_not_taken() {
     assert_eq!(code(&person.add_passkey_for(&stranger).await.unwrap_err()), Some("wrap.proof"));
     assert_eq!(passkeys(&person).await.len(), 1);
     person.add_passkey().await.unwrap();
+}
+
+/// A recovery that was begun with the code before ends with that code; whoever was signed in elsewhere is out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_begun_before_the_code_was_replaced() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = Person::new(&server.public_url, system_entropy()).unwrap();
+    let old = person.sign_up().await.unwrap();
+    let mut thief = Person::new(&server.public_url, system_entropy()).unwrap();
+    let begun = thief.begin_recovery(&old).await.unwrap();
+    person.replace_recovery().await.unwrap();
+    assert_eq!(code(&thief.finish_recovery(&old, begun).await.unwrap_err()), Some("webauthn.invalid"));
+    let begun = thief.begin_recovery(&old).await.unwrap_err();
+    assert_eq!(code(&begun), Some("not_found"));
+    assert_eq!(passkeys(&person).await.len(), 1);
+}
+
+/// A page that was loaded for one person does nothing for another who has signed in since.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_account_than_the_page_was_loaded_for() {
+    let server = Server::start(On::Sqlite).await;
+    let (mine, theirs) = (server.person().await, server.person().await);
+    let account = mine.get("/v1/account").await.unwrap()["account"].as_str().unwrap().to_owned();
+    let refused = theirs.post_meant_for(&account, "/v1/account/delete", &json!({})).await.unwrap_err();
+    assert_eq!(code(&refused), Some("invalid_token"));
+    theirs.get("/v1/account").await.unwrap();
+    mine.post_meant_for(&account, "/v1/account/delete", &json!({})).await.unwrap();
 }
 
 /// Another recovery code takes the place of the one before, which opens nothing from then on.

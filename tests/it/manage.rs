@@ -43,6 +43,7 @@ fn page<'a>(server: &'a Server, log: &str) -> Page<'a> {
         iat: now,
         exp: now + 300,
         jti: "j".into(),
+        ends: true,
         cnf,
     };
     Page { server, key, token }
@@ -90,6 +91,7 @@ async fn and_nothing_else() {
     assert!(refused(ManageToken { iss: format!("{}/verifier", server.public_url), ..mine.token.clone() }, &mine.key).await.is("invalid_token"));
     assert!(refused(ManageToken { exp: mine.token.iat, ..mine.token.clone() }, &mine.key).await.is("invalid_token"), "over");
     assert!(refused(ManageToken { exp: mine.token.iat + 301, ..mine.token.clone() }, &mine.key).await.is("invalid_token"), "too long");
+    assert!(refused(ManageToken { ends: false, ..mine.token.clone() }, &mine.key).await.is("insufficient_scope"), "without the person there");
     // It opens nothing of a device's, and a device's token nothing of the pages'.
     for path in ["/v1/sessions".to_owned(), format!("/v1/sessions/{}/updates?after=0", session.id())] {
         assert!(mine.ask("GET", &path).await.unwrap_err().is("invalid_token"), "{path}");

@@ -5,7 +5,7 @@ use crate::state::Broker;
 use crate::store::{events, sessions};
 use axum::Json;
 use axum::extract::{Path, State};
-use baton_protocol::refusal::Handoff;
+use baton_protocol::refusal::{Handoff, Token};
 use baton_protocol::time::Millis;
 use baton_service::guard;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
@@ -17,6 +17,7 @@ struct Managing<'a> {
     broker: &'a Broker,
     tx: Transaction<'static, Any>,
     log: String,
+    ends: bool,
     now: Millis,
 }
 
@@ -24,7 +25,7 @@ impl<'a> Managing<'a> {
     async fn begin(broker: &'a Broker, ask: &Ask) -> Result<Self, Problem> {
         let mut tx = broker.base.db.begin().await.internal()?;
         let token = guard::manager(&broker.base, &broker.pages, &ask.headers, (ask.method.as_str(), ask.uri.path()), &mut tx).await?;
-        Ok(Self { broker, tx, log: token.sub, now: broker.base.now() })
+        Ok(Self { broker, tx, log: token.sub, ends: token.ends, now: broker.base.now() })
     }
 
     /// A session of this person, held.
@@ -56,6 +57,9 @@ pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Va
 /// `POST /v1/manage/sessions/{id}/end`: for good. While a handoff is under way it is refused: that ends by itself within two minutes.
 pub async fn end(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut managing = Managing::begin(&broker, &ask).await?;
+    if !managing.ends {
+        return Err(Token::Scope.into());
+    }
     let session = managing.session(&id).await?;
     if session.open_handoff.is_some() {
         return Err(Handoff::State.into());

@@ -1,7 +1,7 @@
 //! The signed-in person's account: what there is, the recovery code, signing out, taking everything along, and leaving.
 
 use super::devices::withdraw_grant;
-use super::passkeys::check_copy;
+use super::passkeys::check_proof;
 use crate::state::Identity;
 use crate::store::{accounts, ceremonies, devices, logs};
 use crate::{ledger, page_session};
@@ -69,7 +69,8 @@ struct NewCode {
     wrapped: WrappedRoot,
 }
 
-/// `POST /v1/account/recovery/replace`: once the person has typed the new code back. The one before opens nothing from here on.
+/// `POST /v1/account/recovery/replace`: once the person has typed the new code back. The one before opens nothing from here on, and every
+/// other browser is signed out.
 pub async fn replace_recovery(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
     let body: NewCode = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
@@ -90,8 +91,13 @@ pub async fn replace_recovery(State(identity): State<Arc<Identity>>, headers: He
         if account.as_deref() != Some(session.account.as_str()) {
             return Err(Webauthn::Challenge.into());
         }
-        check_copy(&identity, &mut tx, &session, &body.ceremony, &body.proof, &body.wrapped).await?;
+        let root = check_proof(&identity, &mut tx, &session, &body.ceremony, &body.proof).await?;
+        body.wrapped.check_form()?;
+        if body.wrapped.root != root {
+            return Err(Wrap::Invalid.into());
+        }
         accounts::replace_recovery(&mut tx, &session.account, &recovery_id, &body.wrapped, now).await.internal()?;
+        page_session::end_others(&mut tx, &session).await?;
         ledger::write(&mut tx, &session.account, "recovery.replaced", &json!({}), now).await.internal()?;
     }
     tx.commit().await.internal()?;

@@ -1,7 +1,7 @@
 //! A person looks after their devices and consents. Taking away never needs the root.
 
 use crate::state::Identity;
-use crate::store::{devices, status};
+use crate::store::{accounts, devices, logs, status};
 use crate::{ledger, outbox, page_session};
 use axum::Json;
 use axum::body::Body;
@@ -9,6 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use baton_protocol::enrolment::check_name;
 use baton_protocol::id::{AccountId, DeviceId, GrantId};
+use baton_protocol::refusal::Enrol;
 use baton_protocol::time::Millis;
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
@@ -39,6 +40,7 @@ pub async fn revoke(State(identity): State<Arc<Identity>>, Path(id): Path<String
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
+    accounts::hold(&mut tx, &session.account).await.internal()?;
     match devices::revoke(&mut tx, &session.account, id.as_str(), now).await.internal()? {
         Some((did, idx)) => {
             if !status::revoke(&mut tx, idx).await.internal()? {
@@ -69,6 +71,28 @@ pub fn shown_grant(g: &devices::Grant) -> Value {
         "given_at": g.created_at, "withdrawn_at": g.withdrawn_at})
 }
 
+/// `GET /v1/logs/{app}`: the person's device log of an app, for the page to check before it signs the next entry. Empty when there is none yet.
+pub async fn log(State(identity): State<Arc<Identity>>, Path(app): Path<String>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    let mut db = identity.base.db.begin().await.internal()?;
+    let session = page_session::find(&identity, &mut db, &headers).await?;
+    let issuer = logs::issuer(&mut db, &session.account, &app).await.internal()?;
+    let entries = match issuer {
+        Some(issuer) => logs::entries(&mut db, &issuer.log).await.internal()?,
+        None => Vec::new(),
+    };
+    db.commit().await.internal()?;
+    Ok(Json(json!({"entries": entries})))
+}
+
+/// `GET /v1/devices/{id}/credential`: what the person signed for a device, for the page to check before it signs it anew.
+pub async fn credential(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    let id = DeviceId::parse(&id)?;
+    let mut db = identity.base.db.reader().acquire().await.internal()?;
+    let session = page_session::find(&identity, &mut db, &headers).await?;
+    let device = devices::of_account(&mut db, &session.account, id.as_str()).await.internal()?.ok_or(NOT_FOUND)?;
+    Ok(Json(json!({"credential": device.credential})))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rename {
@@ -84,6 +108,7 @@ pub async fn rename(State(identity): State<Arc<Identity>>, Path(id): Path<String
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
+    session.needs_fresh(now, Enrol::Reauth)?;
     if !devices::rename(&mut tx, &session.account, id.as_str(), &name).await.internal()? {
         return Err(NOT_FOUND.into());
     }
@@ -99,6 +124,7 @@ pub async fn withdraw(State(identity): State<Arc<Identity>>, Path(id): Path<Stri
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
+    accounts::hold(&mut tx, &session.account).await.internal()?;
     if withdraw_grant(&mut tx, &session.account, id.as_str(), now).await? {
         ledger::write(&mut tx, &session.account, "grant.withdrawn", &json!({"grant": id}), now).await.internal()?;
     } else if !devices::grants(&mut tx, &session.account).await.internal()?.iter().any(|g| g.grant_id == id.as_str()) {

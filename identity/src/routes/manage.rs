@@ -41,6 +41,7 @@ pub async fn create(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
         iat: now.secs(),
         exp: now.secs() + MAX_LIFETIME_SECS,
         jti: base.entropy.token(),
+        ends: session.is_fresh(now),
         cnf: Confirmation { jkt: proven.jkt() },
     };
     let signed = base.keys.sign(token.draft(base.keys.kid()));

@@ -63,6 +63,8 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{id}/revoke", post(devices::revoke))
         .route("/v1/devices/{id}/rename", post(devices::rename))
+        .route("/v1/devices/{id}/credential", get(devices::credential))
+        .route("/v1/logs/{app}", get(devices::log))
         .route("/v1/devices/{id}/renew/offer", post(renew::offer))
         .route("/v1/devices/{id}/renew/approve", post(renew::approve))
         .route("/v1/devices/{id}/raise/offer", post(renew::offer_raise))

@@ -53,14 +53,10 @@ pub async fn start(State(identity): State<Arc<Identity>>, headers: HeaderMap) ->
 struct Finish {
     ceremony: CeremonyId,
     credential: Value,
-    copy: Option<Copy>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Copy {
+    /// By the account key: a cookie alone adds nobody's passkey.
     proof: String,
-    wrapped: WrappedRoot,
+    /// A copy of the root for it, if it can open one.
+    wrapped: Option<WrappedRoot>,
 }
 
 /// `POST /v1/passkeys/finish`
@@ -85,14 +81,15 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
         Err(error) if baton_service::database::is_taken(&error) => return Err(Webauthn::Exists.into()),
         other => other.internal()?,
     }
-    let opens = body.copy.is_some();
-    if let Some(copy) = body.copy {
-        let for_this = matches!(&copy.wrapped.opener, Opener::Passkey { credential_id: id, .. } if *id == credential_id);
-        if !for_this {
+    let root = check_proof(&identity, &mut tx, &session, &body.ceremony, &body.proof).await?;
+    let opens = body.wrapped.is_some();
+    if let Some(wrapped) = body.wrapped {
+        let for_this = matches!(&wrapped.opener, Opener::Passkey { credential_id: id, .. } if *id == credential_id);
+        wrapped.check_form()?;
+        if !for_this || wrapped.root != root {
             return Err(Wrap::Invalid.into());
         }
-        check_copy(&identity, &mut tx, &session, &body.ceremony, &copy.proof, &copy.wrapped).await?;
-        accounts::add_wrap(&mut tx, &session.account, &copy.wrapped, now).await.internal()?;
+        accounts::add_wrap(&mut tx, &session.account, &wrapped, now).await.internal()?;
     }
     let detail = json!({"passkey": credential_id, "opens": opens});
     ledger::write(&mut tx, &session.account, "passkey.added", &detail, now).await.internal()?;
@@ -100,23 +97,22 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
     Ok((StatusCode::CREATED, Json(json!({"credential_id": credential_id, "opens": opens}))))
 }
 
-/// A copy counts when whoever holds the root says so, in this very ceremony.
-pub async fn check_copy(
+/// Whoever holds the root says so, in this very ceremony. Gives the root's fingerprint.
+pub async fn check_proof(
     identity: &Identity,
     db: &mut sqlx::AnyConnection,
     session: &page_session::PageSession,
     ceremony: &CeremonyId,
     proof: &str,
-    wrapped: &WrappedRoot,
-) -> Result<(), Problem> {
+) -> Result<String, Problem> {
     let row = accounts::find(db, &session.account).await.internal()?.ok_or(Wrap::Proof)?;
     let key = row.key().ok_or_else(|| Problem::Internal("account key does not parse".into()))?;
     let proof = AccountProof::check(proof, &key, &identity.base.url, ceremony.as_str())?;
-    wrapped.check_form()?;
-    if wrapped.root == proof.root && proof.root == row.root { Ok(()) } else { Err(Wrap::Invalid.into()) }
+    if proof.root == row.root { Ok(row.root) } else { Err(Wrap::Proof.into()) }
 }
 
 /// `POST /v1/passkeys/{id}/remove`: never the last that opens the root, and never before the recovery code is confirmed (attacks.md WAN-12).
+/// Every other browser is signed out.
 pub async fn remove(State(identity): State<Arc<Identity>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
     let now = identity.base.now();
@@ -131,6 +127,8 @@ pub async fn remove(State(identity): State<Arc<Identity>>, Path(id): Path<String
     if !accounts::remove_passkey(&mut tx, &session.account, &id).await.internal()? {
         return Err(Wrap::Last.into());
     }
+    // Whoever signed in with it is signed out.
+    page_session::end_others(&mut tx, &session).await?;
     ledger::write(&mut tx, &session.account, "passkey.removed", &json!({"passkey": id}), now).await.internal()?;
     tx.commit().await.internal()?;
     Ok(Json(json!({"state": "removed"})))

@@ -41,12 +41,13 @@ pub async fn start(
     identity.sign_ins.count(&address_key(peer.ip()), identity.base.now())?;
     let body: Start = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let mut db = identity.base.db.reader().acquire().await.internal()?;
-    let account = accounts::by_recovery_id(&mut db, &hash(body.recovery_id.as_bytes())).await.internal()?.ok_or(NOT_FOUND)?;
+    let recovery_id = hash(body.recovery_id.as_bytes());
+    let account = accounts::by_recovery_id(&mut db, &recovery_id).await.internal()?.ok_or(NOT_FOUND)?;
     let account = AccountId::parse(&account).map_err(|_| NOT_FOUND)?;
     let copy = accounts::wraps(&mut db, &account).await.internal()?.into_iter().find(|w| w.opener == Opener::Recovery).ok_or(NOT_FOUND)?;
     drop(db);
     let (options, state) = identity.passkeys.start_registration(user_handle(&account))?;
-    let ceremony = ceremonies::keep(&identity, "recovery", Some(account.as_str()), &state).await?;
+    let ceremony = ceremonies::keep(&identity, "recovery", Some(account.as_str()), &format!("{recovery_id}\n{state}")).await?;
     Ok(Json(json!({"ceremony": ceremony, "options": options, "wrapped": copy})))
 }
 
@@ -65,10 +66,16 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
     let body: Finish = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let (account, state) = ceremonies::take(&identity, "recovery", &body.ceremony).await?.ok_or(Webauthn::Challenge)?;
     let account = account.and_then(|id| AccountId::parse(&id).ok()).ok_or(Webauthn::Challenge)?;
-    let (credential_id, passkey) = identity.passkeys.finish_registration(&body.credential, &state)?;
+    let (begun_with, state) = state.split_once('\n').ok_or(Webauthn::Challenge)?;
+    let (credential_id, passkey) = identity.passkeys.finish_registration(&body.credential, state)?;
 
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
+    accounts::hold(&mut tx, &account).await.internal()?;
+    // A code that was replaced meanwhile opens nothing.
+    if accounts::by_recovery_id(&mut tx, begun_with).await.internal()?.as_deref() != Some(account.as_str()) {
+        return Err(Webauthn::Challenge.into());
+    }
     let row = accounts::find(&mut tx, &account).await.internal()?.ok_or(Wrap::Proof)?;
     let key = row.key().ok_or_else(|| Problem::Internal("account key does not parse".into()))?;
     let proof = AccountProof::check(&body.proof, &key, &identity.base.url, body.ceremony.as_str())?;

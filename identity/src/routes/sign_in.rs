@@ -54,6 +54,7 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
     if user_handle(&account) != user {
         return Err(Webauthn::Credential.into());
     }
+    accounts::hold(&mut tx, &account).await.internal()?;
     let changed = identity.passkeys.finish_sign_in(&body.credential, &state, &passkey)?;
     accounts::used(&mut tx, &credential_id, changed.as_deref(), now).await.internal()?;
     let row = accounts::find(&mut tx, &account).await.internal()?.ok_or(Webauthn::Credential)?;

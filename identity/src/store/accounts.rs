@@ -200,6 +200,8 @@ pub async fn replace_recovery(
         .bind(now.0)
         .execute(&mut *db)
         .await?;
+    // Recoveries that were begun with the code before end with it.
+    sqlx::query("DELETE FROM ceremonies WHERE account_id = $1 AND kind = 'recovery'").bind(account.as_str()).execute(&mut *db).await?;
     add_wrap(db, account, wrapped, now).await
 }
 

@@ -10,7 +10,7 @@ use baton_protocol::device_log::Head;
 use baton_protocol::ports::Entropy;
 use baton_protocol::secret::Secret;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -41,6 +41,9 @@ pub struct Pin {
     /// Its digest.
     #[serde(default)]
     pub hash: String,
+    /// Digests of envelopes outside the chain that were taken while who added them was live.
+    #[serde(default)]
+    pub added: BTreeSet<String>,
 }
 
 /// Everything a device keeps.

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::keys::SoftKey;
 use baton_protocol::credential::{MAX_LIFETIME_SECS, Template, Tier, VCT};
-use baton_protocol::device_log::{Entry, Op};
+use baton_protocol::device_log::{DeviceLog, Entry, Op};
 use baton_protocol::enrolment::{Approval, IssuerStatement, Offer, Shown};
 use baton_protocol::jose::{Draft, Typ};
 use baton_protocol::key::{Did, PublicKey, hash};
@@ -135,21 +135,26 @@ impl Root {
         Ok(approval)
     }
 
-    /// Signs a credential anew for a device the person chose: same device, one entry, of the tier it has ([`Op::Renew`]) or is raised to
-    /// ([`Op::Tier`]).
-    pub fn renew(&self, app: &str, device: &Did, tier: Tier, raise: bool, offer: &Offer, entropy: &Entropy) -> Result<Approval, Error> {
+    /// Signs a credential anew for a device of `log` that the person chose: of the tier it has ([`Op::Renew`]) or raised to full ([`Op::Tier`]). What
+    /// the device is, is read from the log, which must be this root's own.
+    pub fn renew(&self, app: &str, device: &Did, raise: bool, offer: &Offer, log: &DeviceLog, entropy: &Entropy) -> Result<Approval, Error> {
         let issuer = self.issuer(app);
         let visible = &offer.template.visible;
-        let entries = read_entries(offer)?;
-        let right = match entries.as_slice() {
-            [Entry { op: Op::Renew { device: renewed }, .. }] => !raise && renewed == device,
-            [Entry { op: Op::Tier { device: raised, tier: to }, .. }] => raise && raised == device && *to == tier,
-            _ => false,
-        };
-        if !right || visible.sub != *device || visible.iss != issuer.key().did() || visible.tier != tier {
-            return Err(Refusal::from(Enrol::Changed).into());
-        }
-        sign(offer, &issuer, entropy)
+        let member = log.member(device)?;
+        let tier = if raise { Tier::Full } else { member.tier };
+        let op = if raise { Op::Tier { device: device.clone(), tier } } else { Op::Renew { device: device.clone() } };
+        let next = Entry { v: 1, n: log.head().n + 1, prev: Some(log.head().hash), op };
+        let agreement = offer.template.disclosable.get("agreement_jwk").and_then(|jwk| PublicKey::from_jwk(jwk).ok());
+        let right = read_entries(offer)? == [next]
+            && *log.issuer() == issuer.key().did()
+            && log.app() == app
+            && visible.sub == *device
+            && visible.iss == *log.issuer()
+            && visible.log == log.subject()
+            && visible.client_id == member.client_id
+            && visible.tier == tier
+            && agreement.as_ref() == Some(&member.agreement);
+        if right { sign(offer, &issuer, entropy) } else { Err(Refusal::from(Enrol::Changed).into()) }
     }
 }
 

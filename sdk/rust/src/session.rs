@@ -32,6 +32,8 @@ pub struct Session {
     pub(crate) recipients: BTreeSet<Did>,
     /// The last update whose answer did not come.
     pub(crate) unanswered: Option<String>,
+    /// Envelopes outside the chain that were taken while who added them was live.
+    pub(crate) added: BTreeSet<String>,
 }
 
 /// Where a write went.
@@ -95,13 +97,22 @@ impl Session {
         let head = Head { epoch: 1, seq: 0, hash: digest };
         let keys = BTreeMap::from([(1, key)]);
         let device = device.clone();
-        let mut session = Self { device, id, chain, keys, head, content: Vec::new(), held: Some(1), recipients, unanswered: None };
+        let added = BTreeSet::new();
+        let mut session = Self { device, id, chain, keys, head, content: Vec::new(), held: Some(1), recipients, unanswered: None, added };
         session.write_as(content, Kind::Snapshot).await?;
         Ok(session)
     }
 
     /// Reads a session with all its checks: the chain and its acceptances, keys from members of the log, every update after the last snapshot.
     pub async fn load(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
+        match Self::load_once(device, id).await {
+            // The session may have moved on between its chain and its content: then another look finds both together.
+            Err(Error::Check(baton_protocol::Refusal::State(State::Rollback))) => Box::pin(Self::load_once(device, id)).await,
+            other => other,
+        }
+    }
+
+    async fn load_once(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
         let path = format!("/v1/sessions/{id}");
         let shown = device.broker("GET", &path, "session:read", None, None).await?;
         let members = device.members().await?;
@@ -113,10 +124,11 @@ impl Session {
         if let Some(pin) = &pin {
             chain.continues(&pin.chain)?;
         }
-        let (keys, recipients) = read_keys(device, &members, &chain, id).await?;
+        let Keys { keys, recipients, added } = read_keys(device, &members, &chain, pin.as_ref()).await?;
         let head = Head { epoch: 1, seq: 0, hash: chain.first().into() };
         let device = device.clone();
-        let mut session = Self { device, id: id.clone(), head, content: Vec::new(), chain, keys, held: None, recipients, unanswered: None };
+        let content = Vec::new();
+        let mut session = Self { device, id: id.clone(), head, content, chain, keys, held: None, recipients, unanswered: None, added };
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
         session.read_from(&members, snapshot, pin.as_ref()).await?;
         if pin.is_some_and(|pin| session.head.seq < pin.seq) {
@@ -328,7 +340,8 @@ impl Session {
     }
 
     pub(crate) fn keep_pin(&self) -> Result<(), Error> {
-        let pin = Pin { chain: self.chain.last().into(), n: self.chain.len(), seq: self.head.seq, hash: self.head.hash.clone() };
+        let pin =
+            Pin { chain: self.chain.last().into(), n: self.chain.len(), seq: self.head.seq, hash: self.head.hash.clone(), added: self.added.clone() };
         self.device.set_pin(self.id.as_str(), pin)
     }
 
@@ -436,43 +449,64 @@ pub(crate) async fn read_chain(device: &Device, members: &Members, id: &SessionI
     }
 }
 
-/// The session keys this device can open, and who was given the newest. An envelope counts when the chain names it, or when a full device that is
-/// live now added it for a newcomer; no key ever has two values.
-pub(crate) async fn read_keys(
-    device: &Device,
-    members: &Members,
-    chain: &Chain,
-    id: &SessionId,
-) -> Result<(BTreeMap<i64, SessionKey>, BTreeSet<Did>), Error> {
+/// Keys, and who was given the newest.
+pub(crate) struct Keys {
+    keys: BTreeMap<i64, SessionKey>,
+    recipients: BTreeSet<Did>,
+    added: BTreeSet<String>,
+}
+
+/// The session keys this device can open. An envelope counts when the chain names it, or when a full device that was live when it was first seen
+/// added it for a newcomer; others are passed over, and none of them changes what the chain brought.
+async fn read_keys(device: &Device, members: &Members, chain: &Chain, pin: Option<&Pin>) -> Result<Keys, Error> {
+    let id = chain.session();
     let path = format!("/v1/sessions/{id}/envelopes");
     let answer = device.broker("GET", &path, "session:read", None, None).await?;
-    let adds = |by: &Did| members.live.contains(by) && members.log.member(by).is_ok_and(|member| member.tier == Tier::Full);
-    let (mut keys, mut recipients, mut named) = (BTreeMap::<i64, SessionKey>::new(), BTreeSet::new(), 0);
+    let mut rows = Vec::new();
     for row in answer["envelopes"].as_array().ok_or(Error::Answer("envelopes"))? {
         let (version, envelope) =
             (row["key_version"].as_i64().ok_or(Error::Answer("key_version"))?, row["envelope"].as_str().ok_or(Error::Answer("envelope"))?);
-        let in_chain = chain.envelopes(version).any(|digest| digest == hash(envelope.as_bytes()));
-        if version == chain.key_version() {
-            recipients.extend(envelope_recipients(envelope)?);
-            named += usize::from(in_chain);
+        let digest = hash(envelope.as_bytes());
+        let in_chain = chain.envelopes(version).any(|named| named == digest);
+        rows.push((!in_chain, version, envelope, digest));
+    }
+    // Those of the chain first: what they bring stands.
+    rows.sort_by_key(|(outside, ..)| *outside);
+    let newest = chain.key_version();
+    let mut wanted: BTreeSet<&str> = chain.envelopes(newest).collect();
+    let mut out = Keys { keys: BTreeMap::new(), recipients: BTreeSet::new(), added: pin.map(|pin| pin.added.clone()).unwrap_or_default() };
+    let adds = |by: &Did| members.live.contains(by) && members.log.member(by).is_ok_and(|member| member.tier == Tier::Full);
+    for (outside, version, envelope, digest) in rows {
+        if version == newest {
+            out.recipients.extend(envelope_recipients(envelope)?);
+            wanted.remove(digest.as_str());
         }
         let opened = match seal::open(envelope, device.did(), &device.agreement) {
             Ok(opened) => opened,
             // Sealed to others.
             Err(State::Recipient) => continue,
+            Err(_) if outside => continue,
             Err(other) => return Err(other.into()),
         };
-        let (key, _, _) = SessionKey::read(&opened, id, version, |by| if in_chain { members.log.knows(by) } else { adds(by) })?;
-        if keys.get(&version).is_some_and(|known| known.key.expose() != key.key.expose()) {
-            return Err(State::Sender.into());
+        let seen = out.added.contains(&digest);
+        let read = SessionKey::read(&opened, id, version, |by| if outside && !seen { adds(by) } else { members.log.knows(by) });
+        let key = match read {
+            Ok((key, ..)) => key,
+            Err(_) if outside => continue,
+            Err(other) => return Err(other.into()),
+        };
+        match out.keys.get(&version) {
+            Some(known) if known.key.expose() == key.key.expose() => {}
+            Some(_) if outside => continue,
+            Some(_) => return Err(State::Sender.into()),
+            None => drop(out.keys.insert(version, key)),
         }
-        keys.insert(version, key);
+        if outside {
+            out.added.insert(digest);
+        }
     }
     // Left out, it would hide who has the key.
-    if named < chain.envelopes(chain.key_version()).count() {
-        return Err(State::Rollback.into());
-    }
-    Ok((keys, recipients))
+    if wanted.is_empty() { Ok(out) } else { Err(State::Rollback.into()) }
 }
 
 /// Seals a key to all live full devices and to one limited one: `to` that the session goes to, or this one. Gives who they are with it.

@@ -1,7 +1,8 @@
 /** What the person is shown, what is signed for them, and what goes back (docs/protocol.md §4). Types as in schemas/enrolment-*.json. */
 
 import { decode, encode } from "./base64url.js";
-import { enrolEntry, openEntry, renewEntry, tierEntry } from "./deviceLog.js";
+import { readCredential } from "./credential.js";
+import { enrolEntry, openEntry, readDeviceLog, renewEntry, tierEntry, type DeviceLog } from "./deviceLog.js";
 import { PublicKey, hash, type Jwk, type SoftKey } from "./key.js";
 import { sign, signText } from "./jws.js";
 import { systemRandom, type Random } from "./random.js";
@@ -88,16 +89,25 @@ export function keysHash(signing: PublicKey, agreement: PublicKey): string {
 /** How to approve. */
 export interface Approving {
   random?: Random;
+  /** The app's log as identity has it, to go on from; none when this device opens it. Checked under the issuer key before anything is signed. */
+  log?: string[];
+  /** The identity service: the one whose status lists are named. */
+  identity?: string;
   /** {@link keysHash} as the device itself showed it: nothing is signed for other keys, whatever the server says. */
   keys?: string;
 }
 
 /** Signs what was shown, and only that: the offer must be about the very request, device, client, tier and app on the screen. */
-export function approve(root: Root, shown: Shown, offer: Offer, { random = systemRandom, keys }: Approving = {}): Approval {
+export function approve(root: Root, shown: Shown, offer: Offer, { random = systemRandom, keys, log, identity }: Approving = {}): Approval {
   const issuer = root.issuer(shown.app);
   try {
     const opens = checkOffer(shown, offer, issuer);
     need(keys === undefined || keys === keysHash(PublicKey.fromJwk(offer.device_jwk), agreementOf(offer)));
+    if (log !== undefined) {
+      need(opens === (log.length === 0));
+      if (!opens) needNext(offer, logOf(log, issuer, shown.app));
+    }
+    if (identity !== undefined) needStatusOf(identity, offer.template.visible);
     const approval = signed(offer, issuer, random);
     if (opens) approval.issuer_statement = sign("baton-issuer+jwt", root.account, { v: 1, app: shown.app, iss: issuer.public.did });
     return approval;
@@ -106,32 +116,72 @@ export function approve(root: Root, shown: Shown, offer: Offer, { random = syste
   }
 }
 
-/** A device of this person, as the page shows it. */
+/** What is signed anew, and what shows that it is this person's. All of it is checked under the issuer key: a server's word for it is worth nothing. */
 export interface Known {
   app: string;
+  /** The device the person chose. */
   device: string;
-  clientId: string;
-  tier: Tier;
+  /** Its credential as it is. */
+  credential: string;
+  /** The app's whole log. */
+  log: string[];
 }
 
-/** Signs a credential anew for a device that the person chose: of the tier it has, near its end, or raised to full. */
+/** Signs a credential anew for a device of the log that the person chose: with the claims it has, of the tier it has, or raised to full. */
 export function signAnew(root: Root, known: Known, raise: boolean, offer: Offer, random: Random = systemRandom): Approval {
   const issuer = root.issuer(known.app);
   try {
-    const { visible } = offer.template;
-    const tier = raise ? "full" : known.tier;
-    const device = PublicKey.fromJwk(offer.device_jwk);
-    need(device.did === known.device && visible.sub === known.device && visible.iss === issuer.public.did && visible.client_id === known.clientId);
-    need(visible.tier === tier);
+    const log = logOf(known.log, issuer, known.app);
+    const member = log.members.find(({ device }) => device === known.device);
+    const before = claimsOf(known.credential);
+    need(member !== undefined && readCredential(known.credential).key.did === known.device && before.clear["iss"] === log.issuer);
+    const { visible, disclosable } = offer.template;
+    const tier = raise ? "full" : member.tier;
+    need(PublicKey.fromJwk(offer.device_jwk).did === known.device && visible.sub === known.device && visible.iss === log.issuer);
+    need(visible.client_id === member.clientId && visible.tier === tier && visible.log === log.subject);
+    need(same(disclosable, before.disclosed) && agreementOf(offer).equals(member.agreement));
+    const { status } = before.clear as { status?: Visible["status"] };
+    need(visible.status_issuer === before.clear["status_issuer"] && visible.status.status_list.uri === status?.status_list.uri);
     checkTimes(visible);
-    const [text = "", ...more] = offer.entries;
-    const { n, prev } = JSON.parse(text) as { n?: unknown; prev?: unknown };
-    need(typeof n === "number" && n > 0 && typeof prev === "string" && more.length === 0);
-    need(text === (raise ? tierEntry({ n, prev }, known.device, tier) : renewEntry({ n, prev }, known.device)));
+    needNext(offer, log);
+    const place = { n: log.head.n + 1, prev: log.head.hash };
+    need(offer.entries[0] === (raise ? tierEntry(place, known.device, tier) : renewEntry(place, known.device)));
     return signed(offer, issuer, random);
   } finally {
     issuer.forget();
   }
+}
+
+/** What a device said of itself when it was let in, as the person signed it. */
+export function signedName(credential: string): string {
+  return String(claimsOf(credential).disclosed["name"] ?? "");
+}
+
+function claimsOf(credential: string): { clear: Record<string, unknown>; disclosed: Record<string, unknown> } {
+  const [jwt = "", ...disclosures] = credential.split("~").filter((part) => part !== "");
+  const json = (text: string): unknown => JSON.parse(new TextDecoder().decode(decode(text)));
+  const named = disclosures.map((text) => (json(text) as [string, string, unknown]).slice(1) as [string, unknown]);
+  return { clear: json(jwt.split(".")[1] ?? "") as Record<string, unknown>, disclosed: Object.fromEntries(named) };
+}
+
+/** The log of this very issuer and app. */
+function logOf(entries: string[], issuer: SoftKey, app: string): DeviceLog {
+  const log = readDeviceLog(entries);
+  need(log.issuer === issuer.public.did && log.app === app);
+  return log;
+}
+
+/** One entry, the next of this log. */
+function needNext(offer: Offer, log: DeviceLog): void {
+  const [text = "", ...more] = offer.entries;
+  const { n, prev } = JSON.parse(text) as { n?: unknown; prev?: unknown };
+  need(more.length === 0 && n === log.head.n + 1 && prev === log.head.hash && offer.template.visible.log === log.subject);
+}
+
+/** Status is asked of this identity service and of nobody else. */
+function needStatusOf(identity: string, { status, status_issuer }: Visible): void {
+  const { host, pathname } = new URL(identity);
+  need(status.status_list.uri.startsWith(`${identity}/`) && status_issuer === `did:web:${encodeURIComponent(host)}${pathname.replaceAll("/", ":")}`);
 }
 
 function signed(offer: Offer, issuer: SoftKey, random: Random): Approval {

@@ -28,6 +28,8 @@ export interface Pin {
   n: number;
   seq: number;
   hash: string;
+  /** Digests of envelopes outside its chain that were taken. */
+  added: string[];
 }
 
 /** Keeps one device. */

@@ -2,13 +2,14 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PublicKey, RecoveryCode, Refused, Root, SoftKey, approve, hash, keysHash, readDeviceLog, shownHash, signAnew, type Known, type Offer, type Shown } from "../src/index.js";
+import { PublicKey, RecoveryCode, Refused, Root, SoftKey, approve, hash, keysHash, readDeviceLog, shownHash, signAnew, signedName, type Known, type Offer, type Shown } from "../src/index.js";
 import { encode } from "../src/base64url.js";
 import { fingerprintWords } from "../src/words.js";
 import { signText, verify } from "../src/jws.js";
 import { fixture, golden, vectorRandom } from "./files.js";
 
 const NOW = 1_790_000_000;
+const IDENTITY = "https://baton.example/identity";
 const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
 
 /** A request, and the offer that identity would make for it. */
@@ -160,34 +161,69 @@ test("DEV-10: a page that was told a device's keys signs for no others", () => {
   }
 });
 
-test("signing anew changes what was asked for and nothing else", () => {
-  const [root, device, other] = [Root.generate(), new SoftKey(vectorRandom()(32)), Root.generate().account];
-  const { offer: enrolled } = request(root, device);
-  const known: Known = { app: "player", device: device.public.did, clientId: "player-web", tier: "limited" };
-  const entry = (more: object): string => JSON.stringify({ v: 1, n: 3, prev: hash("before"), ...more });
-  const of = (tier: "full" | "limited", text: string, visible: object = {}): Offer => ({
-    ...enrolled,
-    entries: [text],
-    template: { ...enrolled.template, visible: { ...enrolled.template.visible, tier, ...visible } },
+test("an approval goes on from the log that was checked, and names this identity's status", () => {
+  const [root, device, next] = [Root.generate(), new SoftKey(vectorRandom()(32)), Root.generate().account];
+  const first = request(root, device);
+  assert.ok(approve(root, first.shown, first.offer, { log: [], identity: IDENTITY }));
+  const log = approve(root, first.shown, first.offer).entries;
+  assert.throws(() => approve(root, first.shown, first.offer, { log }), refusal("enrol.changed"), "a second log beside the first");
+  const other = request(root, next);
+  const enrol = JSON.parse(other.offer.entries[1] ?? "") as object;
+  const at = (place: object, visible: object = {}): Offer => ({
+    ...other.offer,
+    entries: [JSON.stringify({ ...enrol, ...place })],
+    template: { ...other.offer.template, visible: { ...other.offer.template.visible, log: first.offer.template.visible.log, ...visible } },
   });
-  const renew = entry({ op: "renew", device: known.device });
-  const raise = entry({ op: "tier", device: known.device, tier: "full" });
-  assert.equal(signAnew(root, known, false, of("limited", renew)).entries.length, 1);
-  assert.equal(signAnew(root, known, true, of("full", raise)).entries.length, 1);
-  const attacks: Record<string, [boolean, Offer]> = {
-    "raised while it was to be renewed": [false, of("full", renew)],
-    "raised in the log alone": [false, of("limited", raise)],
-    "renewed while it was to be raised": [true, of("full", renew)],
-    "another device": [false, of("limited", entry({ op: "renew", device: other.public.did }))],
-    "another holder": [false, of("limited", renew, { sub: other.public.did })],
-    "another key": [false, { ...of("limited", renew), device_jwk: other.public.jwk }],
-    "another client": [false, of("limited", renew, { client_id: "shop" })],
-    "another issuer": [false, of("limited", renew, { iss: other.public.did })],
-    "a life of decades": [false, of("limited", renew, { exp: NOW + 3_000_000_000 })],
-    "an entry more": [false, { ...of("limited", renew), entries: [renew, raise] }],
-    "a member more": [false, of("limited", entry({ op: "renew", device: known.device, more: 1 }))],
+  const place = { n: 2, prev: hash(first.offer.entries[1] ?? "") };
+  assert.equal(approve(root, other.shown, at(place), { log, identity: IDENTITY }).entries.length, 1);
+  const wrong = [at({ ...place, n: 3 }), at({ ...place, prev: hash("x") }), at(place, { log: hash("x") })];
+  for (const offer of wrong) assert.throws(() => approve(root, other.shown, offer, { log }), refusal("enrol.changed"));
+  for (const visible of [{ status_issuer: "did:web:evil.example" }, { status: { status_list: { idx: 1, uri: "https://evil.example/identity/list" } } }]) {
+    assert.throws(() => approve(root, other.shown, at(place, visible), { log, identity: IDENTITY }), refusal("enrol.changed"));
+  }
+});
+
+test("signing anew changes what was asked for and nothing else, for devices of the log alone", () => {
+  const [root, device, other] = [Root.generate(), new SoftKey(vectorRandom()(32)), Root.generate().account];
+  const { shown, offer: enrolled } = request(root, device);
+  const { credential, entries: log } = approve(root, shown, enrolled);
+  const known: Known = { app: "player", device: device.public.did, credential, log };
+  assert.equal(signedName(credential), shown.claims.name);
+  const place = { v: 1, n: 2, prev: hash(enrolled.entries[1] ?? "") };
+  const of = (entry: object, visible: object = {}, disclosable: object = {}): Offer => ({
+    ...enrolled,
+    entries: [JSON.stringify({ ...place, ...entry })],
+    template: { visible: { ...enrolled.template.visible, ...visible }, disclosable: { ...enrolled.template.disclosable, ...disclosable } },
+  });
+  const renew = { op: "renew", device: known.device };
+  const raise = { op: "tier", device: known.device, tier: "full" };
+  assert.equal(signAnew(root, known, false, of(renew)).entries.length, 1);
+  assert.equal(signAnew(root, known, true, of(raise)).entries.length, 1);
+  const theirs = Root.generate();
+  const stranger = request(theirs, other);
+  const foreign = approve(theirs, stranger.shown, stranger.offer);
+  const attacks: Record<string, [boolean, Offer, Known]> = {
+    "raised while it was to be renewed": [false, of(raise), known],
+    "renewed while it was to be raised": [true, of(renew), known],
+    "another tier": [false, of(renew, { tier: "limited" }), known],
+    "another device": [false, of({ ...renew, device: other.public.did }), known],
+    "another holder": [false, of(renew, { sub: other.public.did }), known],
+    "another key": [false, { ...of(renew), device_jwk: other.public.jwk }, known],
+    "another client": [false, of(renew, { client_id: "shop" }), known],
+    "another issuer": [false, of(renew, { iss: other.public.did }), known],
+    "another log": [false, of(renew, { log: hash("x") }), known],
+    "another status list": [false, of(renew, { status: { status_list: { idx: 1, uri: "https://evil.example/list" } } }), known],
+    "another status issuer": [false, of(renew, { status_issuer: "did:web:evil.example" }), known],
+    "another agreement key": [false, of(renew, {}, { agreement_jwk: other.public.jwk }), known],
+    "another name": [false, of(renew, {}, { name: "Somebody's" }), known],
+    "a claim more": [false, of(renew, {}, { integrity: "hardware" }), known],
+    "a life of decades": [false, of(renew, { exp: NOW + 3_000_000_000 }), known],
+    "an entry more": [false, { ...of(renew), entries: [JSON.stringify({ ...place, ...renew }), JSON.stringify({ ...place, ...raise })] }, known],
+    "another place": [false, of({ ...renew, n: 3 }), known],
+    "a device that is not in the log": [false, of({ ...renew, device: other.public.did }, { sub: other.public.did }), { ...known, device: other.public.did }],
+    "a credential of another device": [false, of(renew), { ...known, credential: foreign.credential }],
   };
-  for (const [name, [raised, offer]] of Object.entries(attacks)) assert.throws(() => signAnew(root, known, raised, offer), refusal("enrol.changed"), name);
+  for (const [name, [raised, offer, about]] of Object.entries(attacks)) assert.throws(() => signAnew(root, about, raised, offer), Refused, name);
 });
 
 test("a fingerprint as words: six of the BIP-39 list, from its first 66 bits", () => {

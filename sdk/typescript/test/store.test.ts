@@ -44,7 +44,7 @@ test("a device in a file goes on where it was, under its passphrase alone", asyn
   assert.throws(() => new FileStore(path, ""), RangeError);
 });
 
-const pin = (seq: number) => ({ chain: `after ${seq}`, n: 1, seq, hash: `of ${seq}` });
+const pin = (seq: number) => ({ chain: `after ${seq}`, n: 1, seq, hash: `of ${seq}`, added: [] });
 
 test("two that use one store fetch one token, and neither forgets what the other saw", async () => {
   const store = new MemoryStore();

@@ -36,7 +36,7 @@ async function limited(page: Page, name: string): Promise<Device> {
   const asked = await enrolElsewhere(asking(name, "tv"));
   await page.goto(asked.verificationUriComplete);
   await page.getByRole("button", { name: "Look at it" }).click();
-  await page.getByText("The keys are those of the QR code").waitFor();
+  await page.getByText("The keys of the QR code you scanned").waitFor();
   await page.getByLabel("The check code").fill(asked.checkCode);
   await page.getByRole("button", { name: "Approve with passkey" }).click();
   await page.getByRole("heading", { name: `${name} is yours now` }).waitFor();
@@ -64,6 +64,7 @@ test("devices, sessions, activity: names, tiers, consents, and what wasn't me", 
     assert.deepEqual((await laptop.members()).labels.find((label) => label.device === laptop.did)?.name, "Kitchen");
 
     await page.getByRole("button", { name: "Make Television a full device" }).click();
+    await page.getByText("it called itself Television").waitFor();
     await person.isAccessible();
     await page.getByRole("dialog").getByRole("button", { name: "Make it full" }).click();
     await told(page, "is a full device now");

@@ -4,10 +4,24 @@ import { Refused } from "@baton/sdk";
 
 const BASE = "/identity/v1";
 
+/** Whom this page was loaded for. Another who signs in meanwhile, in another tab for one, is not acted for. */
+let account: string | undefined;
+
+/** From here on the page is this person's. */
+export function actsFor(signedIn: string): void {
+  account = signedIn;
+}
+
+/** Whether the page may be this person's. */
+export const mayBe = (signedIn: string): boolean => account === undefined || account === signedIn;
+
 async function send<T>(method: "GET" | "POST", path: string, body?: object): Promise<T> {
   const init: RequestInit = { method, credentials: "same-origin", cache: "no-store", redirect: "error" };
+  const headers = new Headers();
+  init.headers = headers;
+  if (account !== undefined) headers.set("baton-account", account);
   if (method === "POST") {
-    init.headers = { "content-type": "application/json" };
+    headers.set("content-type", "application/json");
     init.body = JSON.stringify(body ?? {});
   }
   const answer = await fetch(BASE + path, init).catch(() => {

@@ -1,7 +1,7 @@
 /** What a person does: sign up, sign in, recover, approve. The root is in clear inside {@link withRoot} alone. */
 
-import { RecoveryCode, Refused, Root, approve as sign, shownHash, signAnew, surroundings, type Approval, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
-import { get, post, type Account, type DeviceRow } from "./api.js";
+import { RecoveryCode, Refused, Root, approve as sign, readDeviceLog, shownHash, signAnew, surroundings, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
+import { actsFor, get, mayBe, post, type Account, type DeviceRow } from "./api.js";
 import { create, use, type Ceremony } from "./passkey.js";
 
 interface Started {
@@ -17,7 +17,7 @@ const identity = `${location.origin}/identity`;
 /** Whether somebody is signed in here. */
 export async function isSignedIn(): Promise<boolean> {
   try {
-    await get("/account");
+    actsFor((await get<Account>("/account")).account);
     return true;
   } catch (error) {
     if (error instanceof Refused && error.status === 401) return false;
@@ -32,7 +32,7 @@ export async function signUp(): Promise<RecoveryCode> {
   const prf = needPrf(made);
   const [root, code] = [Root.generate(), RecoveryCode.generate()];
   try {
-    await post("/sign-up/finish", {
+    const answer = await post<{ account: string }>("/sign-up/finish", {
       ceremony: started.ceremony,
       credential: made.credential,
       account_jwk: root.account.public.jwk,
@@ -40,6 +40,7 @@ export async function signUp(): Promise<RecoveryCode> {
       recovery_id: code.id(),
       wraps: [await root.wrapForPasskey(prf, made.id, rpId), await root.wrapForRecovery(code)],
     });
+    actsFor(answer.account);
     localStorage.setItem(PIN + made.id, root.fingerprint);
     return code;
   } finally {
@@ -77,7 +78,7 @@ export async function recover(typed: string): Promise<void> {
     const made = await create(started.options);
     const wrapped = await root.wrapForPasskey(needPrf(made), made.id, rpId).finally(() => made.prf?.fill(0));
     const proof = root.proof(identity, started.ceremony);
-    await post("/recovery/finish", { ceremony: started.ceremony, credential: made.credential, proof, wrapped });
+    actsFor((await post<{ account: string }>("/recovery/finish", { ceremony: started.ceremony, credential: made.credential, proof, wrapped })).account);
     localStorage.setItem(PIN + made.id, root.fingerprint);
   } finally {
     root.forget();
@@ -92,8 +93,11 @@ export async function approve(shown: Shown, checkCode: string | undefined, keys:
     for (let tries = 0; ; tries++) {
       const asked = { shown_hash: shownHash(shown), issuer, ...(checkCode === undefined ? {} : { check_code: checkCode }) };
       const offer = await post<Offer>(`/requests/${shown.request}/offer`, asked);
+      const log = await logOf(root, shown.app);
       try {
-        const answer = await postApproval(shown, sign(root, shown, offer, keys === undefined ? {} : { keys }));
+        const approval = sign(root, shown, offer, { log, identity, ...(keys === undefined ? {} : { keys }) });
+        const answer = await persist(() => post<{ redirect_to?: string }>(`/requests/${shown.request}/approve`, approval));
+        pinLog(root, shown.app, [...log, ...approval.entries]);
         redirect = answer.redirect_to ?? undefined;
         return;
       } catch (error) {
@@ -105,17 +109,33 @@ export async function approve(shown: Shown, checkCode: string | undefined, keys:
   return redirect;
 }
 
-/** The same approval twice is one, and answers from where it led: an answer that was lost is asked for again. */
-async function postApproval(shown: Shown, approval: Approval): Promise<{ redirect_to?: string }> {
+/** The same request twice is one, and answers from where it led: an answer that was lost is asked for again. */
+async function persist<T>(ask: () => Promise<T>): Promise<T> {
   for (let tries = 0; ; tries++) {
     try {
-      return await post(`/requests/${shown.request}/approve`, approval);
+      return await ask();
     } catch (error) {
       const lost = error instanceof Refused && (error.code === "transport" || (error.status ?? 0) >= 502);
       if (!lost || tries === 2) throw error;
       await surroundings.pause(300 * 2 ** tries);
     }
   }
+}
+
+const LOG_PIN = "baton.log.";
+
+/** The log of an app, which must go on from what this browser saw before: a server that forks or shortens it is caught. */
+async function logOf(root: Root, app: string): Promise<string[]> {
+  const { entries } = await get<{ entries: string[] }>(`/logs/${encodeURIComponent(app)}`);
+  const kept = localStorage.getItem(`${LOG_PIN}${root.fingerprint}.${app}`);
+  if (kept === null) return entries;
+  const { n, hash } = JSON.parse(kept) as { n: number; hash: string };
+  if (entries.length <= n || readDeviceLog(entries.slice(0, n + 1)).head.hash !== hash) throw new Refused("log.fork", "another log than this browser saw");
+  return entries;
+}
+
+function pinLog(root: Root, app: string, entries: string[]): void {
+  localStorage.setItem(`${LOG_PIN}${root.fingerprint}.${app}`, JSON.stringify(readDeviceLog(entries).head));
 }
 
 /** What cannot be undone wants the person there: does it, after a passkey if the last one was too long ago. */
@@ -129,14 +149,20 @@ export async function present<T>(act: () => Promise<T>): Promise<T> {
   }
 }
 
+/** What the person signed for a device. */
+export const credentialOf = async (device: DeviceRow): Promise<string> => (await get<{ credential: string }>(`/devices/${device.device_id}/credential`)).credential;
+
 /** Signs a device's credential anew: near its end, or to make it full. */
 export async function signDeviceAnew(device: DeviceRow, what: "renew" | "raise"): Promise<void> {
   await withRoot(async (root) => {
     for (let tries = 0; ; tries++) {
       const offer = await post<Offer>(`/devices/${device.device_id}/${what}/offer`);
-      const known = { app: device.app, device: device.device, clientId: device.client_id, tier: device.tier };
+      const log = await logOf(root, device.app);
+      const known = { app: device.app, device: device.device, credential: await credentialOf(device), log };
       try {
-        await post(`/devices/${device.device_id}/${what}/approve`, signAnew(root, known, what === "raise", offer));
+        const approval = signAnew(root, known, what === "raise", offer);
+        await persist(() => post(`/devices/${device.device_id}/${what}/approve`, approval));
+        pinLog(root, device.app, [...log, ...approval.entries]);
         return;
       } catch (error) {
         if (!(error instanceof Refused) || error.code !== "log.moved" || tries === 2) throw error;
@@ -152,10 +178,10 @@ export async function addPasskey(): Promise<boolean> {
     const started = await post<Started>("/passkeys/start");
     const made = await create(started.options);
     const proof = root.proof(identity, started.ceremony);
-    const copy = made.prf && { proof, wrapped: await root.wrapForPasskey(made.prf, made.id, rpId).finally(() => made.prf?.fill(0)) };
-    await post("/passkeys/finish", { ceremony: started.ceremony, credential: made.credential, ...(copy ? { copy } : {}) });
+    const wrapped = made.prf && (await root.wrapForPasskey(made.prf, made.id, rpId).finally(() => made.prf?.fill(0)));
+    await post("/passkeys/finish", { ceremony: started.ceremony, credential: made.credential, proof, ...(wrapped ? { wrapped } : {}) });
     localStorage.setItem(PIN + made.id, root.fingerprint);
-    opens = copy !== undefined;
+    opens = wrapped !== undefined;
   });
   return opens;
 }
@@ -165,7 +191,8 @@ export async function replaceRecovery(code: RecoveryCode): Promise<void> {
   await withRoot(async (root) => {
     const { ceremony } = await post<{ ceremony: string }>("/account/recovery/start");
     const wrapped = await root.wrapForRecovery(code);
-    await post("/account/recovery/replace", { ceremony, recovery_id: code.id(), proof: root.proof(identity, ceremony), wrapped });
+    const body = { ceremony, recovery_id: code.id(), proof: root.proof(identity, ceremony), wrapped };
+    await persist(() => post("/account/recovery/replace", body));
   });
 }
 
@@ -191,8 +218,13 @@ async function withRoot(act: (root: Root) => Promise<void>): Promise<void> {
   }
 }
 
-function finish(started: Started, used: Ceremony): Promise<{ root: string; wraps: WrappedRoot[] }> {
-  return post("/sign-in/finish", { ceremony: started.ceremony, credential: used.credential });
+async function finish(started: Started, used: Ceremony): Promise<{ root: string; wraps: WrappedRoot[] }> {
+  const body = { ceremony: started.ceremony, credential: used.credential };
+  const answer = await post<{ account: string; root: string; wraps: WrappedRoot[] }>("/sign-in/finish", body);
+  // A passkey of somebody else who uses this browser: this page goes on for nobody but whom it was loaded for.
+  if (!mayBe(answer.account)) throw new Refused("webauthn.other", "another account");
+  actsFor(answer.account);
+  return answer;
 }
 
 function needPrf(made: Ceremony): Uint8Array<ArrayBuffer> {

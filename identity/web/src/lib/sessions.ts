@@ -1,6 +1,7 @@
 /** The sessions of each app, through tokens bound to a key that lives as long as this page (docs/protocol.md §11). */
 
-import { Http, generateDeviceKeys, signerOf, type Signer } from "@baton/sdk";
+import { Http, Refused, generateDeviceKeys, signerOf, type Signer } from "@baton/sdk";
+import { signIn } from "./person.js";
 
 /** A session as the broker lists it. */
 export interface SessionRow {
@@ -39,5 +40,15 @@ export async function sessionsOf(apps: string[]): Promise<SessionRow[]> {
   return each.flat().filter(({ phase }) => phase !== "ended");
 }
 
-export const endSession = ({ app, session }: SessionRow): Promise<unknown> => ask(app, `/${session}/end`, {});
+/** Ends one, for good: with a token made for a person who was there just before. */
+export async function endSession({ app, session }: SessionRow): Promise<void> {
+  try {
+    await ask(app, `/${session}/end`, {});
+  } catch (error) {
+    if (!(error instanceof Refused) || error.code !== "insufficient_scope") throw error;
+    await signIn();
+    tokens.delete(app);
+    await ask(app, `/${session}/end`, {});
+  }
+}
 export const askHolder = ({ app, session }: SessionRow): Promise<unknown> => ask(app, `/${session}/ask`, {});

@@ -46,36 +46,45 @@ export async function readChain(device: Device, members: Members, session: strin
 export interface Keys {
   keys: Map<number, SessionKey>;
   recipients: Set<string>;
+  /** Digests of envelopes outside the chain that were taken while who added them was live. */
+  added: Set<string>;
 }
 
 /**
- * An envelope counts when the chain names it, or when a full device that is live now added it for a newcomer. No version ever has two keys: `known`
- * are those this device has had before.
+ * An envelope counts when the chain names it, or when a full device that was live when it was first seen added it for a newcomer; others are passed over.
+ * No version ever has two keys: `known` are those this device has had before.
  */
-export async function readKeys(device: Device, members: Members, chain: Chain, known: Map<number, SessionKey>): Promise<Keys> {
-  const keys = new Map(known);
-  const recipients = new Set<string>();
+export async function readKeys(device: Device, members: Members, chain: Chain, known: Map<number, SessionKey>, pin: Pin | undefined): Promise<Keys> {
+  const found: Keys = { keys: new Map(known), recipients: new Set(), added: new Set(pin?.added) };
   const [newest, wanted] = [chain.keyVersion, new Set(chain.envelopesOf(chain.keyVersion))];
   const adds = (by: string): boolean => members.live.includes(by) && members.tierOf(by) === "full";
   const path = `/v1/sessions/${chain.session}/envelopes`;
   const { envelopes } = await device.broker<{ envelopes: { key_version: number; envelope: string }[] }>({ scope: "session:read", path });
-  for (const { key_version: version, envelope } of envelopes) {
+  const rows = envelopes.map(({ key_version: version, envelope }) => {
     const digest = hash(envelope);
-    const inChain = chain.envelopesOf(version).includes(digest);
+    return { version, envelope, digest, outside: !chain.envelopesOf(version).includes(digest) };
+  });
+  // Those of the chain first: what they bring stands.
+  for (const { version, envelope, digest, outside } of rows.sort((a, b) => Number(a.outside) - Number(b.outside))) {
     if (version === newest) {
-      for (const recipient of recipientsOf(envelope)) recipients.add(recipient);
+      for (const recipient of recipientsOf(envelope)) found.recipients.add(recipient);
       wanted.delete(digest);
     }
-    const opened = await openEnvelope(envelope, device.did, device.kept.keys.agreement.privateKey);
-    if (opened === undefined) continue;
-    const key = readKey(opened, chain.session, version, inChain ? knows(members) : adds);
-    const before = keys.get(version);
-    if (before && !equal(before.bytes, key.bytes)) throw new Refused("state.sender", "another key under the same version");
-    keys.set(version, key);
+    try {
+      const opened = await openEnvelope(envelope, device.did, device.kept.keys.agreement.privateKey);
+      if (opened === undefined) continue;
+      const key = readKey(opened, chain.session, version, outside && !found.added.has(digest) ? adds : knows(members));
+      const before = found.keys.get(version);
+      if (before && !equal(before.bytes, key.bytes)) throw new Refused("state.sender", "another key under the same version");
+      found.keys.set(version, key);
+      if (outside) found.added.add(digest);
+    } catch (error) {
+      if (!outside) throw error;
+    }
   }
   // Left out, it would hide who has the key.
   if (wanted.size > 0) throw new Refused("state.rollback", "an envelope is missing");
-  return { keys, recipients };
+  return found;
 }
 
 /** What reading the content needs to know. */

@@ -39,6 +39,7 @@ export class Session {
   #held: number | undefined;
   /** The last update whose answer did not come. */
   #unanswered: string | undefined;
+  #added = new Set<string>();
   readonly #turns = new Turns();
 
   private constructor(
@@ -84,11 +85,22 @@ export class Session {
   }
 
   static async #read(device: Device, id: string, known: Map<number, SessionKey>): Promise<Session> {
+    try {
+      return await Session.#readOnce(device, id, known);
+    } catch (error) {
+      if (!(error instanceof Refused) || error.code !== "state.rollback") throw error;
+      // The session may have moved on between its chain and its content: then another look finds both together.
+      return Session.#readOnce(device, id, known);
+    }
+  }
+
+  static async #readOnce(device: Device, id: string, known: Map<number, SessionKey>): Promise<Session> {
     const shown = await device.broker<{ holder: string | null; last_snapshot: number | null }>({ scope: "session:read", path: `/v1/sessions/${id}` });
     const members = await device.members();
     const chain = await readChain(device, members, id);
-    const { keys, recipients } = await readKeys(device, members, chain, known);
+    const { keys, recipients, added } = await readKeys(device, members, chain, known, await device.pin(id));
     const session = new Session(device, id, chain, keys, recipients);
+    session.#added = added;
     // Looked at last: what another tab has seen meanwhile is what counts.
     const pin = await device.pin(id);
     if (pin) chain.continues(pin.chain);
@@ -177,6 +189,7 @@ export class Session {
     const fresh = await Session.#read(this.device, this.id, this.keys);
     const { chain, keys, recipients, head, content } = fresh;
     Object.assign(this, { chain, keys, recipients, head, content });
+    this.#added = fresh.#added;
     this.#held = fresh.#held;
   }
 
@@ -294,6 +307,6 @@ export class Session {
   }
 
   #pin(): Promise<void> {
-    return this.device.setPin(this.id, { chain: this.chain.last, n: this.chain.length, seq: this.head.seq, hash: this.head.hash });
+    return this.device.setPin(this.id, { chain: this.chain.last, n: this.chain.length, seq: this.head.seq, hash: this.head.hash, added: [...this.#added] });
   }
 }
