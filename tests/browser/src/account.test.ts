@@ -46,7 +46,7 @@ async function limited(page: Page, name: string): Promise<Device> {
 const told = (page: Page, what: string | RegExp): Promise<void> => page.getByRole("status").filter({ hasText: what }).waitFor();
 const go = (page: Page, to: string): Promise<void> => page.getByRole("navigation").getByRole("link", { name: to }).click();
 
-test("devices, sessions, activity: names, tiers, consents, and what wasn't me", { timeout: 180_000 }, async () => {
+test("devices, sessions, activity: names, tiers, consents, and what wasn't me", { timeout: 300_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
   try {
@@ -111,7 +111,7 @@ test("devices, sessions, activity: names, tiers, consents, and what wasn't me", 
   }
 });
 
-test("a second passkey, a new recovery code, taking everything along, leaving", { timeout: 180_000 }, async () => {
+test("a second passkey, a new recovery code, taking everything along, leaving", { timeout: 300_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
   try {
@@ -179,7 +179,7 @@ test("a second passkey, a new recovery code, taking everything along, leaving", 
   }
 });
 
-test("every page in every language, in both themes, on a phone and on a desktop", { timeout: 240_000 }, async () => {
+test("every page in every language, in both themes, on a phone and on a desktop", { timeout: 600_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
   try {
@@ -233,7 +233,7 @@ test("DEV-10: the QR code of another device than the one shown is refused", asyn
   }
 });
 
-test("sign up, approve and revoke with the keyboard alone", { timeout: 120_000 }, async () => {
+test("sign up, approve and revoke with the keyboard alone", { timeout: 300_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
   /** Tab by tab until that control has the focus: it can be reached, and it shows. */

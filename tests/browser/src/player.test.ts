@@ -45,7 +45,7 @@ async function approve(page: Page, userCode: string, checkCode: string, name: st
 
 const plays = (page: Page, what: string): Promise<void> => page.locator("#where", { hasText: what }).waitFor();
 
-test("a film moves from window to window, to a terminal and back", { timeout: 180_000 }, async () => {
+test("a film moves from window to window, to a terminal and back", { timeout: 300_000 }, async () => {
   const person = await Person.at();
   try {
     await person.signUp(server.url);
@@ -67,6 +67,11 @@ test("a film moves from window to window, to a terminal and back", { timeout: 18
     const codes = { user: await television.locator("#code:not(:empty)").textContent(), check: await television.locator("#check").textContent() };
     await approve(page, codes.user ?? "", codes.check ?? "", "Television");
     await plays(television, "Nothing plays yet");
+
+    // Asked for in the person's page, the player says so.
+    await page.goto(`${server.url}/sessions`);
+    await page.getByRole("button", { name: "Ask it to hand over" }).click();
+    await laptop.getByRole("status").getByText("You asked for this film elsewhere").waitFor();
 
     // Its position, queue and settings move along.
     await laptop.getByRole("button", { name: "Next film" }).click();

@@ -2,9 +2,16 @@
 
 use crate::middle::{Deed, Middle, Seen};
 use crate::support::Server;
+use baton_protocol::credential::{self, Template};
 use baton_protocol::handoff::machine::Target;
+use baton_protocol::handoff::wire::accept_data;
 use baton_protocol::jose::{Typ, Unverified};
-use baton_sdk::{Session, Waiting, Written};
+use baton_protocol::key::{Did, hash};
+use baton_protocol::sd_jwt::Compact;
+use baton_protocol::signer::Signer as _;
+use baton_sdk::keystore::Keystore;
+use baton_sdk::root::sign_credential;
+use baton_sdk::{Device, Session, Waiting, Written, system_entropy};
 use baton_service::base::system_clock;
 use baton_service::testing::{ManualClock, On};
 
@@ -111,4 +118,53 @@ async fn a_device_believes_no_list_but_a_fresh_one() {
     assert!(session.seal(&offered).await.unwrap_err().is("status.stale"));
     middle.meddle(|_| Deed::Pass);
     session.seal(&offered).await.unwrap();
+}
+
+/// What a lying broker shows of a target, the source checks by itself: STS-06, a credential whose status stands elsewhere, though the person's own
+/// root signed it; and a limited device that answers an offer to any full one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_checks_whom_the_broker_shows() {
+    let (server, middle) = behind(On::Sqlite).await;
+    let mut person = server.person().await;
+    let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
+    let tv = server.limited(&mut person, "Television").await;
+    let mut session = Session::open(&laptop, b"x").await.unwrap();
+    let offered = session.offer(Target::AnyFull).await.unwrap();
+    let waiting = Waiting::list(&tablet).await.unwrap().pop().unwrap();
+    waiting.accept().await.unwrap();
+    let broker = &laptop.servers().broker;
+    let show = |by: &Did, presentation: String| {
+        let (by, path) = (by.clone(), format!("/broker/v1/handoffs/{}", offered.id()));
+        middle.meddle(move |seen| {
+            if seen.path != path {
+                return Deed::Pass;
+            }
+            let mut shown: serde_json::Value = serde_json::from_slice(&seen.answer).unwrap();
+            shown["by"] = by.as_str().into();
+            shown["presentation"] = presentation.clone().into();
+            Deed::Replace(shown.to_string().into_bytes())
+        });
+    };
+
+    let entropy = system_entropy();
+    let mut kept = tablet.kept();
+    let enrolled = kept.enrolled.as_mut().unwrap();
+    let signed = credential::check(&Compact::parse(&enrolled.credential).unwrap(), &(), server.http().now()).unwrap();
+    let mut template = Template { visible: signed.visible, disclosable: signed.claims };
+    template.visible.status.status_list.uri = "http://169.254.169.254/identity/v1/status-lists/1".into();
+    let issuer = person.unlock().await.unwrap().issuer("baton");
+    enrolled.credential = sign_credential(&template, &signed.key, &issuer, &entropy).unwrap();
+    let turned = Device::from_kept(Keystore::Memory, kept, server.http()).unwrap().unwrap();
+    let challenge = &waiting.offer().challenge;
+    show(tablet.did(), turned.present(broker, challenge, &[waiting.data()], &[]).await.unwrap());
+    assert!(session.seal(&offered).await.unwrap_err().is("status.invalid"), "STS-06");
+
+    let offer = waiting.offer();
+    let data = accept_data(offer, &hash(&serde_json::to_vec(offer).unwrap()), tv.did(), &tv.signer().key().thumbprint());
+    show(tv.did(), tv.present(broker, challenge, &[data], &[]).await.unwrap());
+    assert!(session.seal(&offered).await.unwrap_err().is("log.not_member"), "a limited device is not any full one");
+
+    middle.meddle(|_| Deed::Pass);
+    session.seal(&offered).await.unwrap();
+    assert_eq!(waiting.complete().await.unwrap().content(), b"x");
 }

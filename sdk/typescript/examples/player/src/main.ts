@@ -156,6 +156,11 @@ async function main(): Promise<void> {
 
   for await (const event of listen(device)) {
     if (event.type === "event" && event.kind === "session.detached") page.claim.hidden = device.tier !== "full";
+    const { session } = player;
+    if (event.type === "event" && event.kind === "session.asked" && session?.isHeld && event.session === session.id) {
+      say("You asked for this film elsewhere: choose a device and hand it over.");
+      page.target.focus();
+    }
     await player.look().catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
   }
 }
