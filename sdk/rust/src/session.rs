@@ -168,9 +168,10 @@ impl Session {
             // What was released or taken is not written any more, whatever a broker would take.
             return if self.chain.holder() == self.device.did() { self.late(content, None).await } else { Err(Handoff::NotHolder.into()) };
         }
-        Box::pin(self.look_after_key()).await?;
         let unanswered = self.unanswered.take();
-        match self.write_as(content, Kind::Update).await {
+        // Under a new key everything is written anew: who has no other reads from there.
+        let kind = if Box::pin(self.look_after_key()).await? { Kind::Snapshot } else { Kind::Update };
+        match self.write_as(content, kind).await {
             Err(error) if error.is("handoff.fenced") => {
                 let Error::Refused { body, .. } = &error else { return Err(error) };
                 self.late(content, body["epoch"].as_i64()).await
@@ -198,13 +199,15 @@ impl Session {
         Ok(Written::Branch { epoch: epoch.unwrap_or(self.chain.epoch() + 1) })
     }
 
-    /// Nobody keeps a key who is out, whatever the broker says of it, and every full device has it: looks at the log, once a minute at most.
-    async fn look_after_key(&mut self) -> Result<(), Error> {
+    /// Nobody keeps a key who is out, whatever the broker says of it, and every full device has it: looks at the log, once a minute at most. True
+    /// when there is a new key.
+    async fn look_after_key(&mut self) -> Result<bool, Error> {
         let members = self.device.recent_members().await?;
         let me = self.device.did();
         let may = |device: &Did| members.live.contains(device) && (device == me || members.log.tier(device) == Some(Tier::Full));
         if self.recipients.iter().any(|device| !may(device)) {
-            return self.rekey().await;
+            self.rekey().await?;
+            return Ok(true);
         }
         let lacks = |device: &Did, tier: Tier| tier == Tier::Full && !self.recipients.contains(device);
         let newcomers = members.recipients(lacks);
@@ -215,7 +218,7 @@ impl Session {
             self.post("envelopes", "session:write", &body).await?;
             self.recipients.extend(newcomers.into_iter().map(|(device, _)| device));
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Tells the broker that this device is still there.
@@ -237,7 +240,14 @@ impl Session {
         let key = SessionKey { version: self.chain.key_version() + 1, key: Secret::new(self.device.http.entropy().bytes()) };
         let (envelope, recipients) = envelope(&self.device, &*self.device.members().await?, &self.id, &key, None).await?;
         let act = Act::Rekey { key_version: key.version, envelope: hash(envelope.as_bytes()) };
-        self.say("rekey", "session:write", epoch, act, json!({"envelope": envelope})).await?;
+        match self.say("rekey", "session:write", epoch, act, json!({"envelope": envelope})).await {
+            // The answer to an earlier one may have been lost: then its key is there.
+            Err(refused) if refused.is("handoff.statement") || refused.is("handoff.forked") => {
+                Box::pin(self.follow()).await?;
+                return if self.chain.key_version() < key.version { Err(refused) } else { Ok(()) };
+            }
+            other => other?,
+        }
         self.keys.insert(key.version, key);
         self.recipients = recipients;
         Ok(())

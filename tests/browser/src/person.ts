@@ -108,6 +108,11 @@ export class Person {
     await this.page.evaluate(() => localStorage.clear());
   }
 
+  /** The session has ended while the page stands open. */
+  signedOutElsewhere(): Promise<void> {
+    return this.context.clearCookies();
+  }
+
   /** Makes an account in the pages and gives the recovery code. */
   async signUp(url: string): Promise<string> {
     await this.page.goto(url);

@@ -51,7 +51,7 @@ export class Session {
     public recipients: Set<string>,
   ) {}
 
-  /** Steps that change what is known of a session come one after another, however they are asked for. */
+  /** @internal Steps that change what is known of a session come one after another, however they are asked for. */
   alone<T>(act: () => Promise<T>): Promise<T> {
     return this.#turns.take(act);
   }
@@ -134,10 +134,11 @@ export class Session {
       if (this.chain.holder !== this.device.did) throw new Refused("handoff.not_holder", "not the holder");
       return this.#late(content);
     }
-    await this.#lookAfterKey();
     const unanswered = this.#unanswered;
+    // Under a new key everything is written anew: who has no other reads from there.
+    const kind = (await this.#lookAfterKey()) ? "snapshot" : "update";
     try {
-      return { to: "session", head: await this.append(content, "update") };
+      return { to: "session", head: await this.append(content, kind) };
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
       if (code === "handoff.fenced") return this.#late(content, (error as Refused).members["epoch"]);
@@ -162,17 +163,24 @@ export class Session {
     return { to: "branch", epoch: typeof epoch === "number" ? epoch : this.chain.epoch + 1 };
   }
 
-  /** Nobody keeps a key who is out, whatever the broker says of it, and every full device has it: looks at the log, once a minute at most. */
-  async #lookAfterKey(): Promise<void> {
+  /**
+   * Nobody keeps a key who is out, whatever the broker says of it, and every full device has it: looks at the log, once a minute at most. True when
+   * there is a new key.
+   */
+  async #lookAfterKey(): Promise<boolean> {
     const { device } = this;
     const members = await device.recentMembers();
     const may = (did: string): boolean => members.live.includes(did) && (did === device.did || members.tierOf(did) === "full");
-    if (![...this.recipients].every(may)) return this.#rekey();
+    if (![...this.recipients].every(may)) {
+      await this.#rekey();
+      return true;
+    }
     const newcomers = Device.recipients(members, (member) => member.tier === "full" && !this.recipients.has(member.device));
-    if (device.tier !== "full" || newcomers.length === 0) return;
+    if (device.tier !== "full" || newcomers.length === 0) return false;
     const statement = await keyStatement(this.key, this.id, members.head, device.signer);
     await this.post("envelopes", "session:write", { key_version: this.key.version, envelope: await sealEnvelope(statement, newcomers) });
     for (const { device: did } of newcomers) this.recipients.add(did);
+    return false;
   }
 
   /** Tells the broker that this device is still there: a lease lasts 45 s. */
@@ -208,7 +216,15 @@ export class Session {
     const epoch = this.heldEpoch();
     const { key, envelope, recipients } = await this.#newKey();
     const signed = await this.sign(epoch, { kind: "rekey", key_version: key.version, envelope: hash(envelope) });
-    await this.take(await this.post("rekey", "session:write", { statement: signed.text, envelope }), signed);
+    try {
+      await this.take(await this.post("rekey", "session:write", { statement: signed.text, envelope }), signed);
+    } catch (error) {
+      if (!(error instanceof Refused) || !["handoff.statement", "handoff.forked"].includes(error.code)) throw error;
+      // The answer to an earlier one may have been lost: then its key is there.
+      await this.#follow();
+      if (this.chain.keyVersion < key.version) throw error;
+      return;
+    }
     this.keys.set(key.version, key);
     this.recipients = recipients;
   }
@@ -250,7 +266,7 @@ export class Session {
     }
   }
 
-  /** Seals and sends one update at this session's head. */
+  /** @internal Seals and sends one update at this session's head. */
   async append(content: Uint8Array, kind: SealedUpdate["kind"]): Promise<Head> {
     const update = await this.#sealed(content, kind);
     this.#unanswered = updateHash(update);
@@ -262,19 +278,19 @@ export class Session {
     return this.head;
   }
 
-  /** Says something in the chain, not yet sent. */
+  /** @internal Says something in the chain, not yet sent. */
   sign(epoch: number, act: Act): Promise<Signed> {
     return signStatement({ session: this.id, epoch, prev: this.chain.last, device: this.device.did, act }, this.device.signer);
   }
 
-  /** Acts on an own statement only now that the broker has accepted it. */
+  /** @internal Acts on an own statement only now that the broker has accepted it. */
   async take(answer: { accepted: string }, signed: Signed): Promise<void> {
     await needAccepted(this.device, answer.accepted, this.id, signed.hash);
     this.chain.apply(signed);
     await this.#pin();
   }
 
-  /** From here on this device holds the session, or no longer does. */
+  /** @internal From here on this device holds the session, or no longer does. */
   hold(holds = true): void {
     this.#held = holds ? this.chain.epoch : undefined;
   }
@@ -286,7 +302,7 @@ export class Session {
     return key;
   }
 
-  /** The newest key. */
+  /** @internal The newest key. */
   get key(): SessionKey {
     return this.#key();
   }
@@ -302,6 +318,7 @@ export class Session {
     return sealUpdate(place, content, this.device.signer, key, this.device.http.around.random(12));
   }
 
+  /** @internal */
   post(verb: string, scope: string, json: object): Promise<{ accepted: string }> {
     return this.device.broker({ scope, path: `/v1/sessions/${this.id}/${verb}`, session: this.id, json });
   }
