@@ -1,4 +1,4 @@
-//! `baton approve`: a person with a software passkey, in development builds, until there are pages. Its file opens the root: never for real use.
+//! `baton approve`: a person with a software passkey, in development builds. Its file opens the root: never for real use.
 
 use crate::person::{Person, Saved};
 use anyhow::{Context as _, bail};

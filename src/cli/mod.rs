@@ -46,7 +46,7 @@ enum Command {
     },
     /// Be a device: enrol this terminal, show it, open and hand over sessions
     Device(device::Args),
-    /// Development builds only: approve with a software passkey, until there are pages
+    /// Development builds only: approve with a software passkey
     #[cfg(debug_assertions)]
     Approve(approve::Args),
 }

@@ -20,10 +20,13 @@ export type Tier = "full" | "limited";
 /** How a device asks: on itself, or from another one with a check code. */
 export type Lane = "same_device" | "cross_device";
 
+/** What a device is; anything else is refused. */
+export type DeviceKind = "phone" | "tablet" | "laptop" | "desktop" | "tv" | "watch" | "car" | "browser" | "other";
+
 /** What a device says of itself; not evidence. */
 export interface DeviceClaims {
   name: string;
-  kind: string;
+  kind: DeviceKind;
   platform?: string;
   model?: string;
   capabilities?: string[];

@@ -46,7 +46,10 @@ const LONGEST_WAIT = 30_000;
 /** The ones of this browser or Node. */
 export const surroundings: Surroundings = {
   fetch: (input, init) => fetch(input, { signal: AbortSignal.timeout(LONGEST_WAIT), ...init }),
-  socket: (url) => new WebSocket(url) as Socket,
+  socket(url) {
+    if (typeof WebSocket === "undefined") throw new Refused("unsupported", "no WebSocket here: see nodeSurroundings of @baton/sdk/node");
+    return new WebSocket(url) as Socket;
+  },
   now: () => Date.now(),
   random: systemRandom,
   pause: (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)),

@@ -23,7 +23,7 @@ export type { DeviceKeys, Signer } from "./deviceKeys.js";
 export { enrolElsewhere, enrolHere, redeemHere } from "./enrol.js";
 export type { Asking, Elsewhere, Here, PendingHere } from "./enrol.js";
 export { approve, keysHash, shownHash, signAnew, signedName } from "./enrolment.js";
-export type { Approval, Approving, DeviceClaims, Known, Lane, Offer, Shown, Tier, Visible } from "./enrolment.js";
+export type { Approval, Approving, DeviceClaims, DeviceKind, Known, Lane, Offer, Shown, Tier, Visible } from "./enrolment.js";
 export { readDeviceLog } from "./deviceLog.js";
 export type { DeviceLog, LogHead, Member } from "./deviceLog.js";
 export { Http, serversAt, surroundings } from "./http.js";

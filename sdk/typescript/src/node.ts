@@ -1,13 +1,19 @@
-/** `@baton/sdk/node`: a keystore file for Node. */
+/** `@baton/sdk/node`: a keystore file for Node, and a WebSocket from elsewhere. */
 
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from "node:crypto";
 import { open, readFile, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { decode, encode } from "./base64url.js";
 import type { DeviceKeys } from "./deviceKeys.js";
+import { surroundings, type Socket, type Surroundings } from "./http.js";
 import type { Jwk } from "./key.js";
 import { Refused } from "./refused.js";
 import { Turns, type Kept, type Store } from "./store.js";
+
+/** What the SDK stands on in Node, with a WebSocket of the package `ws` or the like: Node 20 has none of its own. */
+export function nodeSurroundings(socket: (url: string) => unknown): Surroundings {
+  return { ...surroundings, socket: (url) => socket(url) as Socket };
+}
 
 /** OWASP's choice for scrypt: 128 MiB. */
 const COST = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 1024 * 1024 };

@@ -33,9 +33,12 @@ function needed(name: string, done: Set<string> = new Set()): Example[] {
 /** An example as a module: imports first, the rest a function of what a test gives. */
 function module(name: string): string {
   const parts = needed(name).map(({ body }) => body);
-  const imports = parts.flatMap((body) => body.match(/^import .*$/gm) ?? []).map((line) => line.replace(/"@baton\/sdk(\/words)?"/, (_, words: string | undefined) => (words ? '"../../src/words.js"' : '"../../src/index.js"')));
+  const imports = parts.flatMap((body) => body.match(/^import .*$/gm) ?? []).map((line) => line.replace(/"@baton\/sdk(?:\/(words|node))?"/, (_, part = "index") => `"../../src/${part}.js"`));
   const rest = parts.map((body) => body.replace(/^import .*$/gm, "")).join("\n");
   return `import assert from "node:assert/strict";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Surroundings } from "../../src/index.js";
 import type { Server } from "../server.js";
 ${imports.join("\n")}
@@ -43,7 +46,8 @@ export async function run(server: Server, around: Surroundings): Promise<void> {
 const approved = async (url: string): Promise<string> => (await server.approve(url, "yes")) ?? "";
 const approvedElsewhere = (code: string, check: string): Promise<unknown> => server.approve(code, check);
 const show = (...shown: string[]): void => assert.ok(shown.every((text) => text !== ""));
-void [around, server, approved, approvedElsewhere, show];
+const keystore = join(mkdtempSync(join(tmpdir(), "baton-readme-")), "device.key");
+void [around, server, approved, approvedElsewhere, show, keystore];
 ${rest}
 }
 `;

@@ -17,7 +17,7 @@ before(async () => {
 });
 after(() => server.stop());
 
-function asking(name: string, kind = "laptop"): Asking {
+function asking(name: string, kind: "laptop" | "tv" = "laptop"): Asking {
   return { http: new Http(hurried), servers: serversAt(server.url), clientId: "baton-cli", claims: { name, kind }, scope: SCOPE };
 }
 

@@ -16,7 +16,7 @@ before(async () => {
 after(() => server.stop());
 
 function asking(name: string): Asking {
-  const claims = { name, kind: "tv", platform: "Linux" };
+  const claims = { name, kind: "tv", platform: "Linux" } as const;
   return { http: new Http(hurried), servers: serversAt(server.url), clientId: "baton-cli", claims, scope: "session:read handoff:accept" };
 }
 
