@@ -297,12 +297,8 @@ impl Chain {
         &self.hashes[0]
     }
     /// How many statements there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.hashes.len()
-    }
-    /// Never: a chain has its first statement.
-    pub fn is_empty(&self) -> bool {
-        false
     }
 
     /// Whether this chain continues one whose last statement was `known`; if not, both branches are to be kept.

@@ -2,7 +2,8 @@
 
 use crate::device::Device;
 use crate::error::Error;
-use crate::session::{Session, envelope};
+use crate::reading::envelope;
+use crate::session::Session;
 use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::Act;
 use baton_protocol::handoff::machine::Target;

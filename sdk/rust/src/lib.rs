@@ -15,6 +15,7 @@ mod handoff;
 pub mod http;
 pub mod keys;
 pub mod keystore;
+mod reading;
 pub mod root;
 pub mod seal;
 mod servers;
