@@ -62,11 +62,7 @@ export class Device {
   static async issued(issued: Pick<Kept, "servers" | "clientId" | "keys" | "credential" | "deviceId">, entries: string[], http: Http, store: Store = new MemoryStore()): Promise<Device> {
     const log = readDeviceLog(entries);
     const device = await Device.#from({ ...issued, head: log.head, pins: {}, statusSeen: 0, tokens: {} }, http, store);
-    const member = log.members.find((one) => one.device === device.did);
-    const agreement = await publicKeyOf(issued.keys.agreement);
-    const ours = member !== undefined && member.agreement.equals(agreement) && member.tier === device.tier && member.clientId === issued.clientId;
-    const sameIssuer = log.subject === device.subject && log.issuer === device.credential.iss && device.credential.clientId === issued.clientId;
-    if (!ours || !sameIssuer) throw new Refused("log.not_member", "not member");
+    await needOurs(log, device.credential, issued);
     await store.alone(async () => {
       const there = await store.load();
       // Its keys would be gone for good.
@@ -153,9 +149,7 @@ export class Device {
     if (credential === undefined || device_log === undefined || credential === this.kept.credential) return false;
     const fresh = readCredential(credential, this.http.seconds(this.kept.servers.identity));
     const log = this.#goesOn(device_log);
-    const member = log.members.find((one) => one.device === this.did);
-    const same = fresh.key.equals(this.signer.public) && fresh.log === log.subject && fresh.iss === log.issuer && fresh.clientId === this.kept.clientId;
-    if (!same || member?.tier !== fresh.tier) throw new Refused("log.not_member", "not member");
+    await needOurs(log, fresh, this.kept);
     this.credential = fresh;
     this.kept = { ...this.kept, credential, head: log.head };
     return true;
@@ -281,4 +275,13 @@ export class Device {
       return given;
     });
   }
+}
+
+/** Refuses a credential that is not what the log says of the device with these keys. */
+async function needOurs(log: DeviceLog, credential: Credential, { keys, clientId }: Pick<Kept, "keys" | "clientId">): Promise<void> {
+  const [signing, agreement] = [await publicKeyOf(keys.signing), await publicKeyOf(keys.agreement)];
+  const member = log.members.find(({ device }) => device === signing.did);
+  const inLog = member !== undefined && member.agreement.equals(agreement) && member.tier === credential.tier && member.clientId === clientId;
+  const ofLog = credential.log === log.subject && credential.iss === log.issuer && credential.clientId === clientId;
+  if (!inLog || !ofLog || !credential.key.equals(signing)) throw new Refused("log.not_member", "not member");
 }

@@ -2,11 +2,10 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Http, Refused, enrolElsewhere, enrolHere, redeemHere } from "../src/index.js";
-import { CALLBACK, asking, full, restarted } from "./people.js";
+import { Http, enrolElsewhere, enrolHere, redeemHere } from "../src/index.js";
+import { CALLBACK, asking, full, restarted, refusal } from "./people.js";
 import { Server, hurried } from "./server.js";
 
-const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
 
 let server: Server;
 before(async () => {

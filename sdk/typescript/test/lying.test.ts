@@ -2,18 +2,16 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Http, MemoryStore, Offered, Refused, Session, Waiting, Device, type Store, type Surroundings } from "../src/index.js";
+import { Http, MemoryStore, Offered, Session, Waiting, Device, type Store, type Surroundings } from "../src/index.js";
 import { utf8 } from "../src/base64url.js";
 import { agreed } from "../src/credential.js";
 import { PublicKey, hash } from "../src/key.js";
 import { sealEnvelope } from "../src/session/envelope.js";
 import { keyStatement } from "../src/session/key.js";
 import { sealUpdate, updateHash, type SealedUpdate } from "../src/session/update.js";
-import { around, full, limited, restarted } from "./people.js";
+import { around, full, limited, restarted, handOver, refusal, text } from "./people.js";
 import { Server } from "./server.js";
 
-const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
-const text = (session: Session): string => new TextDecoder().decode(session.content);
 
 let server: Server;
 before(async () => {
@@ -40,15 +38,6 @@ async function lied(device: Device): Promise<{ device: Device; lies: Lie[]; aske
     },
   };
   return { device: await restarted(device, new Http(between)), lies, asked };
-}
-
-async function handOver(session: Session, to: Device): Promise<Session> {
-  const offered = await Offered.make(session, { device: to.did });
-  const waiting = (await Waiting.list(to)).find((one) => one.id === offered.id);
-  assert.ok(waiting);
-  await Promise.all([waiting.accept(), Promise.resolve()]);
-  await offered.seal();
-  return waiting.complete();
 }
 
 test("an offer to any full device is sealed to no limited one, whatever the broker shows", async () => {

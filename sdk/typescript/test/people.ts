@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import WebSocket from "ws";
-import { Device, Http, MemoryStore, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Socket, type Store, type Surroundings } from "../src/index.js";
+import { Device, Http, MemoryStore, Offered, Refused, Session, Waiting, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Socket, type Store, type Surroundings } from "../src/index.js";
 import { hurried, type Server } from "./server.js";
 
 export const SCOPE = "session:read session:write handoff:offer handoff:accept";
@@ -38,4 +38,20 @@ export async function restarted(device: Device, http = new Http(around)): Promis
   const again = await Device.load(store, http);
   assert.ok(again);
   return again;
+}
+
+/** Refused with that code. */
+export const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
+
+/** A session's content. */
+export const text = (session: Session): string => new TextDecoder().decode(session.content);
+
+/** Hands a session from its holder to another device, which gives it back as its own. */
+export async function handOver(session: Session, to: Device): Promise<Session> {
+  const offered = await Offered.make(session, { device: to.did });
+  const waiting = (await Waiting.list(to)).find((one) => one.id === offered.id);
+  assert.ok(waiting);
+  const [finished, taken] = await Promise.all([offered.finish(), waiting.take()]);
+  assert.ok(finished);
+  return taken;
 }

@@ -2,29 +2,17 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Http, Offered, Refused, Session, Waiting, listen, type Device, type Frame, type SessionEvent, type Socket, type Surroundings } from "../src/index.js";
+import { Http, Offered, Session, Waiting, listen, type Frame, type SessionEvent, type Socket, type Surroundings } from "../src/index.js";
 import { utf8 } from "../src/base64url.js";
-import { around, full, limited, restarted } from "./people.js";
+import { around, full, limited, restarted, handOver, refusal, text } from "./people.js";
 import { Server, Terminal } from "./server.js";
 
-const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
-const text = (session: Session): string => new TextDecoder().decode(session.content);
 
 let server: Server;
 before(async () => {
   server = await Server.start();
 });
 after(() => server.stop());
-
-/** Hands a session from its holder to another device, which gives it back as its own. */
-async function handOver(session: Session, to: Device): Promise<Session> {
-  const offered = await Offered.make(session, { device: to.did });
-  const waiting = (await Waiting.list(to)).find((one) => one.id === offered.id);
-  assert.ok(waiting);
-  const [finished, taken] = await Promise.all([offered.finish(), waiting.take()]);
-  assert.ok(finished);
-  return taken;
-}
 
 test("an offer that is declined moves nothing", async () => {
   const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];

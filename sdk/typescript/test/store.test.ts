@@ -5,13 +5,12 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { Device, Http, MemoryStore, Refused, Session } from "../src/index.js";
+import { Device, Http, MemoryStore, Session } from "../src/index.js";
 import { FileStore } from "../src/node.js";
 import { utf8 } from "../src/base64url.js";
-import { around, full } from "./people.js";
+import { around, full, refusal } from "./people.js";
 import { Server } from "./server.js";
 
-const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
 
 let server: Server;
 const dir = mkdtempSync(join(tmpdir(), "baton-store-"));
