@@ -109,10 +109,11 @@ pub async fn rename(State(identity): State<Arc<Identity>>, Path(id): Path<String
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
-    if !devices::rename(&mut tx, &session.account, id.as_str(), &name).await.internal()? {
+    if devices::rename(&mut tx, &session.account, id.as_str(), &name).await.internal()? {
+        ledger::write(&mut tx, &session.account, "device.renamed", &json!({"device": id}), now).await.internal()?;
+    } else if devices::of_account(&mut tx, &session.account, id.as_str()).await.internal()?.is_none() {
         return Err(NOT_FOUND.into());
     }
-    ledger::write(&mut tx, &session.account, "device.renamed", &json!({"device": id}), now).await.internal()?;
     tx.commit().await.internal()?;
     Ok(Json(json!({"state": "renamed", "name": name})))
 }

@@ -191,9 +191,9 @@ pub async fn renew(db: &mut AnyConnection, did: &str, old_hash: &str, signed: &S
     Ok((done.rows_affected() == 1).then_some(()))
 }
 
-/// Gives a device another label; false when the account has no such device.
+/// Gives a device another label; false when it has it already, or the account has no such device.
 pub async fn rename(db: &mut AnyConnection, account: &AccountId, device_id: &str, name: &str) -> Result<bool, Error> {
-    let done = sqlx::query("UPDATE devices SET name = $3 WHERE device_id = $1 AND account_id = $2")
+    let done = sqlx::query("UPDATE devices SET name = $3 WHERE device_id = $1 AND account_id = $2 AND name <> $3")
         .bind(device_id)
         .bind(account.as_str())
         .bind(name)
