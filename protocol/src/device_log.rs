@@ -51,6 +51,44 @@ pub enum Op {
         /// Its DID.
         device: Did,
     },
+    /// Hands the log over to another root's issuer key, which signs every entry from the next on. Signed by the one before.
+    ReplaceRoot {
+        /// The new issuer key's DID.
+        to: Did,
+        /// A full device's [`RootConsent`]: whoever stole a root cannot replace it alone.
+        consent: String,
+    },
+}
+
+/// A full device's agreement that its log goes on under another root's issuer key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RootConsent {
+    /// Version: 1.
+    pub v: u8,
+    /// The subject.
+    pub log: String,
+    /// The issuer key's DID so far.
+    pub from: Did,
+    /// The new one.
+    pub to: Did,
+}
+
+impl RootConsent {
+    /// The agreement to sign, by the device's key.
+    pub fn draft(&self, device: &Did) -> Draft {
+        Draft::new(Typ::RootConsent, &device.url(), self)
+    }
+
+    /// Reads one, and gives whose it is.
+    pub fn check(jws: &str) -> Result<(Self, Did), Log> {
+        let jws = Unverified::parse(jws, Typ::RootConsent).map_err(|_| Log::Consent)?;
+        let device = jws.unverified_header().kid.as_deref().and_then(|kid| Did::from_url(kid).ok()).ok_or(Log::Consent)?;
+        let verified = jws.verify(&device.key().map_err(|_| Log::Consent)?).map_err(|_| Log::Consent)?;
+        let consent: Self = verified.exact().map_err(|_| Log::Consent)?;
+        if consent.v == 1 { Ok((consent, device)) } else { Err(Log::Consent) }
+    }
 }
 
 /// One entry.
@@ -171,14 +209,28 @@ impl DeviceLog {
             Op::Tier { device, tier } => live(&mut self.members, device, &|member| member.tier = *tier),
             Op::Revoke { device } => live(&mut self.members, device, &|member| member.revoked = true),
             Op::Renew { device } => live(&mut self.members, device, &|_| {}),
+            Op::ReplaceRoot { to, consent } => {
+                self.check_consent(to, consent)?;
+                self.issuer = to.clone();
+                Ok(())
+            }
         }
+    }
+
+    /// Whether a live full device of this log agrees that `to` replaces the issuer key it has now.
+    pub fn check_consent(&self, to: &Did, consent: &str) -> Result<(), Log> {
+        let (consent, device) = RootConsent::check(consent)?;
+        to.key().map_err(|_| Log::Consent)?;
+        let right = consent.log == self.subject() && consent.from == self.issuer && consent.to == *to && *to != self.issuer;
+        let full = self.member(&device).is_ok_and(|member| member.tier == Tier::Full);
+        if right && full { Ok(()) } else { Err(Log::Consent) }
     }
 
     /// The subject: hash of the first entry's payload.
     pub fn subject(&self) -> &str {
         &self.hashes[0]
     }
-    /// The issuer key's DID.
+    /// The DID of the issuer key that signs what comes next.
     pub fn issuer(&self) -> &Did {
         &self.issuer
     }

@@ -216,6 +216,16 @@ family! {
         Fork => "log.fork", "fork";
         Rollback => "log.rollback", "rollback";
         NotMember => "log.not_member", "not a member";
+        Consent => "log.consent", "consent";
+    }
+}
+
+family! {
+    /// A root that cannot be replaced, not yet or not at all.
+    Root {
+        NotAsked => "root.not_asked", "not asked";
+        NoFullDevice => "root.no_full_device", "no full device";
+        NotAgreed => "root.not_agreed", "not agreed";
     }
 }
 
@@ -306,6 +316,7 @@ pub enum Refusal {
     Webauthn(Webauthn),
     Wrap(Wrap),
     Log(Log),
+    Root(Root),
     Handoff(Handoff),
     State(State),
     Stream(Stream),
@@ -326,7 +337,7 @@ macro_rules! forward {
         $(impl From<$family> for Refusal { fn from(x: $family) -> Self { Self::$family(x) } })*
     };
 }
-forward!(Jose, Vc, Kb, Status, Dpop, Token, Oauth, Enrol, Webauthn, Wrap, Log, Handoff, State, Stream, Limit, Input);
+forward!(Jose, Vc, Kb, Status, Dpop, Token, Oauth, Enrol, Webauthn, Wrap, Log, Root, Handoff, State, Stream, Limit, Input);
 
 #[cfg(test)]
 mod tests {

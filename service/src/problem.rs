@@ -5,7 +5,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use baton_protocol::Refusal;
-use baton_protocol::refusal::{Dpop, Enrol, Handoff, Input, Limit, Log, Oauth, State, Status, Stream, Token, Vc, Webauthn, Wrap};
+use baton_protocol::refusal::{Dpop, Enrol, Handoff, Input, Limit, Log, Oauth, Root, State, Status, Stream, Token, Vc, Webauthn, Wrap};
 use serde_json::{Map, Value, json};
 
 /// An answer that is not the wanted one.
@@ -137,9 +137,10 @@ pub fn status(refusal: Refusal) -> StatusCode {
         },
         Refusal::Log(log) => match log {
             Log::Moved | Log::Fork | Log::Rollback => StatusCode::CONFLICT,
-            Log::Invalid => StatusCode::BAD_REQUEST,
+            Log::Invalid | Log::Consent => StatusCode::BAD_REQUEST,
             Log::NotMember => StatusCode::FORBIDDEN,
         },
+        Refusal::Root(Root::NotAsked | Root::NoFullDevice | Root::NotAgreed) => StatusCode::CONFLICT,
         Refusal::Handoff(handoff) => match handoff {
             Handoff::Presentation => StatusCode::UNAUTHORIZED,
             Handoff::Binding | Handoff::Target | Handoff::NotHolder => StatusCode::FORBIDDEN,
@@ -266,6 +267,7 @@ pub const fn family(refusal: &Refusal) -> &'static str {
         Refusal::State(_) => "state",
         Refusal::Stream(_) => "stream",
         Refusal::Limit(_) => "limit",
+        Refusal::Root(_) => "root",
         Refusal::Input(_) => "input",
     }
 }

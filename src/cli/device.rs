@@ -5,7 +5,7 @@ use baton_protocol::enrolment::{DeviceClaims, Kind};
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::id::SessionId;
 use baton_protocol::secret::Secret;
-use baton_sdk::enroll::{Enrolling, log_fingerprint};
+use baton_sdk::enroll::{Enrolling, issuer_fingerprint, log_fingerprint};
 use baton_sdk::keystore::{Kept, Keystore};
 use baton_sdk::{Device, Error, Http, Offered, Servers, Session, Waiting, Written, system_clock, system_entropy};
 use clap::Subcommand;
@@ -76,6 +76,8 @@ enum Command {
     },
     /// Wait for a handoff to this device and take it
     Receive,
+    /// Agree that your root is replaced by another; asks before it does
+    Agree,
     /// Claim a session that nobody holds
     Claim {
         /// The session
@@ -119,6 +121,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::Write { session, content } => write(load(&device, &session).await?, content).await,
         Command::Push { session, to } => push(&device, &session, &to).await,
         Command::Receive => receive(&device).await,
+        Command::Agree => agree(&device).await,
         Command::Claim { session } => {
             let mut session = load(&device, &session).await?;
             session.claim().await?;
@@ -217,9 +220,27 @@ async fn show(device: &Arc<Device>) -> anyhow::Result<()> {
         let live = if members.live.contains(did) { "live" } else { "revoked" };
         println!("member   {did} {} {live} {label}", member.tier.as_str());
     }
+    if members.replace_root.is_some() {
+        println!("asked    your root is to be replaced: `baton device agree`");
+    }
     for session in device.sessions().await? {
         println!("session  {} {} epoch {}", session.session, session.phase, session.epoch);
     }
+    Ok(())
+}
+
+async fn agree(device: &Arc<Device>) -> anyhow::Result<()> {
+    let members = device.members().await?;
+    let asked = members.replace_root.as_ref().context("nothing is asked of this device")?;
+    println!(
+        "Your root is to be replaced. Your page shows the same fingerprint of the new one, if it is you who asked:\n\n    {}\n",
+        issuer_fingerprint(&asked.to)
+    );
+    println!("Type yes to agree:");
+    let answer = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await?.transpose()?;
+    ensure!(answer.as_deref().map(str::trim) == Some("yes"), "nothing was agreed to");
+    device.agree(asked).await?;
+    println!("agreed; your page goes on");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! It is a client like the pages will be: the root is opened here, for the moment of an approval, and forgotten.
 
 mod authenticator;
+mod root_change;
 
 use anyhow::{Context as _, bail, ensure};
 use authenticator::{SoftAuthenticator, StoredPasskey};

@@ -9,6 +9,7 @@ mod lifecycle;
 mod manage;
 mod middle;
 mod privacy;
+mod root;
 mod store;
 mod story;
 mod support;

@@ -160,8 +160,10 @@ pub async fn export(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
         activity.extend(page.iter().map(super::activity::shown));
     }
     let wraps = accounts::wraps(&mut db, &session.account).await.internal()?;
-    Ok(Json(json!({"account": session.account, "root": account.root, "recovery_confirmed_at": account.recovery_confirmed_at, "passkeys": passkeys,
-        "sealed_copies_of_the_root": wraps, "devices": devices, "device_logs": logs_shown, "grants": grants, "activity": activity})))
+    Ok(Json(
+        json!({"account": session.account, "root": account.root, "root_statements": account.root_statements(), "recovery_confirmed_at": account.recovery_confirmed_at, "passkeys": passkeys,
+        "sealed_copies_of_the_root": wraps, "devices": devices, "device_logs": logs_shown, "grants": grants, "activity": activity}),
+    ))
 }
 
 /// `POST /v1/account/delete`: revokes every device everywhere, then forgets the account. Nothing brings it back.

@@ -273,7 +273,7 @@ async fn append_log(
         None => Vec::new(),
     };
     let from = entries.len();
-    check_entries(offer, &approval.entries)?;
+    check_entries(&offer.entries, &approval.entries)?;
     entries.extend(approval.entries.iter().cloned());
     let log = DeviceLog::replay(&entries)?;
     if log.subject() != offer.template.visible.log || *log.issuer() != offer.template.visible.iss || log.app() != request.app {
@@ -296,9 +296,8 @@ async fn append_log(
 }
 
 /// The signed entries must carry, byte for byte, the payloads that were offered.
-pub fn check_entries(offer: &Offer, signed: &[String]) -> Result<(), Problem> {
+pub fn check_entries(offered: &[String], signed: &[String]) -> Result<(), Problem> {
     let payload = |jws: &String| jws.split('.').nth(1).and_then(|part| b64::decode(part).ok());
-    let same =
-        signed.len() == offer.entries.len() && signed.iter().zip(&offer.entries).all(|(jws, text)| payload(jws).as_deref() == Some(text.as_bytes()));
+    let same = signed.len() == offered.len() && signed.iter().zip(offered).all(|(jws, text)| payload(jws).as_deref() == Some(text.as_bytes()));
     if same { Ok(()) } else { Err(Enrol::Changed.into()) }
 }

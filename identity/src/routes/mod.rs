@@ -13,6 +13,7 @@ mod passkeys;
 mod recovery;
 mod renew;
 mod requests;
+mod root;
 mod sign_in;
 mod sign_up;
 mod start;
@@ -33,6 +34,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/token", post(token::token))
         .route("/jwks", get(metadata::jwks))
         .route("/v1/log", get(device_log::show))
+        .route("/v1/log/consent", post(device_log::consent))
         .route("/v1/credential", post(credential::show))
         .route("/v1/status-lists/1", get(status_lists::show));
     // For the pages alone, which are of this origin: a cookie says who asks.
@@ -50,6 +52,12 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/account/sign-out", post(account::sign_out))
         .route("/v1/account/export", get(account::export))
         .route("/v1/account/delete", post(account::delete))
+        .route("/v1/account/root", get(root::show))
+        .route("/v1/account/root/start", post(root::start))
+        .route("/v1/account/root/ask", post(root::ask))
+        .route("/v1/account/root/cancel", post(root::cancel))
+        .route("/v1/account/root/offer", post(root::offer))
+        .route("/v1/account/root/approve", post(root::approve))
         .route("/v1/passkeys", get(passkeys::list))
         .route("/v1/passkeys/start", post(passkeys::start))
         .route("/v1/passkeys/finish", post(passkeys::finish))

@@ -18,9 +18,11 @@ use baton_protocol::key::{Did, hash};
 use baton_protocol::refusal::{Enrol, Log};
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::status_list::StatusRef;
+use baton_protocol::time::Millis;
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
 use serde_json::{Map, Value, json};
+use sqlx::AnyConnection;
 use std::sync::Arc;
 
 /// How near its end a credential must be.
@@ -66,9 +68,25 @@ async fn make_offer(identity: &Identity, id: &str, headers: &HeaderMap, raise: b
     let did = Did::parse(&device.did)?;
     let (tier, op) = if raise { (Tier::Full, Op::Tier { device: did.clone(), tier: Tier::Full }) } else { (tier, Op::Renew { device: did.clone() }) };
     let entry = Entry { v: 1, n: issuer.next_n as u64, prev: Some(issuer.head), op };
+    let template = template(identity, &device, tier, Did::parse(&device.iss)?, idx, now)?;
+    let offer = Offer {
+        // A renewal is no request: its handle is made here and names nothing else.
+        request: RequestId::new(now, identity.base.entropy.bytes()),
+        shown_hash: hash(device.credential_hash.as_bytes()),
+        template,
+        device_jwk: did.key()?.jwk(),
+        entries: vec![serde_json::to_string(&entry).internal()?],
+    };
+    devices::keep_offer(&mut tx, &device.did, &serde_json::to_string(&offer).internal()?).await.internal()?;
+    tx.commit().await.internal()?;
+    Ok(Json(offer))
+}
+
+/// A device's claims, as they are to be signed anew by `iss`.
+pub fn template(identity: &Identity, device: &devices::Device, tier: Tier, iss: Did, idx: i64, now: Millis) -> Result<Template, Problem> {
     let visible = Visible {
-        iss: Did::parse(&device.iss)?,
-        sub: did.clone(),
+        iss,
+        sub: Did::parse(&device.did)?,
         vct: VCT.into(),
         iat: now.secs(),
         exp: now.secs() + CREDENTIAL_SECS,
@@ -80,17 +98,26 @@ async fn make_offer(identity: &Identity, id: &str, headers: &HeaderMap, raise: b
     };
     let disclosable: Map<String, Value> =
         Compact::parse(&device.credential)?.disclosures.iter().filter_map(|d| Some((d.name()?.to_owned(), d.value().to_value()))).collect();
-    let offer = Offer {
-        // A renewal is no request: its handle is made here and names nothing else.
-        request: RequestId::new(now, identity.base.entropy.bytes()),
-        shown_hash: hash(device.credential_hash.as_bytes()),
-        template: Template { visible, disclosable },
-        device_jwk: did.key()?.jwk(),
-        entries: vec![serde_json::to_string(&entry).internal()?],
-    };
-    devices::keep_offer(&mut tx, &device.did, &serde_json::to_string(&offer).internal()?).await.internal()?;
-    tx.commit().await.internal()?;
-    Ok(Json(offer))
+    Ok(Template { visible, disclosable })
+}
+
+/// Puts a credential that was signed anew in the place of a device's: the one before is revoked, and verifier and broker will hear of it.
+pub async fn switch(
+    db: &mut AnyConnection,
+    device: &devices::Device,
+    template: &Template,
+    credential: (&str, &str),
+    now: Millis,
+) -> Result<(), Problem> {
+    let visible = &template.visible;
+    let idx = i64::from(visible.status.status_list.idx);
+    let signed = devices::Signed { credential: credential.0, hash: credential.1, exp: visible.exp, idx, tier: visible.tier, iss: &visible.iss };
+    devices::renew(&mut *db, &device.did, &device.credential_hash, &signed).await.internal()?.ok_or(Enrol::State)?;
+    if !status::revoke(&mut *db, device.status_idx).await.internal()? {
+        return Err(Problem::Internal("status entry is not there".into()));
+    }
+    outbox::write_device(db, &device.did, now).await?;
+    Ok(())
 }
 
 /// `POST /v1/devices/{id}/renew/approve` and `.../raise/approve`: whatever was offered last.
@@ -117,21 +144,14 @@ pub async fn approve(State(identity): State<Arc<Identity>>, Path(id): Path<Strin
     }
     let did = Did::parse(&device.did)?;
     let credential = offer.template.check_signed(&approval.credential, &did.key()?)?;
-    check_entries(&offer, &approval.entries)?;
+    check_entries(&offer.entries, &approval.entries)?;
     let issuer = logs::issuer(&mut tx, &session.account, &device.app).await.internal()?.ok_or(Log::Invalid)?;
     let mut entries = logs::entries(&mut tx, &issuer.log).await.internal()?;
     entries.extend(approval.entries.iter().cloned());
     let head = DeviceLog::replay(&entries)?.head().hash;
     logs::append(&mut tx, &issuer.log, issuer.next_n, &approval.entries, &head, now).await.internal()?.ok_or(Log::Moved)?;
-    let visible = &offer.template.visible;
-    let idx = i64::from(visible.status.status_list.idx);
-    let signed = devices::Signed { credential: &approval.credential, hash: &credential.hash, exp: visible.exp, idx, tier: visible.tier };
-    devices::renew(&mut tx, &device.did, &device.credential_hash, &signed).await.internal()?.ok_or(Enrol::State)?;
-    if !status::revoke(&mut tx, device.status_idx).await.internal()? {
-        return Err(Problem::Internal("status entry is not there".into()));
-    }
-    outbox::write_device(&mut tx, &device.did, now).await?;
-    let kind = if visible.tier.as_str() == device.tier { "device.renewed" } else { "device.raised" };
+    switch(&mut tx, &device, &offer.template, (&approval.credential, &credential.hash), now).await?;
+    let kind = if offer.template.visible.tier.as_str() == device.tier { "device.renewed" } else { "device.raised" };
     ledger::write(&mut tx, &session.account, kind, &json!({"device": id}), now).await.internal()?;
     tx.commit().await.internal()?;
     let issued = identity.pump().await?;

@@ -61,5 +61,9 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
     let wraps = accounts::wraps(&mut tx, &account).await.internal()?;
     let cookie = page_session::begin(&identity, &mut tx, &account).await?;
     tx.commit().await.internal()?;
-    Ok(([(SET_COOKIE, cookie)], Json(json!({"account": account, "root": row.root, "wraps": wraps, "credential_id": credential_id}))).into_response())
+    Ok((
+        [(SET_COOKIE, cookie)],
+        Json(json!({"account": account, "root": row.root, "wraps": wraps, "credential_id": credential_id, "root_statements": row.root_statements()})),
+    )
+        .into_response())
 }

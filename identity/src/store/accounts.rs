@@ -1,5 +1,6 @@
 //! Accounts, their passkeys and their wrapped roots.
 
+use super::root_changes::RootChange;
 use baton_protocol::id::AccountId;
 use baton_protocol::key::PublicKey;
 use baton_protocol::time::Millis;
@@ -16,12 +17,17 @@ pub struct Account {
     account_jwk: String,
     /// When the person confirmed that they keep the recovery code.
     pub recovery_confirmed_at: Option<i64>,
+    root_statements: String,
 }
 
 impl Account {
     /// The account key.
     pub fn key(&self) -> Option<PublicKey> {
         PublicKey::from_jwk(&serde_json::from_str(&self.account_jwk).ok()?).ok()
+    }
+    /// What each root before said of the one that replaced it, oldest first.
+    pub fn root_statements(&self) -> Vec<String> {
+        serde_json::from_str(&self.root_statements).unwrap_or_default()
     }
 }
 
@@ -92,7 +98,7 @@ pub async fn add_wrap(db: &mut AnyConnection, account: &AccountId, wrapped: &Wra
 
 /// An account.
 pub async fn find(db: &mut AnyConnection, account: &AccountId) -> Result<Option<Account>, Error> {
-    sqlx::query_as("SELECT root, account_jwk, recovery_confirmed_at FROM accounts WHERE account_id = $1")
+    sqlx::query_as("SELECT root, account_jwk, recovery_confirmed_at, root_statements FROM accounts WHERE account_id = $1")
         .bind(account.as_str())
         .fetch_optional(db)
         .await
@@ -205,6 +211,35 @@ pub async fn replace_recovery(
     add_wrap(db, account, wrapped, now).await
 }
 
+/// Another root from here on, with the copies and the recovery code that go with it; those of the one before open nothing any more.
+pub async fn replace_root(
+    db: &mut AnyConnection,
+    account: &AccountId,
+    change: &RootChange,
+    statements: &[String],
+    wraps: &[WrappedRoot],
+    now: Millis,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE accounts SET root = $2, account_jwk = $3, recovery_id = $4, recovery_confirmed_at = $5, root_statements = $6 WHERE account_id = $1",
+    )
+    .bind(account.as_str())
+    .bind(&change.root)
+    .bind(&change.account_jwk)
+    .bind(&change.recovery_id)
+    .bind(now.0)
+    .bind(serde_json::to_string(statements).expect("strings"))
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("DELETE FROM wraps WHERE account_id = $1").bind(account.as_str()).execute(&mut *db).await?;
+    // Whatever was begun under the root before ends with it.
+    sqlx::query("DELETE FROM ceremonies WHERE account_id = $1").bind(account.as_str()).execute(&mut *db).await?;
+    for wrapped in wraps {
+        add_wrap(&mut *db, account, wrapped, now).await?;
+    }
+    Ok(())
+}
+
 /// Forgets everything about an account, its ledger included. What its devices were stays with verifier and broker as revoked, under their DIDs.
 pub async fn delete(db: &mut AnyConnection, account: &AccountId) -> Result<(), Error> {
     // What others rest on goes first.
@@ -213,7 +248,10 @@ pub async fn delete(db: &mut AnyConnection, account: &AccountId) -> Result<(), E
         "DELETE FROM ceremonies WHERE account_id = $1",
         "DELETE FROM wrong_codes WHERE account_id = $1",
         "DELETE FROM requests WHERE account_id = $1",
-        "DELETE FROM log_entries WHERE log IN (SELECT log FROM issuers WHERE account_id = $1)",
+        "DELETE FROM root_consents WHERE account_id = $1",
+        "DELETE FROM root_changes WHERE account_id = $1",
+        // Also of an app whose log was closed: each log has at least the device that opened it.
+        "DELETE FROM log_entries WHERE log IN (SELECT log FROM devices WHERE account_id = $1)",
         "DELETE FROM issuers WHERE account_id = $1",
         "DELETE FROM devices WHERE account_id = $1",
         "DELETE FROM grants WHERE account_id = $1",

@@ -161,6 +161,8 @@ pub struct Signed<'a> {
     pub idx: i64,
     /// What the device may do from here on.
     pub tier: Tier,
+    /// Who signed it.
+    pub iss: &'a Did,
 }
 
 /// Replaces a device's credential (renewal); raises its epoch, so that tokens minted on the old one end.
@@ -175,7 +177,7 @@ pub async fn renew(db: &mut AnyConnection, did: &str, old_hash: &str, signed: &S
         return Ok(None);
     }
     let done = sqlx::query(
-        "UPDATE devices SET credential = $3, credential_hash = $4, credential_exp = $5, status_idx = $6, tier = $7,
+        "UPDATE devices SET credential = $3, credential_hash = $4, credential_exp = $5, status_idx = $6, tier = $7, iss = $8,
            dev_epoch = dev_epoch + 1, offer = NULL
          WHERE did = $1 AND credential_hash = $2 AND revoked_at IS NULL",
     )
@@ -186,6 +188,7 @@ pub async fn renew(db: &mut AnyConnection, did: &str, old_hash: &str, signed: &S
     .bind(signed.exp)
     .bind(signed.idx)
     .bind(signed.tier.as_str())
+    .bind(signed.iss.as_str())
     .execute(db)
     .await?;
     Ok((done.rows_affected() == 1).then_some(()))

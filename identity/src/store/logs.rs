@@ -44,6 +44,25 @@ pub async fn open(db: &mut AnyConnection, account: &AccountId, app: &str, issuer
     Ok(())
 }
 
+/// All apps of an account that have a log.
+pub async fn apps(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<String>, Error> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT app FROM issuers WHERE account_id = $1 ORDER BY app").bind(account.as_str()).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(app,)| app).collect())
+}
+
+/// Notes that a log goes on under another issuer key.
+pub async fn hand_over(db: &mut AnyConnection, log: &str, iss: &str, statement: &str) -> Result<(), Error> {
+    sqlx::query("UPDATE issuers SET iss = $2, statement = $3 WHERE log = $1").bind(log).bind(iss).bind(statement).execute(db).await?;
+    Ok(())
+}
+
+/// Closes a log in which no device is left: the app's next device opens another.
+pub async fn close(db: &mut AnyConnection, account: &AccountId, app: &str) -> Result<(), Error> {
+    sqlx::query("DELETE FROM issuers WHERE account_id = $1 AND app = $2").bind(account.as_str()).bind(app).execute(db).await?;
+    Ok(())
+}
+
 /// Appends entries after `from`; `None` when the log moved meanwhile.
 pub async fn append(db: &mut AnyConnection, log: &str, from: i64, entries: &[String], head: &str, now: Millis) -> Result<Option<()>, Error> {
     let moved = sqlx::query("UPDATE issuers SET next_n = $3, head = $4 WHERE log = $1 AND next_n = $2")

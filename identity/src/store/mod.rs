@@ -5,4 +5,5 @@ pub mod ceremonies;
 pub mod devices;
 pub mod logs;
 pub mod requests;
+pub mod root_changes;
 pub mod status;

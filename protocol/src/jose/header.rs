@@ -40,6 +40,10 @@ typs! {
     AccountProof = "baton-account+jwt";
     /// The account key's statement of an app's issuer DID.
     IssuerStatement = "baton-issuer+jwt";
+    /// A full device's agreement that another root replaces the one before.
+    RootConsent = "baton-root-consent+jwt";
+    /// The account key's statement of the root that replaces its own.
+    RootStatement = "baton-root+jwt";
     /// Offer of a handoff.
     Offer = "baton-offer+jwt";
     /// Statement of a session's chain.

@@ -3,9 +3,11 @@
 use crate::support::Key;
 use baton_protocol::b64;
 use baton_protocol::credential::Tier;
-use baton_protocol::device_log::{DeviceLog, Entry, Op};
+use baton_protocol::device_log::{DeviceLog, Entry, Op, RootConsent};
+use baton_protocol::enrolment::{RootStatement, continues};
 use baton_protocol::key::hash;
 use baton_protocol::refusal::Log;
+use baton_protocol::root::fingerprint;
 
 fn payload_hash(jws: &str) -> String {
     hash(&b64::decode(jws.split('.').nth(1).unwrap()).unwrap())
@@ -89,4 +91,75 @@ fn nobody_else_adds_and_the_past_stays() {
     let other = writer.entry(Writer::enrol(&Key::new()));
     fork.append(&writer.issuer.sign(other.draft(&writer.issuer.public.did()))).unwrap();
     assert_eq!(fork.continues(&pinned), Err(Log::Fork));
+}
+
+#[test]
+fn another_root_goes_on_with_a_full_device_s_consent_and_never_without() {
+    let (mut writer, full, limited, gone) = (Writer::open(), Key::new(), Key::new(), Key::new());
+    for device in [&full, &limited, &gone] {
+        writer.push(Writer::enrol(device));
+    }
+    writer.push(Op::Tier { device: limited.public.did(), tier: Tier::Limited });
+    writer.push(Op::Revoke { device: gone.public.did() });
+    let log = DeviceLog::replay(&writer.entries).unwrap();
+    let (before, next) = (writer.issuer.public.did(), Key::new());
+    let right = RootConsent { v: 1, log: log.subject().into(), from: before.clone(), to: next.public.did() };
+    let consent = |by: &Key, change: &dyn Fn(&mut RootConsent)| {
+        let mut consent = right.clone();
+        change(&mut consent);
+        by.sign(consent.draft(&by.public.did()))
+    };
+    let good = consent(&full, &|_| {});
+    let other = Key::new().public.did();
+    for (bad, why) in [
+        (consent(&limited, &|_| {}), "a limited device"),
+        (consent(&gone, &|_| {}), "a revoked device"),
+        (consent(&Key::new(), &|_| {}), "a stranger"),
+        (consent(&writer.issuer, &|_| {}), "the root itself"),
+        (consent(&full, &|consent| consent.v = 2), "another version"),
+        (consent(&full, &|consent| consent.log = "another".into()), "another log"),
+        (consent(&full, &|consent| consent.from = other.clone()), "another root before"),
+        (consent(&full, &|consent| consent.to = other.clone()), "another root after"),
+        (Key::new().sign(right.draft(&full.public.did())), "in another's name"),
+        (good.replacen('.', "..", 1), "no JWS"),
+    ] {
+        assert_eq!(log.check_consent(&next.public.did(), &bad), Err(Log::Consent), "{why}");
+    }
+    assert_eq!(log.check_consent(&before, &consent(&full, &|consent| consent.to = before.clone())), Err(Log::Consent), "the same root");
+    assert_eq!(log.check_consent(&next.public.did(), &good), Ok(()));
+
+    let pinned = log.head();
+    let to = next.public.did();
+    let replace = |consent: &str| Op::ReplaceRoot { to: to.clone(), consent: consent.into() };
+    writer.push(replace(&consent(&limited, &|_| {})));
+    assert_eq!(DeviceLog::replay(&writer.entries).map(|_| ()), Err(Log::Consent));
+    writer.entries.pop();
+    writer.push(replace(&good));
+    let replaced = DeviceLog::replay(&writer.entries).unwrap();
+    assert_eq!((replaced.subject(), replaced.issuer(), replaced.continues(&pinned)), (log.subject(), &to, Ok(())));
+    assert!(replaced.member(&limited.public.did()).is_ok(), "who was in stays in");
+
+    let old = std::mem::replace(&mut writer.issuer, next);
+    let renew = writer.entry(Op::Renew { device: full.public.did() });
+    assert_eq!(replaced.clone().append(&old.sign(renew.draft(&before))), Err(Log::Invalid), "the root before signs nothing more");
+    assert_eq!(replaced.clone().append(&writer.issuer.sign(renew.draft(&writer.issuer.public.did()))), Ok(renew));
+    writer.push(replace(&good));
+    assert_eq!(DeviceLog::replay(&writer.entries).map(|_| ()), Err(Log::Consent), "a consent is good for one change");
+}
+
+#[test]
+fn a_browser_follows_statements_from_the_root_it_knew() {
+    let roots = [Key::new(), Key::new(), Key::new()];
+    let names: Vec<_> = roots.iter().map(|key| fingerprint(&key.public)).collect();
+    let state = |by: usize, from: usize, to: usize| {
+        roots[by].sign(RootStatement { v: 1, from: names[from].clone(), to: names[to].clone() }.draft(&roots[by].public))
+    };
+    let led = |statements: &[String], known: usize, now: usize| continues(statements, &names[known], &names[now]);
+    let both = [state(0, 0, 1), state(1, 1, 2)];
+    assert!(led(&both, 0, 2) && led(&both, 1, 2) && led(&both[..1], 0, 1) && led(&[], 2, 2));
+    assert!(!led(&both, 0, 1), "an older root is not what it is now");
+    assert!(!led(&both[1..], 0, 2) && !led(&[], 0, 2), "a gap");
+    assert!(!led(&[state(1, 0, 1)], 0, 1), "by the new root alone");
+    assert!(!led(&[state(0, 0, 0)], 0, 0), "by itself");
+    assert!(!led(&["x".into()], 0, 0), "no statement");
 }

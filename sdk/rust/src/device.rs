@@ -7,7 +7,7 @@ use crate::keys::SoftKey;
 use crate::keystore::{Enrolled, Kept, Keystore, Pin};
 use crate::servers::Servers;
 use baton_protocol::credential::Tier;
-use baton_protocol::device_log::DeviceLog;
+use baton_protocol::device_log::{DeviceLog, RootConsent};
 use baton_protocol::jose::{Typ, Unverified};
 use baton_protocol::key::{Did, PublicKey};
 use baton_protocol::presentation::{self, TransactionData};
@@ -52,6 +52,17 @@ pub struct Members {
     pub live: Vec<Did>,
     /// Labels, for full devices: what the person called each. Not evidence.
     pub labels: Vec<(Did, String)>,
+    /// The person is replacing the root; told to full devices.
+    pub replace_root: Option<ReplaceRoot>,
+}
+
+/// What a full device is asked to agree to: that the log goes on under another root's issuer key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ReplaceRoot {
+    /// The issuer key's DID so far.
+    pub from: Did,
+    /// The new one.
+    pub to: Did,
 }
 
 impl Members {
@@ -223,14 +234,24 @@ impl Device {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Calls the broker, presenting anew once when the token turns out dead.
+    /// Calls the broker.
     pub(crate) async fn broker(&self, method: &str, path: &str, scope: &str, session: Option<&str>, body: Option<&Value>) -> Result<Value, Error> {
-        let audience = self.servers.broker.clone();
-        let url = format!("{audience}{path}");
+        self.call(&self.servers.broker, (method, path), scope, session, body).await
+    }
+
+    /// Calls identity.
+    async fn identity(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        self.call(&self.servers.identity, (method, path), "log:read", None, body).await
+    }
+
+    /// Calls a service, presenting anew once when the token turns out dead.
+    async fn call(&self, service: &str, what: (&str, &str), scope: &str, session: Option<&str>, body: Option<&Value>) -> Result<Value, Error> {
+        let (method, path) = what;
+        let url = format!("{service}{path}");
         for attempt in 0..2 {
-            let token = self.token(&audience, scope, session).await?;
+            let token = self.token(service, scope, session).await?;
             let body = body.map(|body| ("application/json", body.to_string().into_bytes()));
-            let request = Request { method, url: url.clone(), service: &audience, token: Some(token), body };
+            let request = Request { method, url: url.clone(), service, token: Some(token), body };
             match self.http.proven(&request, &self.signing).await {
                 Err(error) if attempt == 0 && error.is("invalid_token") => self.forget_tokens(),
                 other => return other,
@@ -250,10 +271,7 @@ impl Device {
 
     /// Reads the device log, checks all of it, and checks that it goes on from what this device saw before.
     pub async fn members(&self) -> Result<Arc<Members>, Error> {
-        let identity = &self.servers.identity;
-        let token = self.token(identity, "log:read", None).await?;
-        let request = Request { method: "GET", url: format!("{identity}/v1/log"), service: identity, token: Some(token), body: None };
-        let answer = self.http.proven(&request, &self.signing).await?;
+        let answer = self.identity("GET", "/v1/log", None).await?;
         let answer: LogAnswer = serde_json::from_value(answer).map_err(|_| Error::Answer("log"))?;
         let log = DeviceLog::replay(&answer.entries)?;
         if log.subject() != self.subject {
@@ -270,9 +288,21 @@ impl Device {
         }
         drop(kept);
         let labels = answer.directory.unwrap_or_default().into_iter().map(|label| (label.device, label.name)).collect();
-        let members = Arc::new(Members { log, live: answer.live, labels });
+        let members = Arc::new(Members { log, live: answer.live, labels, replace_root: answer.replace_root });
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.http.now(), members.clone()));
         Ok(members)
+    }
+
+    /// Agrees that another root replaces the one so far. Ask the person first, showing [`issuer_fingerprint`](crate::enroll::issuer_fingerprint) of
+    /// [`ReplaceRoot::to`], which their page shows as well: whoever stole a root waits for just this.
+    pub async fn agree(&self, asked: &ReplaceRoot) -> Result<(), Error> {
+        let members = self.members().await?;
+        if *members.log.issuer() != asked.from {
+            return Err(Log::Consent.into());
+        }
+        let consent = RootConsent { v: 1, log: self.subject.clone(), from: asked.from.clone(), to: asked.to.clone() };
+        let consent = self.signing.seal(consent.draft(&self.did)).await?;
+        self.identity("POST", "/v1/log/consent", Some(&json!({"consent": consent}))).await.map(|_| ())
     }
 
     /// A service's public keys.
@@ -350,6 +380,7 @@ struct LogAnswer {
     entries: Vec<String>,
     live: Vec<Did>,
     directory: Option<Vec<Label>>,
+    replace_root: Option<ReplaceRoot>,
 }
 
 /// Claims of a credential this device already checked when it got it.

@@ -8,7 +8,7 @@ use baton_protocol::b64;
 use baton_protocol::credential::{self, Tier};
 use baton_protocol::device_log::DeviceLog;
 use baton_protocol::enrolment::{DETAILS_TYPE, DeviceClaims, DeviceDetails};
-use baton_protocol::key::hash;
+use baton_protocol::key::{Did, hash};
 use baton_protocol::refusal::{Log, Vc};
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::secret::Secret;
@@ -195,6 +195,11 @@ async fn post(http: &Http, kept: &Kept, path: &str, pairs: &[(&str, &str)]) -> R
     let identity = &kept.servers.identity;
     let request = Request { method: "POST", url: format!("{identity}{path}"), service: identity, token: None, body: Some((FORM, form(pairs))) };
     http.proven(&request, &kept.signing()?).await
+}
+
+/// The fingerprint a device can show of an issuer key, beside the same on its person's page.
+pub fn issuer_fingerprint(issuer: &Did) -> String {
+    log_fingerprint(&hash(issuer.as_str().as_bytes()))
 }
 
 /// The fingerprint a device can show of its log: what its person compares with what their pages show.

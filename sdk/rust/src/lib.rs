@@ -17,12 +17,13 @@ pub mod keys;
 pub mod keystore;
 mod reading;
 pub mod root;
+mod root_change;
 pub mod seal;
 mod servers;
 mod session;
 mod system;
 
-pub use device::{Device, Members};
+pub use device::{Device, Members, ReplaceRoot};
 pub use error::Error;
 pub use events::{Ended, Events};
 pub use handoff::{Offered, Waiting};

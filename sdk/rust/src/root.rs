@@ -127,12 +127,16 @@ impl Root {
         let first = check_offer(shown, offer, &issuer)?;
         let mut approval = sign(offer, &issuer, entropy)?;
         if first {
-            let statement = IssuerStatement { v: 1, app: shown.app.clone(), iss: issuer.key().did() };
-            let draft = statement.draft(self.account.key());
-            let signature = self.account.sign_now(draft.signing_input());
-            approval.issuer_statement = Some(draft.signed(&signature));
+            approval.issuer_statement = Some(self.issuer_statement(&shown.app));
         }
         Ok(approval)
+    }
+
+    /// "This is my issuer for that app."
+    pub(crate) fn issuer_statement(&self, app: &str) -> String {
+        let draft = IssuerStatement { v: 1, app: app.to_owned(), iss: self.issuer(app).key().did() }.draft(self.account.key());
+        let signature = self.account.sign_now(draft.signing_input());
+        draft.signed(&signature)
     }
 
     /// Signs a credential anew for a device of `log` that the person chose: of the tier it has ([`Op::Renew`]) or raised to full ([`Op::Tier`]). What
@@ -161,16 +165,15 @@ impl Root {
 fn sign(offer: &Offer, issuer: &SoftKey, entropy: &Entropy) -> Result<Approval, Error> {
     let device = PublicKey::from_jwk(&serde_json::to_value(&offer.device_jwk).map_err(|_| Error::Answer("device_jwk"))?)?;
     let credential = sign_credential(&offer.template, &device, issuer, entropy)?;
-    let entries = offer
-        .entries
-        .iter()
-        .map(|text| {
-            let draft = Draft::exact(Typ::LogEntry, &issuer.key().did().url(), text);
-            let signature = issuer.sign_now(draft.signing_input());
-            draft.signed(&signature)
-        })
-        .collect();
+    let entries = offer.entries.iter().map(|text| sign_entry(text, issuer)).collect();
     Ok(Approval { shown_hash: offer.shown_hash.clone(), credential, entries, issuer_statement: None })
+}
+
+/// Signs the exact text of a log entry.
+pub(crate) fn sign_entry(text: &str, issuer: &SoftKey) -> String {
+    let draft = Draft::exact(Typ::LogEntry, &issuer.key().did().url(), text);
+    let signature = issuer.sign_now(draft.signing_input());
+    draft.signed(&signature)
 }
 
 /// Signs a credential with fresh salts and joins its disclosures.

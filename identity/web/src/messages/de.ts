@@ -230,7 +230,7 @@ export const de: Messages = {
     "enrol.expired": "Die Anfrage ist zu alt. Beginnen Sie am Gerät noch einmal.",
     "enrol.not_approved": "Über diese Anfrage hat schon jemand entschieden. Beginnen Sie am Gerät noch einmal.",
     "enrol.state": "Das geht damit jetzt nicht.",
-    "enrol.recovery": "Bestätigen Sie, dass Sie Ihren Wiederherstellungscode haben, bevor Sie ein Gerät hinzufügen.",
+    "enrol.recovery_unconfirmed": "Bestätigen Sie, dass Sie Ihren Wiederherstellungscode haben, bevor Sie ein Gerät hinzufügen.",
     "input.name": "Ein Name hat ein bis 64 gewöhnliche Zeichen.",
     "limit.rate": "Zu viele Versuche. Warten Sie zehn Minuten.",
     "limit.devices": "Mehr darf ein Konto nicht haben. Entfernen Sie zuerst etwas.",

@@ -229,7 +229,7 @@ export const en = {
     "enrol.expired": "The request is too old. Start again on the device.",
     "enrol.not_approved": "Somebody has decided about this request already. Start again on the device.",
     "enrol.state": "This cannot be done with it now.",
-    "enrol.recovery": "Confirm that you keep your recovery code before you add a device.",
+    "enrol.recovery_unconfirmed": "Confirm that you keep your recovery code before you add a device.",
     "input.name": "Use one to 64 ordinary characters for a name.",
     "limit.rate": "Too many tries. Wait ten minutes.",
     "limit.devices": "You have as many as an account may have. Remove one first.",

@@ -230,7 +230,7 @@ export const es: Messages = {
     "enrol.expired": "La petición es demasiado antigua. Empieza de nuevo en el dispositivo.",
     "enrol.not_approved": "Alguien ya ha decidido sobre esta petición. Empieza de nuevo en el dispositivo.",
     "enrol.state": "Ahora no se puede hacer eso.",
-    "enrol.recovery": "Confirma que guardas tu código de recuperación antes de añadir un dispositivo.",
+    "enrol.recovery_unconfirmed": "Confirma que guardas tu código de recuperación antes de añadir un dispositivo.",
     "input.name": "Usa de uno a 64 caracteres corrientes para el nombre.",
     "limit.rate": "Demasiados intentos. Espera diez minutos.",
     "limit.devices": "Ya tienes todos los que puede tener una cuenta. Quita alguno antes.",

@@ -230,7 +230,7 @@ export const zhHans: Messages = {
     "enrol.expired": "请求已过期。请在设备上重新开始。",
     "enrol.not_approved": "已有人对此请求作出决定。请在设备上重新开始。",
     "enrol.state": "现在无法这样做。",
-    "enrol.recovery": "添加设备前，请先确认您保留着恢复代码。",
+    "enrol.recovery_unconfirmed": "添加设备前，请先确认您保留着恢复代码。",
     "input.name": "名称请使用 1 到 64 个普通字符。",
     "limit.rate": "尝试次数过多。请等待十分钟。",
     "limit.devices": "已达账户上限。请先删除一些。",
