@@ -2,10 +2,10 @@
 
 import { present, readCredential, type Credential, type Occasion } from "./credential.js";
 import { publicKeyOf, signerOf, type Signer } from "./deviceKeys.js";
-import { readDeviceLog, type DeviceLog, type Member } from "./deviceLog.js";
+import { readDeviceLog, rootConsent, type DeviceLog, type Member } from "./deviceLog.js";
 import type { Tier } from "./enrolment.js";
 import type { Http, Request } from "./http.js";
-import { unverifiedKid } from "./jws.js";
+import { signBy, unverifiedKid } from "./jws.js";
 import { PublicKey } from "./key.js";
 import { Refused } from "./refused.js";
 import { readStatusList } from "./statusList.js";
@@ -16,6 +16,16 @@ export interface Members extends DeviceLog {
   live: string[];
   /** What the person called each; told to full devices, and no evidence. */
   labels: { device: string; name: string }[];
+  /** The person is replacing the root; told to full devices. See {@link Device.agree}. */
+  replaceRoot?: ReplaceRoot;
+}
+
+/** What a full device is asked to agree to: that the log goes on under another root's issuer key. */
+export interface ReplaceRoot {
+  /** The issuer key's DID so far. */
+  from: string;
+  /** The new one. */
+  to: string;
 }
 
 /** How old what is known of the log may be when something is sealed, in seconds. */
@@ -165,9 +175,13 @@ export class Device {
     return log;
   }
 
-  /** Asks the broker; presents anew, once, when the token turns out to be dead. */
-  async broker<T>({ scope, path, session, json }: BrokerRequest): Promise<T> {
-    const service = this.kept.servers.broker;
+  /** Asks the broker. */
+  broker<T>(request: BrokerRequest): Promise<T> {
+    return this.#call(this.kept.servers.broker, request);
+  }
+
+  /** Asks a service; presents anew, once, when the token turns out to be dead. */
+  async #call<T>(service: string, { scope, path, session, json }: BrokerRequest): Promise<T> {
     const ask = async (): Promise<T> => {
       const token = await this.token(service, scope, session);
       const request: Request = { method: json ? "POST" : "GET", service, path, token, ...(json ? { json } : {}) };
@@ -191,19 +205,28 @@ export class Device {
 
   /** Its log as identity has it now, checked, and held against what it saw before. */
   async members(): Promise<Members> {
-    const { identity } = this.kept.servers;
-    const token = await this.token(identity, "log:read");
-    const request = { method: "GET", service: identity, path: "/v1/log", token } as const;
-    const answer = (await this.http.proven(request, this.signer)) as { entries: string[]; live: string[]; directory?: { device: string; name: string }[] };
+    type Answer = { entries: string[]; live: string[]; directory?: { device: string; name: string }[]; replace_root?: ReplaceRoot };
+    const answer = await this.#call<Answer>(this.kept.servers.identity, { scope: "log:read", path: "/v1/log" });
     const log = await this.#change(async () => {
       const read = this.#goesOn(answer.entries);
       this.kept = { ...this.kept, head: read.head };
       return read;
     });
     const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
-    const members = { ...log, live, labels: answer.directory ?? [] };
+    const members = { ...log, live, labels: answer.directory ?? [], ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
     this.#recent = { at: this.http.seconds(), members };
     return members;
+  }
+
+  /**
+   * Agrees that another root replaces the one so far. Ask the person first, showing {@link issuerFingerprint} of `to`, which their page shows as
+   * well: whoever stole a root waits for just this.
+   */
+  async agree(asked: ReplaceRoot): Promise<void> {
+    const { subject, issuer } = await this.members();
+    if (issuer !== asked.from) throw new Refused("log.consent", "another root");
+    const consent = await signBy("baton-root-consent+jwt", this.signer, rootConsent(subject, asked.from, asked.to));
+    await this.#call(this.kept.servers.identity, { scope: "log:read", path: "/v1/log/consent", json: { consent } });
   }
 
   /** {@link members} as they were within the last minute. */

@@ -1,8 +1,8 @@
-/** A device log as a client checks it: an append-only chain by one issuer key, which alone names who may receive keys (docs/protocol.md §5). */
+/** A device log as a client checks it: an append-only chain by one issuer key after another, which alone names who may receive keys (docs/protocol.md §5). */
 
 import { decode } from "./base64url.js";
 import { PublicKey, hash, type Jwk } from "./key.js";
-import { verify } from "./jws.js";
+import { verify, verifyBy } from "./jws.js";
 import { Refused } from "./refused.js";
 import type { Tier } from "./enrolment.js";
 
@@ -22,6 +22,7 @@ export interface LogHead {
 
 /** A log that was read from its first entry. */
 export interface DeviceLog {
+  /** Who signs the next entry. */
   issuer: string;
   app: string;
   /** Hash of the first entry: the person, as this app sees them. */
@@ -59,6 +60,29 @@ export function renewEntry({ n, prev }: Place, device: string): string {
   return JSON.stringify({ v: 1, n, prev, op: "renew", device });
 }
 
+/** The text of an entry that hands the log over to another root's issuer key, with a full device's consent. */
+export function replaceRootEntry({ n, prev }: Place, to: string, consent: string): string {
+  return JSON.stringify({ v: 1, n, prev, op: "replace_root", to, consent });
+}
+
+/** The text of an entry that takes a device out. */
+export function revokeEntry({ n, prev }: Place, device: string): string {
+  return JSON.stringify({ v: 1, n, prev, op: "revoke", device });
+}
+
+/** What a full device signs to let the log go on under another root's issuer key. */
+export function rootConsent(log: string, from: string, to: string): { v: 1; log: string; from: string; to: string } {
+  return { v: 1, log, from, to };
+}
+
+/** Whether a live full device of this log agrees that `to` replaces the issuer key it has now. */
+export function needConsent(log: DeviceLog, to: string, consent: string): void {
+  const { by, payloadHash } = verifyBy(consent, "baton-root-consent+jwt");
+  PublicKey.fromDid(to);
+  const right = to !== log.issuer && payloadHash === hash(JSON.stringify(rootConsent(log.subject, log.issuer, to)));
+  if (!right || !log.members.some(({ device, tier }) => device === by && tier === "full")) throw new Refused("log.consent", "consent");
+}
+
 /** Reads and checks a whole log. Each entry must be, letter for letter, what this version would write. An entry of a kind this version does not know is refused: it might take somebody out. */
 export function readDeviceLog(entries: string[]): DeviceLog {
   // Everybody who was ever let in: nobody is let in twice.
@@ -70,6 +94,8 @@ export function readDeviceLog(entries: string[]): DeviceLog {
       return PublicKey.fromDid(did);
     });
     const place = { n: log.head.n + 1, prev: log.head.hash };
+    // An entry that hands the log over is by the one who had it.
+    const by = log.issuer;
     if (place.n === 0) {
       const [iss, app, salt] = [text(claims["iss"]), text(claims["app"]), text(claims["salt"])];
       need(decode(salt).length === 16 && payloadHash === hash(openEntry(iss, app, salt)));
@@ -77,7 +103,7 @@ export function readDeviceLog(entries: string[]): DeviceLog {
     } else {
       need(payloadHash === hash(apply(log, seen, place, claims)));
     }
-    need(kid === PublicKey.fromDid(log.issuer).url);
+    need(kid === PublicKey.fromDid(by || log.issuer).url);
     log.head = { n: place.n, hash: payloadHash };
   }
   need(entries.length > 0);
@@ -86,6 +112,12 @@ export function readDeviceLog(entries: string[]): DeviceLog {
 
 /** Takes an entry in, and gives its text as this version would write it. */
 function apply(log: DeviceLog, seen: Map<string, Member>, { n, prev }: Place, claims: Record<string, unknown>): string {
+  if (claims["op"] === "replace_root") {
+    const [to, consent] = [text(claims["to"]), text(claims["consent"])];
+    needConsent(log, to, consent);
+    log.issuer = to;
+    return replaceRootEntry({ n, prev }, to, consent);
+  }
   const device = text(claims["device"]);
   const known = log.members.find((member) => member.device === device);
   switch (claims["op"]) {
@@ -107,7 +139,7 @@ function apply(log: DeviceLog, seen: Map<string, Member>, { n, prev }: Place, cl
     case "revoke":
       need(known !== undefined);
       log.members = log.members.filter((member) => member !== known);
-      return JSON.stringify({ v: 1, n, prev, op: "revoke", device });
+      return revokeEntry({ n, prev }, device);
     default:
       throw new Refused("log.invalid", "invalid");
   }
@@ -126,4 +158,10 @@ function text(value: unknown): string {
 
 function need(holds: boolean): asserts holds {
   if (!holds) throw new Refused("log.invalid", "invalid");
+}
+
+/** The fingerprint a device can show of an issuer key, beside the same on its person's page. */
+export function issuerFingerprint(issuer: string): string {
+  const hex = [...decode(hash(issuer)).subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return (hex.match(/.{4}/g) ?? []).join(" ");
 }

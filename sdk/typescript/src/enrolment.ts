@@ -61,12 +61,16 @@ export interface Visible {
   status_issuer: string;
 }
 
-/** What identity asks to be signed. */
-export interface Offer {
-  request: string;
-  shown_hash: string;
+/** The claims of a credential, and the key it binds. */
+export interface ToSign {
   template: { visible: Visible; disclosable: Record<string, unknown> };
   device_jwk: Jwk;
+}
+
+/** What identity asks to be signed. */
+export interface Offer extends ToSign {
+  request: string;
+  shown_hash: string;
   /** Payloads of the log entries, as exact JSON texts. */
   entries: string[];
 }
@@ -112,11 +116,16 @@ export function approve(root: Root, shown: Shown, offer: Offer, { random = syste
     }
     if (identity !== undefined) needStatusOf(identity, offer.template.visible);
     const approval = signed(offer, issuer, random);
-    if (opens) approval.issuer_statement = sign("baton-issuer+jwt", root.account, { v: 1, app: shown.app, iss: issuer.public.did });
+    if (opens) approval.issuer_statement = issuerStatement(root, shown.app, issuer.public.did);
     return approval;
   } finally {
     issuer.forget();
   }
+}
+
+/** "This is my issuer for that app", by the account key. */
+export function issuerStatement(root: Root, app: string, iss: string): string {
+  return sign("baton-issuer+jwt", root.account, { v: 1, app, iss });
 }
 
 /** What is signed anew, and what shows that it is this person's. All of it is checked under the issuer key: a server's word for it is worth nothing. */
@@ -135,17 +144,9 @@ export function signAnew(root: Root, known: Known, raise: boolean, offer: Offer,
   const issuer = root.issuer(known.app);
   try {
     const log = logOf(known.log, issuer, known.app);
-    const member = log.members.find(({ device }) => device === known.device);
-    const before = claimsOf(known.credential);
-    need(member !== undefined && readCredential(known.credential).key.did === known.device && before.clear["iss"] === log.issuer);
-    const { visible, disclosable } = offer.template;
-    const tier = raise ? "full" : member.tier;
-    need(PublicKey.fromJwk(offer.device_jwk).did === known.device && visible.sub === known.device && visible.iss === log.issuer);
-    need(visible.client_id === member.clientId && visible.tier === tier && visible.log === log.subject);
-    need(same(disclosable, before.disclosed) && agreementOf(offer).equals(member.agreement));
-    const { status } = before.clear as { status?: Visible["status"] };
-    need(visible.status_issuer === before.clear["status_issuer"] && visible.status.status_list.uri === status?.status_list.uri);
-    checkTimes(visible);
+    const tier = raise ? "full" : log.tierOf(known.device);
+    need(tier !== undefined);
+    needAnew(log, known.device, known.credential, offer, log.issuer, tier);
     needNext(offer, log);
     const place = { n: log.head.n + 1, prev: log.head.hash };
     need(offer.entries[0] === (raise ? tierEntry(place, known.device, tier) : renewEntry(place, known.device)));
@@ -153,6 +154,20 @@ export function signAnew(root: Root, known: Known, raise: boolean, offer: Offer,
   } finally {
     issuer.forget();
   }
+}
+
+/** What is to be signed for a device is what was signed for it before, by the log's issuer so far, and what the log says of it; its issuer and its tier are these. */
+export function needAnew(log: DeviceLog, did: string, credential: string, offer: ToSign, issuer: string, tier: Tier): void {
+  const member = log.members.find(({ device }) => device === did);
+  const before = claimsOf(credential);
+  need(member !== undefined && readCredential(credential).key.did === did && before.clear["iss"] === log.issuer);
+  const { visible, disclosable } = offer.template;
+  need(PublicKey.fromJwk(offer.device_jwk).did === did && visible.sub === did && visible.iss === issuer);
+  need(visible.client_id === member.clientId && visible.tier === tier && visible.log === log.subject);
+  need(same(disclosable, before.disclosed) && agreementOf(offer).equals(member.agreement));
+  const { status } = before.clear as { status?: Visible["status"] };
+  need(visible.status_issuer === before.clear["status_issuer"] && visible.status.status_list.uri === status?.status_list.uri);
+  checkTimes(visible);
 }
 
 /** What a device said of itself when it was let in, as the person signed it. */
@@ -168,7 +183,7 @@ function claimsOf(credential: string): { clear: Record<string, unknown>; disclos
 }
 
 /** The log of this very issuer and app. */
-function logOf(entries: string[], issuer: SoftKey, app: string): DeviceLog {
+export function logOf(entries: string[], issuer: SoftKey, app: string): DeviceLog {
   const log = readDeviceLog(entries);
   need(log.issuer === issuer.public.did && log.app === app);
   return log;
@@ -195,7 +210,7 @@ function signed(offer: Offer, issuer: SoftKey, random: Random): Approval {
   };
 }
 
-function agreementOf(offer: Offer): PublicKey {
+function agreementOf(offer: ToSign): PublicKey {
   return PublicKey.fromJwk(offer.template.disclosable["agreement_jwk"] as Jwk);
 }
 
@@ -205,7 +220,7 @@ function checkTimes({ vct, iat, exp }: Visible): void {
 }
 
 /** The device credential: an SD-JWT VC (RFC 9901) with a fresh 128-bit salt for each disclosure, digests sorted. */
-function signCredential(offer: Offer, issuer: SoftKey, random: Random): string {
+export function signCredential(offer: ToSign, issuer: SoftKey, random: Random): string {
   const disclosures = Object.entries(offer.template.disclosable).map(([name, value]) =>
     encode(JSON.stringify([encode(random(16)), name, value])),
   );

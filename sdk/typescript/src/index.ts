@@ -7,7 +7,7 @@
  */
 
 export { Device } from "./device.js";
-export type { BrokerRequest, Members } from "./device.js";
+export type { BrokerRequest, Members, ReplaceRoot } from "./device.js";
 export { IndexedDbStore, MemoryStore } from "./store.js";
 export type { Kept, Pin, Store } from "./store.js";
 export { Session } from "./session/session.js";
@@ -24,7 +24,9 @@ export { enrolElsewhere, enrolHere, redeemHere } from "./enrol.js";
 export type { Asking, Elsewhere, Here, PendingHere } from "./enrol.js";
 export { approve, keysHash, shownHash, signAnew, signedName } from "./enrolment.js";
 export type { Approval, Approving, DeviceClaims, DeviceKind, Known, Lane, Offer, Shown, Tier, Visible } from "./enrolment.js";
-export { readDeviceLog } from "./deviceLog.js";
+export { handOver, leadsTo, replacedBy } from "./rootChange.js";
+export type { Anew, AppChange, AppSigned } from "./rootChange.js";
+export { issuerFingerprint, readDeviceLog } from "./deviceLog.js";
 export type { DeviceLog, LogHead, Member } from "./deviceLog.js";
 export { Http, serversAt, surroundings } from "./http.js";
 export type { Request, Servers, Socket, Surroundings } from "./http.js";

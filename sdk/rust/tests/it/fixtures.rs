@@ -40,7 +40,7 @@ fn entropy() -> Entropy {
     })
 }
 
-fn sign(key: &SoftKey, draft: Draft) -> String {
+pub fn sign(key: &SoftKey, draft: Draft) -> String {
     let signature = key.sign_now(draft.signing_input());
     draft.signed(&signature)
 }
@@ -49,16 +49,16 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-struct Cast {
-    entropy: Entropy,
-    root: Root,
-    issuer: SoftKey,
-    laptop: SoftKey,
-    tv: SoftKey,
+pub struct Cast {
+    pub entropy: Entropy,
+    pub root: Root,
+    pub issuer: SoftKey,
+    pub laptop: SoftKey,
+    pub tv: SoftKey,
     tv_agreement: SoftKey,
 }
 
-fn cast() -> Cast {
+pub fn cast() -> Cast {
     let entropy = entropy();
     let root = Root::from_seed(Secret::new([42; 32]));
     let issuer = root.issuer("player");
@@ -100,7 +100,7 @@ fn drift_of_root_and_wraps() {
     assert_eq!(Root::recover(&wrapped, &code).unwrap().fingerprint(), fingerprint);
 }
 
-fn log(cast: &Cast) -> Vec<String> {
+pub fn log(cast: &Cast) -> Vec<String> {
     let iss = cast.issuer.key().did();
     let mut entries: Vec<String> = Vec::new();
     let ops = [
@@ -115,25 +115,34 @@ fn log(cast: &Cast) -> Vec<String> {
     entries
 }
 
+/// What the root signs for the laptop or the television.
+pub fn template(cast: &Cast, device: &SoftKey) -> Template {
+    let tv = device.key() == cast.tv.key();
+    let agreement = if tv { cast.tv_agreement.key() } else { cast.laptop.key() };
+    let (name, kind, client, tier) =
+        if tv { ("Television", "tv", "player-tv", Tier::Limited) } else { ("Laptop", "laptop", "player-web", Tier::Full) };
+    let visible = Visible {
+        iss: cast.issuer.key().did(),
+        sub: device.key().did(),
+        vct: VCT.into(),
+        iat: NOW.secs(),
+        exp: NOW.secs() + 365 * 24 * 3600,
+        client_id: client.into(),
+        tier,
+        log: DeviceLog::replay(&log(cast)).unwrap().subject().into(),
+        status: StatusEntry { status_list: StatusRef { idx: 4711, uri: "https://baton.example/identity/v1/status-lists/1".into() } },
+        status_issuer: "did:web:baton.example:identity".into(),
+    };
+    let disclosable = json!({"name": name, "kind": kind, "agreement_jwk": agreement.jwk_value()}).as_object().unwrap().clone();
+    Template { visible, disclosable }
+}
+
 #[test]
 fn drift_of_log_credential_and_presentation() {
     let cast = cast();
     let entries = log(&cast);
     let replayed = DeviceLog::replay(&entries).unwrap();
-    let visible = Visible {
-        iss: cast.issuer.key().did(),
-        sub: cast.tv.key().did(),
-        vct: VCT.into(),
-        iat: NOW.secs(),
-        exp: NOW.secs() + 365 * 24 * 3600,
-        client_id: "player-tv".into(),
-        tier: Tier::Limited,
-        log: replayed.subject().into(),
-        status: StatusEntry { status_list: StatusRef { idx: 4711, uri: "https://baton.example/identity/v1/status-lists/1".into() } },
-        status_issuer: "did:web:baton.example:identity".into(),
-    };
-    let disclosable = json!({"name": "Television", "kind": "tv", "agreement_jwk": cast.tv_agreement.key().jwk_value()}).as_object().unwrap().clone();
-    let template = Template { visible, disclosable };
+    let template = template(&cast, &cast.tv);
     let credential = sign_credential(&template, cast.tv.key(), &cast.issuer, &cast.entropy).unwrap();
 
     let offer = offer(&cast);

@@ -3,5 +3,6 @@
 
 mod fixtures;
 mod golden;
+mod root_change;
 mod schemas;
 mod typescript;

@@ -32,6 +32,10 @@ fn drift_of_the_wire_forms() {
     written::<enrolment::Offer>("enrolment-offer", "What the approving page is asked to sign");
     written::<enrolment::Approval>("enrolment-approval", "What it sends back");
     written::<enrolment::AccountProof>("account-proof", "Proof at sign-up that the client holds the root");
+    written::<enrolment::RootStatement>("root-statement", "The account key's statement of the root that replaces its own");
+    written::<enrolment::AppChange>("root-change", "What identity asks to be signed for one app when the root is replaced");
+    written::<enrolment::AppSigned>("root-change-signed", "What goes back for one app when the root is replaced");
+    written::<device_log::RootConsent>("root-consent", "A full device's agreement that its log goes on under another root");
     written::<enrolment::IssuerStatement>("issuer-statement", "The account key's statement of an app's issuer DID");
     written::<handoff::wire::Offer>("handoff-offer", "Offer of a handoff");
     written::<handoff::chain::Statement>("statement", "Statement of a session's chain");
