@@ -2,36 +2,20 @@
 
 import { Server, Terminal } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createServer, type Server as Files } from "node:http";
-import type { AddressInfo } from "node:net";
-import { extname } from "node:path";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
 import { Person } from "./person.js";
-
-const KINDS: Record<string, string> = { ".js": "text/javascript", ".css": "text/css", ".html": "text/html" };
-const built = new URL("../../../sdk/typescript/examples/player/dist/", import.meta.url);
+import { Player, plays } from "./player.js";
 
 let server: Server;
-let files: Files;
-let player: string;
+let films: Player;
 before(async () => {
   server = await Server.start();
-  files = createServer((request, answer) => {
-    const path = new URL(request.url ?? "/", "http://player").pathname;
-    const name = path.startsWith("/assets/") ? path.slice(1) : "index.html";
-    readFile(new URL(name, built)).then(
-      (body) => answer.setHeader("content-type", KINDS[extname(name)] ?? "text/plain").end(body),
-      () => answer.writeHead(404).end(),
-    );
-  }).listen(0, "127.0.0.1");
-  await new Promise((resolve) => files.once("listening", resolve));
-  player = `http://127.0.0.1:${(files.address() as AddressInfo).port}/?server=${encodeURIComponent(server.url)}`;
+  films = await Player.serve(server);
 });
 after(() => {
   server.stop();
-  files.close();
+  films.stop();
 });
 
 /** Approves on the person's page what another device shows. */
@@ -43,8 +27,6 @@ async function approve(page: Page, userCode: string, checkCode: string, name: st
   await page.getByRole("heading", { name: `${name} is yours now` }).waitFor();
 }
 
-const plays = (page: Page, what: string): Promise<void> => page.locator("#where", { hasText: what }).waitFor();
-
 test("a film moves from window to window, to a terminal and back", { timeout: 300_000 }, async () => {
   const person = await Person.at();
   try {
@@ -52,16 +34,12 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
     // The first window joins with the passkey of this browser, the second is approved from the person's page.
     const laptop = await person.newWindow();
     const { page } = person;
-    await page.goto(`${player}&device=laptop`);
-    await page.getByLabel("Name of this device").fill("Laptop");
-    await page.getByRole("button", { name: "Join with my passkey" }).click();
-    await page.getByRole("button", { name: "Approve with passkey" }).click();
-    await plays(page, "The General, 0:00, here");
-    await laptop.goto(`${player}&device=laptop`);
+    await films.join(page, "laptop");
+    await laptop.goto(films.at("laptop"));
     await plays(laptop, "here");
 
     const television = await person.newWindow();
-    await television.goto(`${player}&device=television`);
+    await television.goto(films.at("television"));
     await television.getByLabel("Name of this device").fill("Television");
     await television.getByRole("button", { name: "Join from another device" }).click();
     const codes = { user: await television.locator("#code:not(:empty)").textContent(), check: await television.locator("#check").textContent() };

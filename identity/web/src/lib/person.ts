@@ -1,6 +1,6 @@
 /** What a person does: sign up, sign in, recover, approve. The root is in clear inside {@link withRoot} alone. */
 
-import { RecoveryCode, Refused, Root, approve as sign, readDeviceLog, shownHash, signAnew, surroundings, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
+import { RecoveryCode, Refused, Root, approve as sign, leadsTo, readDeviceLog, shownHash, signAnew, surroundings, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
 import { actsFor, get, mayBe, post, type Account, type DeviceRow } from "./api.js";
 import { create, use, type Ceremony } from "./passkey.js";
 
@@ -11,8 +11,8 @@ interface Started {
 
 /** The root this browser knows a passkey by: a server that shows another one is caught. */
 const PIN = "baton.root.";
-const rpId = location.hostname;
-const identity = `${location.origin}/identity`;
+export const rpId = location.hostname;
+export const identity = `${location.origin}/identity`;
 
 /** Whether somebody is signed in here. */
 export async function isSignedIn(): Promise<boolean> {
@@ -90,27 +90,32 @@ export async function approve(shown: Shown, checkCode: string | undefined, keys:
   let redirect: string | undefined;
   await withRoot(async (root) => {
     const issuer = root.issuer(shown.app).public.did;
-    for (let tries = 0; ; tries++) {
+    await signAgain(async () => {
       const asked = { shown_hash: shownHash(shown), issuer, ...(checkCode === undefined ? {} : { check_code: checkCode }) };
       const offer = await post<Offer>(`/requests/${shown.request}/offer`, asked);
       const log = await logOf(root, shown.app);
-      try {
-        const approval = sign(root, shown, offer, { log, identity, ...(keys === undefined ? {} : { keys }) });
-        const answer = await persist(() => post<{ redirect_to?: string }>(`/requests/${shown.request}/approve`, approval));
-        pinLog(root, shown.app, [...log, ...approval.entries]);
-        redirect = answer.redirect_to ?? undefined;
-        return;
-      } catch (error) {
-        // Another approval was quicker: the same ceremony signs again at the log's new end.
-        if (!(error instanceof Refused) || error.code !== "log.moved" || tries === 2) throw error;
-      }
-    }
+      const approval = sign(root, shown, offer, { log, identity, ...(keys === undefined ? {} : { keys }) });
+      const answer = await persist(() => post<{ redirect_to?: string }>(`/requests/${shown.request}/approve`, approval));
+      pinLog(root, shown.app, [...log, ...approval.entries]);
+      redirect = answer.redirect_to ?? undefined;
+    });
   });
   return redirect;
 }
 
+/** When another approval was quicker, the same ceremony signs again at the log's new end. */
+export async function signAgain(act: () => Promise<void>): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!(error instanceof Refused) || error.code !== "log.moved" || tries === 2) throw error;
+    }
+  }
+}
+
 /** The same request twice is one, and answers from where it led: an answer that was lost is asked for again. */
-async function persist<T>(ask: () => Promise<T>): Promise<T> {
+export async function persist<T>(ask: () => Promise<T>): Promise<T> {
   for (let tries = 0; ; tries++) {
     try {
       return await ask();
@@ -125,7 +130,7 @@ async function persist<T>(ask: () => Promise<T>): Promise<T> {
 const LOG_PIN = "baton.log.";
 
 /** The log of an app, which must go on from what this browser saw before: a server that forks or shortens it is caught. */
-async function logOf(root: Root, app: string): Promise<string[]> {
+export async function logOf(root: Root, app: string): Promise<string[]> {
   const { entries } = await get<{ entries: string[] }>(`/logs/${encodeURIComponent(app)}`);
   const kept = localStorage.getItem(`${LOG_PIN}${root.fingerprint}.${app}`);
   if (kept === null) return entries;
@@ -134,7 +139,7 @@ async function logOf(root: Root, app: string): Promise<string[]> {
   return entries;
 }
 
-function pinLog(root: Root, app: string, entries: string[]): void {
+export function pinLog(root: Root, app: string, entries: string[]): void {
   localStorage.setItem(`${LOG_PIN}${root.fingerprint}.${app}`, JSON.stringify(readDeviceLog(entries).head));
 }
 
@@ -155,19 +160,14 @@ export const credentialOf = async (device: DeviceRow): Promise<string> => (await
 /** Signs a device's credential anew: near its end, or to make it full. */
 export async function signDeviceAnew(device: DeviceRow, what: "renew" | "raise"): Promise<void> {
   await withRoot(async (root) => {
-    for (let tries = 0; ; tries++) {
+    await signAgain(async () => {
       const offer = await post<Offer>(`/devices/${device.device_id}/${what}/offer`);
       const log = await logOf(root, device.app);
       const known = { app: device.app, device: device.device, credential: await credentialOf(device), log };
-      try {
-        const approval = signAnew(root, known, what === "raise", offer);
-        await persist(() => post(`/devices/${device.device_id}/${what}/approve`, approval));
-        pinLog(root, device.app, [...log, ...approval.entries]);
-        return;
-      } catch (error) {
-        if (!(error instanceof Refused) || error.code !== "log.moved" || tries === 2) throw error;
-      }
-    }
+      const approval = signAnew(root, known, what === "raise", offer);
+      await persist(() => post(`/devices/${device.device_id}/${what}/approve`, approval));
+      pinLog(root, device.app, [...log, ...approval.entries]);
+    });
   });
 }
 
@@ -197,7 +197,7 @@ export async function replaceRecovery(code: RecoveryCode): Promise<void> {
 }
 
 /** A passkey verifies the person; its copy of the root is opened for `act` and forgotten, whatever happens. */
-async function withRoot(act: (root: Root) => Promise<void>): Promise<void> {
+export async function withRoot(act: (root: Root, by: { prf: Uint8Array<ArrayBuffer>; id: string }) => Promise<void>): Promise<void> {
   const started = await post<Started>("/sign-in/start");
   const used = await use(started.options, true);
   let root: Root | undefined;
@@ -205,22 +205,41 @@ async function withRoot(act: (root: Root) => Promise<void>): Promise<void> {
     const prf = needPrf(used);
     const answer = await finish(started, used);
     const pinned = localStorage.getItem(PIN + used.id);
-    if (pinned !== null && pinned !== answer.root) throw new Refused("wrap.invalid", "another root than this browser knows");
+    if (pinned !== null && !leadsTo(answer.root_statements, pinned, answer.root)) throw new Refused("wrap.invalid", "another root than this browser knows");
     const mine = answer.wraps.find(({ opener }) => opener.kind === "passkey" && opener.credential_id === used.id);
     if (!mine) throw new Refused("wrap.prf", "this passkey holds no copy of the root");
     root = await Root.unwrap(mine, prf, used.id, rpId, answer.root);
     // Known from here on: what has opened, not what the server says.
-    localStorage.setItem(PIN + used.id, root.fingerprint);
-    await act(root);
+    pinRoot(used.id, root.fingerprint);
+    await act(root, { prf, id: used.id });
   } finally {
     used.prf?.fill(0);
     root?.forget();
   }
 }
 
-async function finish(started: Started, used: Ceremony): Promise<{ root: string; wraps: WrappedRoot[] }> {
+/** The root that a passkey opens from here on. What was seen of the logs goes on under a root that replaced another. */
+export function pinRoot(passkey: string, root: string): void {
+  const before = localStorage.getItem(PIN + passkey);
+  localStorage.setItem(PIN + passkey, root);
+  if (before === null || before === root) return;
+  for (const name of Object.keys(localStorage).filter((one) => one.startsWith(`${LOG_PIN}${before}.`))) {
+    localStorage.setItem(name.replace(before, root), localStorage.getItem(name) ?? "");
+    localStorage.removeItem(name);
+  }
+}
+
+interface SignedIn {
+  account: string;
+  root: string;
+  wraps: WrappedRoot[];
+  /** What each root before said of the one that replaced it. */
+  root_statements: string[];
+}
+
+async function finish(started: Started, used: Ceremony): Promise<SignedIn> {
   const body = { ceremony: started.ceremony, credential: used.credential };
-  const answer = await post<{ account: string; root: string; wraps: WrappedRoot[] }>("/sign-in/finish", body);
+  const answer = await post<SignedIn>("/sign-in/finish", body);
   // A passkey of somebody else who uses this browser: this page goes on for nobody but whom it was loaded for.
   if (!mayBe(answer.account)) throw new Refused("webauthn.other", "another account");
   actsFor(answer.account);

@@ -1,6 +1,6 @@
 /** A small player whose film moves between a person's devices. Everything of Baton it needs is `@baton/sdk`. */
 
-import { Offered, Refused, Session, Waiting, listen, type Device } from "@baton/sdk";
+import { Offered, Refused, Session, Waiting, issuerFingerprint, listen, type Device, type ReplaceRoot } from "@baton/sdk";
 import { LENGTH, beginning, draw, read, write, type Film } from "./film.js";
 import { join } from "./joining.js";
 import { onClick, page, say } from "./page.js";
@@ -13,6 +13,8 @@ class Player {
   film: Film = beginning;
   session: Session | undefined;
   waiting: Waiting | undefined;
+  /** The person is replacing their root, and this device is asked to agree. */
+  replacing: ReplaceRoot | undefined;
   /** Changes that are not durable yet. */
   #unkept = 0;
   #keeping: Promise<void> = Promise.resolve();
@@ -93,7 +95,28 @@ class Player {
     const others = members.live.filter((did) => did !== this.device.did);
     const label = (did: string): string => members.labels.find((one) => one.device === did)?.name ?? did.slice(-8);
     page.target.replaceChildren(...others.map((did) => new Option(label(did), did, false, did === page.target.value)));
+    this.#asks(members.replaceRoot);
     page.from.textContent = this.waiting ? label(this.waiting.from) : "";
+  }
+
+  /** Whether the person's page asks something of this device. */
+  async lookForQuestions(): Promise<void> {
+    this.#asks((await this.device.members()).replaceRoot);
+  }
+
+  #asks(asked: ReplaceRoot | undefined): void {
+    if (asked?.to === this.replacing?.to) return;
+    this.replacing = asked;
+    page.fingerprint.textContent = asked ? issuerFingerprint(asked.to) : "";
+    page.replacing.hidden = !asked;
+  }
+
+  /** The person compared the fingerprints. */
+  async agree(): Promise<void> {
+    if (!this.replacing) return;
+    await this.device.agree(this.replacing);
+    page.replacing.hidden = true;
+    say("Agreed. Your page goes on.");
   }
 
   /** Draws everything as it is. */
@@ -124,6 +147,7 @@ async function main(): Promise<void> {
   onClick(page.next, () => player.change({ queue: [...player.film.queue.slice(1), ...player.film.queue.slice(0, 1)], position: 0 }));
   onClick(page.hand, () => player.handOver(page.target.value));
   onClick(page.take, () => player.take());
+  onClick(page.agree, () => player.agree());
   onClick(page.decline, async () => {
     await player.waiting?.decline();
     await player.look();
@@ -153,6 +177,7 @@ async function main(): Promise<void> {
   };
   requestAnimationFrame(frame);
   setInterval(() => void player.session?.heartbeat().catch(() => undefined), HEARTBEAT_EVERY);
+  setInterval(() => void player.lookForQuestions().catch(() => undefined), HEARTBEAT_EVERY);
 
   for await (const event of listen(device)) {
     if (event.type === "event" && event.kind === "session.detached") page.claim.hidden = device.tier !== "full";
