@@ -100,6 +100,8 @@ test("the root is replaced, the film goes on, and the old code is worth nothing"
     // Only the new code comes back, on a new passkey, in a browser that knew the old root.
     await person.signedOutElsewhere();
     await person.newPasskeys();
+    // A browser makes passkeys in the window in front alone.
+    await page.bringToFront();
     await page.goto(server.url);
     await page.getByRole("button", { name: "I have only my recovery code" }).click();
     for (const [typed, works] of [[old, false], [code, true]] as const) {
