@@ -26,6 +26,9 @@ pub struct Flags {
     /// The URL people and devices use; https unless it is localhost
     #[arg(long, env = "BATON_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// A static origin of its own for the pages; passkeys are then made for its host
+    #[arg(long, env = "BATON_APPROVAL_URL", value_name = "URL")]
+    pub approval_url: Option<String>,
     /// PostgreSQL instead of SQLite: `postgres://..`; give it by environment or file, not as a flag
     #[arg(env = "BATON_DATABASE_URL", long, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
@@ -37,6 +40,7 @@ struct File {
     listen: Option<SocketAddr>,
     admin_listen: Option<SocketAddr>,
     public_url: Option<String>,
+    approval_url: Option<String>,
     database_url: Option<String>,
     max_devices: Option<i64>,
     issuer_memory: Option<usize>,
@@ -57,6 +61,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// The public URL, without a trailing slash.
     pub public_url: String,
+    /// Where the pages are, if somewhere else: an origin.
+    pub approval_url: Option<String>,
     /// PostgreSQL, if not SQLite.
     pub database_url: Option<String>,
     /// Most devices of one account.
@@ -86,6 +92,7 @@ impl Config {
             listen: flags.listen.or(file.listen).unwrap_or(default_listen),
             admin_listen: flags.admin_listen.or(file.admin_listen).unwrap_or(default_admin),
             public_url: flags.public_url.or(file.public_url).unwrap_or_else(|| "http://localhost:7777".into()).trim_end_matches('/').to_owned(),
+            approval_url: flags.approval_url.or(file.approval_url).map(|url| url.trim_end_matches('/').to_owned()),
             database_url: flags.database_url.or(file.database_url),
             max_devices: file.max_devices.unwrap_or(50),
             issuer_memory: file.issuer_memory.unwrap_or(100_000),
@@ -102,6 +109,9 @@ impl Config {
         let local = host.host_str() == Some("localhost");
         if host.scheme() != "https" && !(host.scheme() == "http" && local) {
             bail!("public_url must be https unless its host is localhost (passkeys need a host name, so 127.0.0.1 will not do)");
+        }
+        if let Some(approval) = &self.approval_url {
+            check_approval(approval, &host)?;
         }
         for service in &self.relying_services {
             if baton_protocol::b64::decode_array::<32>(&service.key_sha256).is_err() {
@@ -122,6 +132,8 @@ impl Config {
             listen: SocketAddr,
             admin_listen: SocketAddr,
             public_url: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            approval_url: Option<&'a str>,
             database: String,
             max_devices: i64,
             issuer_memory: usize,
@@ -133,11 +145,28 @@ impl Config {
         };
         let relying_services = self.relying_services.iter().map(|service| service.name.as_str()).collect();
         let Self { data_dir, listen, admin_listen, public_url, max_devices, issuer_memory, .. } = self;
-        let (max_devices, issuer_memory) = (*max_devices, *issuer_memory);
-        let shown =
-            Shown { data_dir, listen: *listen, admin_listen: *admin_listen, public_url, database, max_devices, issuer_memory, relying_services };
+        let (listen, admin_listen, max_devices, issuer_memory) = (*listen, *admin_listen, *max_devices, *issuer_memory);
+        let approval_url = self.approval_url.as_deref();
+        let shown = Shown { data_dir, listen, admin_listen, public_url, approval_url, database, max_devices, issuer_memory, relying_services };
         Ok(toml::to_string(&shown)?)
     }
+}
+
+/// The pages' own origin keeps a taken-over identity service away from the passkeys: so identity is neither that host nor beneath it.
+fn check_approval(approval: &str, public: &url::Url) -> anyhow::Result<()> {
+    let url = url::Url::parse(approval).context("approval_url")?;
+    let (Some(url::Host::Domain(host)), Some(identity)) = (url.host(), public.host_str()) else { bail!("approval_url must have a host name") };
+    let local = host == "localhost" || host.ends_with(".localhost");
+    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
+        bail!("approval_url must be https unless its host is localhost or beneath it");
+    }
+    if url.origin().ascii_serialization() != approval {
+        bail!("approval_url must be an origin: scheme, host and port alone");
+    }
+    if identity == host || identity.ends_with(&format!(".{host}")) {
+        bail!("identity must be neither at approval_url's host nor beneath it: passkeys made there would work here");
+    }
+    Ok(())
 }
 
 fn hide_password(text: &str) -> String {
@@ -168,6 +197,25 @@ mod tests {
         assert!(Config::load(flags("http://baton.example")).is_err());
         let public_admin = Flags { admin_listen: Some(SocketAddr::from(([0, 0, 0, 0], 1))), ..flags("https://baton.example") };
         assert!(Config::load(public_admin).is_err());
+    }
+
+    #[test]
+    fn the_pages_own_origin_is_away_from_identity() {
+        let with = |public: &str, approval: &str| Config::load(Flags { approval_url: Some(approval.into()), ..flags(public) }).is_ok();
+        assert!(with("https://id.baton.example", "https://approve.example"));
+        assert!(with("https://id.baton.example", "https://approve.baton.example/"), "beside it");
+        assert!(with("http://localhost:7777", "http://approve.localhost:7779"));
+        for wrong in [
+            "https://id.baton.example",
+            "https://id.baton.example:8443",
+            "https://baton.example",
+            "http://approve.example",
+            "https://approve.example/x",
+            "https://192.0.2.1",
+            "x",
+        ] {
+            assert!(!with("https://id.baton.example", wrong), "{wrong}");
+        }
     }
 
     #[test]

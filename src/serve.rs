@@ -118,7 +118,8 @@ async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
     };
     let broker = Arc::new(Broker::new(broker, broker_config));
     let identity_config = baton_identity::Config {
-        page_origin: config.public_url.clone(),
+        page_origin: config.approval_url.clone().unwrap_or_else(|| config.public_url.clone()),
+        pages_are_elsewhere: config.approval_url.is_some(),
         clients: config.clients.clone(),
         max_devices: config.max_devices,
         verifier_url,

@@ -45,8 +45,13 @@ pub async fn begin(identity: &Identity, db: &mut AnyConnection, account: &Accoun
         .execute(db)
         .await
         .internal()?;
-    let secure = if is_https(identity) { "; Secure" } else { "" };
-    Ok(format!("{}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={LIFETIME_SECS}{secure}", cookie_name(identity)))
+    let sent = match (identity.config.pages_are_elsewhere, is_https(identity)) {
+        // To the pages' origin alone, wherever that is: each page has a jar of its own, and only that origin's requests are let in.
+        (true, _) => "SameSite=None; Secure; Partitioned",
+        (false, true) => "SameSite=Strict; Secure",
+        (false, false) => "SameSite=Strict",
+    };
+    Ok(format!("{}={token}; Path=/; HttpOnly; {sent}; Max-Age={LIFETIME_SECS}", cookie_name(identity)))
 }
 
 /// The session of a request. A request that changes something must come from the pages' own origin.
@@ -96,12 +101,13 @@ pub fn check_origin(identity: &Identity, headers: &HeaderMap) -> Result<(), Prob
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
     let json = headers.get("content-type").and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.starts_with("application/json"));
-    let ours = origin == Some(identity.config.page_origin.as_str()) && site.is_none_or(|site| site == "same-origin") && json;
+    let is_site = |site: &str| site == "same-origin" || identity.config.pages_are_elsewhere;
+    let ours = origin == Some(identity.config.page_origin.as_str()) && site.is_none_or(is_site) && json;
     if ours { Ok(()) } else { Err(Input::Csrf.into()) }
 }
 
 fn is_https(identity: &Identity) -> bool {
-    identity.config.page_origin.starts_with("https:")
+    identity.base.url.starts_with("https:")
 }
 
 fn cookie_name(identity: &Identity) -> &'static str {

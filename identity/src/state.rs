@@ -25,6 +25,8 @@ pub fn migrations() -> &'static Migrator {
 pub struct Config {
     /// Where the pages are: the one origin passkeys are made for, and the one that may post to the pages' API.
     pub page_origin: String,
+    /// Whether that is a static origin of its own, and not where this service is.
+    pub pages_are_elsewhere: bool,
     /// Registered clients.
     pub clients: Clients,
     /// Most devices of one account.

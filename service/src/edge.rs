@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 
 /// Largest body on most routes.
@@ -40,6 +40,18 @@ pub fn open_to_browsers<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> 
         .allow_origin(tower_http::cors::Any)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("dpop")])
+        .expose_headers([DATE, RETRY_AFTER, HeaderName::from_static("dpop-nonce")])
+        .max_age(Duration::from_mins(10));
+    routes.layer(cors)
+}
+
+/// Lets the pages of one other origin ask, with the cookie that says who is signed in.
+pub fn open_to_page<S: Clone + Send + Sync + 'static>(routes: Router<S>, origin: &str) -> Router<S> {
+    let cors = CorsLayer::new()
+        .allow_origin(AllowOrigin::exact(HeaderValue::from_str(origin).unwrap_or(HeaderValue::from_static("null"))))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("dpop"), HeaderName::from_static("baton-account")])
         .expose_headers([DATE, RETRY_AFTER, HeaderName::from_static("dpop-nonce")])
         .max_age(Duration::from_mins(10));
     routes.layer(cors)

@@ -38,8 +38,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/credential", post(credential::show))
         .route("/v1/status-lists/1", get(status_lists::show));
     // For the pages alone, which are of this origin: a cookie says who asks.
-    let own = edge::open_to_browsers(for_devices)
-        .route("/authorize", get(pages::index))
+    let for_pages = Router::new()
         .route("/v1/sign-up/start", post(sign_up::start))
         .route("/v1/sign-up/finish", post(sign_up::finish))
         .route("/v1/sign-in/start", post(sign_in::start))
@@ -81,14 +80,19 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/grants/{id}/withdraw", post(devices::withdraw))
         .route("/v1/activity", get(activity::list))
         .route("/v1/manage-tokens", post(manage::create));
+    // From an origin of their own, the browser asks first whether they may.
+    let for_pages = if identity.config.pages_are_elsewhere { edge::open_to_page(for_pages, &identity.config.page_origin) } else { for_pages };
+    let own = edge::open_to_browsers(for_devices).merge(for_pages);
     let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
     let pages = Router::new()
+        .route(&format!("{path}/authorize"), get(pages::index))
         .route("/", get(pages::index))
         .route("/device", get(pages::index))
         .route("/sessions", get(pages::index))
         .route("/activity", get(pages::index))
         .route("/passkeys", get(pages::index))
         .route("/settings", get(pages::index))
+        .route("/baton.json", get(pages::config))
         .route("/assets/{name}", get(pages::asset));
     Router::new().nest(path, own).merge(well_known).merge(pages).with_state(identity)
 }

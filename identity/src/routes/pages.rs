@@ -1,11 +1,16 @@
 //! The pages people see: one bundle from `identity/web`, read from disk in debug builds and embedded in release builds. What they say to the
 //! server goes through the pages' API; these handlers read nothing from a request, so there is nothing to reflect.
 
-use axum::extract::Path;
+use crate::state::Identity;
+use axum::Json;
+use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{HeaderName, StatusCode};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderName, StatusCode, Uri};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use rust_embed::RustEmbed;
+use serde_json::{Value, json};
+use std::sync::Arc;
 
 #[derive(RustEmbed)]
 #[folder = "web/dist"]
@@ -16,12 +21,21 @@ struct Built;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types svelte-trusted-html";
 
-/// `GET /`, `GET /device`, `GET {identity}/authorize`
-pub async fn index() -> Response {
+/// `GET /`, `GET /device`, `GET {identity}/authorize`; with the pages at an origin of their own, it goes on there.
+pub async fn index(State(identity): State<Arc<Identity>>, uri: Uri) -> Response {
+    if identity.config.pages_are_elsewhere {
+        let place = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        return Redirect::temporary(&format!("{}{place}", identity.config.page_origin)).into_response();
+    }
     match Built::get("index.html") {
         Some(page) => ([(CONTENT_SECURITY_POLICY, POLICY)], Html(page.data)).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "The pages are not built: run make web.\n").into_response(),
     }
+}
+
+/// `GET /baton.json`: where the pages find identity. Whoever serves them at another origin writes this file (docs/operations.md).
+pub async fn config(State(identity): State<Arc<Identity>>) -> Json<Value> {
+    Json(json!({"identity": identity.base.url}))
 }
 
 /// `GET /assets/{name}`: named by their content, so they never change.

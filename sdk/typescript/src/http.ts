@@ -66,7 +66,7 @@ export interface Request {
   json?: object;
   /** Access token bound to the key that proves. */
   token?: string;
-  /** For pages of the service's own origin, which it knows by their cookie. */
+  /** For the service's own pages, which it knows by their cookie. */
   withCookie?: boolean;
 }
 
@@ -130,7 +130,7 @@ export class Http {
     const headers = new Headers();
     if (key) headers.set("dpop", await this.#proof(key, request, url));
     if (request.token !== undefined) headers.set("authorization", `DPoP ${request.token}`);
-    const init: RequestInit = { method: request.method, headers, cache: "no-store", credentials: request.withCookie ? "same-origin" : "omit", redirect: "error" };
+    const init: RequestInit = { method: request.method, headers, cache: "no-store", credentials: request.withCookie ? "include" : "omit", redirect: "error" };
     if (request.form) init.body = new URLSearchParams(request.form);
     if (request.json) {
       headers.set("content-type", "application/json");

@@ -24,7 +24,8 @@ export class Server {
     private readonly child: ChildProcess,
   ) {}
 
-  static async start(): Promise<Server> {
+  /** `approvalUrl`: the pages are at that origin. */
+  static async start(approvalUrl?: string): Promise<Server> {
     assert.ok(program, "BATON_PROGRAM names the program: run the tests with `make test`");
     const dir = mkdtempSync(join(tmpdir(), "baton-"));
     const key = createHash("sha256").update(RELYING_KEY).digest("base64url");
@@ -33,6 +34,7 @@ export class Server {
     const port = 20_000 + Math.floor(Math.random() * 12_000);
     const url = `http://localhost:${port}`;
     const flags = ["serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", "127.0.0.1:0", "--public-url", url, "--data-dir", dir];
+    if (approvalUrl !== undefined) flags.push("--approval-url", approvalUrl);
     const server = new Server(url, dir, spawn(program, flags, { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, BATON_LOG: "error" } }));
     for (let tries = 0; tries < 300; tries++) {
       if (await fetch(`${url}/broker/jwks`).then((answer) => answer.ok, () => false)) return server;

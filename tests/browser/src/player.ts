@@ -1,14 +1,8 @@
-/** The example player, served as its maker would: static files, at an origin of their own. */
+/** The example player, served as its maker would. */
 
 import type { Server } from "@baton/sdk/test-server";
-import { readFile } from "node:fs/promises";
-import { createServer, type Server as Files } from "node:http";
-import type { AddressInfo } from "node:net";
-import { extname } from "node:path";
 import type { Page } from "playwright-core";
-
-const KINDS: Record<string, string> = { ".js": "text/javascript", ".css": "text/css", ".html": "text/html" };
-const built = new URL("../../../sdk/typescript/examples/player/dist/", import.meta.url);
+import { Files } from "./files.js";
 
 export class Player {
   private constructor(
@@ -17,21 +11,12 @@ export class Player {
   ) {}
 
   static async serve(server: Server): Promise<Player> {
-    const files = createServer((request, answer) => {
-      const path = new URL(request.url ?? "/", "http://player").pathname;
-      const name = path.startsWith("/assets/") ? path.slice(1) : "index.html";
-      readFile(new URL(name, built)).then(
-        (body) => answer.setHeader("content-type", KINDS[extname(name)] ?? "text/plain").end(body),
-        () => answer.writeHead(404).end(),
-      );
-    }).listen(0, "127.0.0.1");
-    await new Promise((resolve) => files.once("listening", resolve));
-    return new Player(files, server);
+    return new Player(await Files.serve(new URL("../../../sdk/typescript/examples/player/dist/", import.meta.url)), server);
   }
 
   /** Where a window is a device of that name. */
   at(device: string): string {
-    return `http://127.0.0.1:${(this.files.address() as AddressInfo).port}/?server=${encodeURIComponent(this.server.url)}&device=${device}`;
+    return `http://127.0.0.1:${this.files.port}/?server=${encodeURIComponent(this.server.url)}&device=${device}`;
   }
 
   /** The window joins with the passkey of its browser. */
@@ -44,7 +29,7 @@ export class Player {
   }
 
   stop(): void {
-    this.files.close();
+    this.files.stop();
   }
 }
 

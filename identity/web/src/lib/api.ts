@@ -1,8 +1,7 @@
-/** The pages' API (docs/protocol.md §3): same origin, JSON, the session in a cookie that scripts cannot read. */
+/** The pages' API (docs/protocol.md §3): JSON, the session in a cookie that scripts cannot read. */
 
 import { Refused } from "@baton/sdk";
-
-const BASE = "/identity/v1";
+import { identity } from "./place.js";
 
 /** Whom this page was loaded for. Another who signs in meanwhile, in another tab for one, is not acted for. */
 let account: string | undefined;
@@ -16,7 +15,7 @@ export function actsFor(signedIn: string): void {
 export const mayBe = (signedIn: string): boolean => account === undefined || account === signedIn;
 
 async function send<T>(method: "GET" | "POST", path: string, body?: object): Promise<T> {
-  const init: RequestInit = { method, credentials: "same-origin", cache: "no-store", redirect: "error" };
+  const init: RequestInit = { method, credentials: "include", cache: "no-store", redirect: "error" };
   const headers = new Headers();
   init.headers = headers;
   if (account !== undefined) headers.set("baton-account", account);
@@ -24,7 +23,7 @@ async function send<T>(method: "GET" | "POST", path: string, body?: object): Pro
     headers.set("content-type", "application/json");
     init.body = JSON.stringify(body ?? {});
   }
-  const answer = await fetch(BASE + path, init).catch(() => {
+  const answer = await fetch(`${identity}/v1${path}`, init).catch(() => {
     throw new Refused("transport", "unreachable");
   });
   const value: unknown = await answer.json().catch(() => ({}));

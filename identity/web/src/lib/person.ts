@@ -3,6 +3,7 @@
 import { RecoveryCode, Refused, Root, approve as sign, leadsTo, readDeviceLog, shownHash, signAnew, surroundings, type Offer, type Shown, type WrappedRoot } from "@baton/sdk";
 import { actsFor, get, mayBe, post, type Account, type DeviceRow } from "./api.js";
 import { create, use, type Ceremony } from "./passkey.js";
+import { identity } from "./place.js";
 
 interface Started {
   ceremony: string;
@@ -12,7 +13,6 @@ interface Started {
 /** The root this browser knows a passkey by: a server that shows another one is caught. */
 const PIN = "baton.root.";
 export const rpId = location.hostname;
-export const identity = `${location.origin}/identity`;
 
 /** Whether somebody is signed in here. */
 export async function isSignedIn(): Promise<boolean> {

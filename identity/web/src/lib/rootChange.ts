@@ -2,7 +2,8 @@
 
 import { Refused, Root, handOver, replacedBy, type AppChange, type RecoveryCode, type WrappedRoot } from "@baton/sdk";
 import { get, post } from "./api.js";
-import { identity, logOf, persist, pinLog, pinRoot, rpId, signAgain, withRoot } from "./person.js";
+import { logOf, persist, pinLog, pinRoot, rpId, signAgain, withRoot } from "./person.js";
+import { identity } from "./place.js";
 
 /** What is asked for. */
 export interface Asked {

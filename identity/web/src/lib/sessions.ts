@@ -2,6 +2,7 @@
 
 import { Http, Refused, generateDeviceKeys, signerOf, type Signer } from "@baton/sdk";
 import { signIn } from "./person.js";
+import { identity } from "./place.js";
 
 /** A session as the broker lists it. */
 export interface SessionRow {
@@ -13,7 +14,6 @@ export interface SessionRow {
 }
 
 const http = new Http();
-const identity = `${location.origin}/identity`;
 let key: Promise<Signer> | undefined;
 const tokens = new Map<string, { token: string; broker: string; until: number }>();
 
