@@ -3,6 +3,7 @@
 //! Every step is one transaction: the caller is admitted (proof consumed, standing held), the session's row is held, a pure rule decides
 //! (`protocol::handoff`), one guarded UPDATE writes, one event is appended.
 
+mod presence;
 mod revocation;
 mod routes;
 mod state;

@@ -1,4 +1,4 @@
-//! Taking identity's news in. A revocation clears the holder, voids what was under way and refuses old keys, in the transaction that
+//! Taking identity's news in. A new device is announced to the others; a revocation clears the holder, voids what was under way and refuses old keys, in the transaction that
 //! records it; streams notice at once.
 
 use crate::state::Broker;
@@ -18,6 +18,9 @@ impl Broker {
             let mut tx = self.base.db.begin().await?;
             let before = standing::find_for_change(&mut tx, &change.device).await?;
             standing::take(&mut tx, change).await?;
+            if before.is_none() && change.revoked_at.is_none() {
+                events::append(&mut tx, &change.log, &events::New { kind: "device.enrolled", ..Default::default() }, now).await?;
+            }
             let newly = change.revoked_at.is_some() && before.is_none_or(|before| before.revoked_at.is_none());
             if newly {
                 revoke(&mut tx, change, now).await?;

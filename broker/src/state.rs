@@ -1,5 +1,6 @@
 //! The broker's parts.
 
+use crate::presence::Presence;
 use crate::streams::Bell;
 use baton_protocol::handoff::chain::Accepted;
 use baton_protocol::id::SessionId;
@@ -8,8 +9,6 @@ use baton_service::base::Base;
 use baton_service::guard::TokenIssuer;
 use baton_service::standing::Freshness;
 use sqlx::migrate::Migrator;
-use std::collections::HashMap;
-use std::sync::Mutex;
 use tokio::sync::watch;
 
 /// Its PostgreSQL schema.
@@ -42,7 +41,7 @@ pub struct Broker {
     pub(crate) pages: TokenIssuer,
     pub(crate) freshness: Freshness,
     pub(crate) bell: Bell,
-    pub(crate) open_streams: Mutex<HashMap<String, usize>>,
+    pub(crate) presence: Presence,
     pub(crate) closing: watch::Sender<bool>,
 }
 
@@ -57,7 +56,7 @@ impl Broker {
             pages,
             freshness: Freshness::default(),
             bell: Bell::default(),
-            open_streams: Mutex::new(HashMap::new()),
+            presence: Presence::default(),
             closing: watch::Sender::new(false),
         }
     }

@@ -1,5 +1,6 @@
 //! Event streams: the database is the truth, the bell only wakes. A stream ends within a second of its token's or device's end.
 
+use crate::presence::Place;
 use crate::state::Broker;
 use crate::store::events;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -50,28 +51,45 @@ const INTERNAL: u16 = 1011;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a peer may leave a frame unread.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a peer that says nothing is asked whether it is still there, and how long it may then say nothing: a device that was killed or left
+/// the network is gone within 45 s, without a word.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const SILENT: Duration = Duration::from_secs(40);
 
 /// Serves one stream until it ends.
-pub async fn serve(broker: Arc<Broker>, token: AccessToken, cursor: i64, mut socket: WebSocket) {
+pub async fn serve(broker: Arc<Broker>, token: AccessToken, place: &Place, cursor: i64, mut socket: WebSocket) {
     let bell = broker.bell.listen(&token.sub);
     let mut closing = broker.closing.subscribe();
     let mut cursor = cursor;
+    place.told(cursor);
+    let mut pings = tokio::time::interval(PING_EVERY);
+    let silent = tokio::time::sleep(SILENT);
+    tokio::pin!(silent);
     let code = loop {
         // Before reading, so that nothing committed in between is missed.
         let woken = bell.notified();
         tokio::pin!(woken);
         woken.as_mut().enable();
         match step(&broker, &token, &mut cursor, &mut socket).await {
-            Ok(true) => continue,
+            Ok(true) => {
+                place.told(cursor);
+                continue;
+            }
             Ok(false) => {}
             Err(code) => break code,
         }
         tokio::select! {
             () = &mut woken => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = pings.tick() => {
+                if tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Ping(Vec::new().into()))).await.is_err() {
+                    break TOO_SLOW;
+                }
+            }
+            () = &mut silent => return,
             _ = closing.changed() => break GOING_AWAY,
             message = socket.recv() => match message {
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => silent.as_mut().reset(tokio::time::Instant::now() + SILENT),
                 // Nothing else is spoken on this stream.
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => break 1008,

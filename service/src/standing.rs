@@ -134,7 +134,7 @@ pub async fn take(db: &mut AnyConnection, change: &Standing) -> Result<(), Error
     sqlx::query(
         "INSERT INTO standing (device, jkt, app, iss, log, client_id, tier, credential_hash, dev_epoch, grant_id, scopes, grant_until, revoked_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-         ON CONFLICT (device) DO UPDATE SET tier = excluded.tier, credential_hash = excluded.credential_hash, dev_epoch = excluded.dev_epoch,
+         ON CONFLICT (device) DO UPDATE SET iss = excluded.iss, tier = excluded.tier, credential_hash = excluded.credential_hash, dev_epoch = excluded.dev_epoch,
            grant_id = excluded.grant_id, scopes = excluded.scopes, grant_until = excluded.grant_until,
            revoked_at = COALESCE(standing.revoked_at, excluded.revoked_at)
          WHERE excluded.dev_epoch >= standing.dev_epoch",

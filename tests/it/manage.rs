@@ -2,6 +2,7 @@
 
 use crate::support::Server;
 use baton_protocol::access_token::Confirmation;
+use baton_protocol::handoff::machine::Target;
 use baton_protocol::manage::ManageToken;
 use baton_protocol::signer::Signer as _;
 use baton_sdk::http::Request;
@@ -61,9 +62,24 @@ async fn the_pages_list_ask_and_end() {
         assert_eq!(listed["sessions"][0]["session"], session.id().as_str());
         assert_eq!(listed["sessions"][0]["holder"], laptop.did().as_str());
 
+        assert_eq!(listed["there"], serde_json::json!([]), "nobody has a stream open");
         let mut events = laptop.events(None).await.unwrap();
+        let there = page.ask("GET", "/v1/manage/sessions").await.unwrap()["there"].clone();
+        assert_eq!(there, serde_json::json!([{"device": laptop.did(), "in_sync": true}]));
         page.ask("POST", &format!("/v1/manage/sessions/{}/ask", session.id())).await.unwrap();
         assert_eq!(events.next().await.unwrap().kind, "session.asked");
+        let tv = server.limited(&mut person, "Television").await;
+        let offered = session.offer(Target::Device(tv.did().clone())).await.unwrap();
+        session.cancel(&offered).await.unwrap();
+        let past = page.ask("GET", "/v1/manage/handoffs").await.unwrap()["handoffs"].clone();
+        assert_eq!((&past[0]["handoff"], past.as_array().unwrap().len()), (&serde_json::json!(offered.id()), 1));
+        assert_eq!(
+            (&past[0]["state"], &past[0]["from"], &past[0]["to"]),
+            (&"cancelled".into(), &serde_json::json!(laptop.did()), &serde_json::json!(tv.did()))
+        );
+        let before = format!("/v1/manage/handoffs?before={}", past[0]["at"]);
+        assert_eq!(page.ask("GET", &before).await.unwrap()["handoffs"], serde_json::json!([]));
+        while events.next().await.unwrap().kind != "handoff.cancelled" {}
         for _ in 0..2 {
             page.ask("POST", &format!("/v1/manage/sessions/{}/end", session.id())).await.unwrap();
         }

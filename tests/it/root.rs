@@ -41,6 +41,14 @@ async fn a_root_is_replaced(on: On) {
     let body = person.post("/v1/account/root/approve", &json!({"root": next.fingerprint(), "apps": []})).await.unwrap();
     assert_eq!(body["state"], "issued", "a repeat after a lost answer finds it done");
 
+    let taken = server.dump(&["events"]).await;
+    let standing = |service: &str| {
+        taken.lines().filter(|line| line.starts_with(&format!("{service}.standing")) && line.contains(laptop.did().as_str())).collect::<String>()
+    };
+    for service in ["verifier", "broker"] {
+        assert!(standing(service).contains(&issuer_of(&next)), "{service} knows who signs now");
+    }
+
     // Each device finds out by itself, and what was going on goes on.
     session.write(b"00:44").await.unwrap();
     let members = laptop.members().await.unwrap();
@@ -135,7 +143,7 @@ async fn a_request_that_is_not_right_changes_nothing() {
             (with("wraps", json!([right["wraps"][0]])), "wrap.invalid", "no recovery copy"),
             (with("recovery_id", json!("short")), "wrap.invalid", "no recovery id"),
             (with("issuers", json!({})), "enrol.changed", "no issuer for an app"),
-            (with("issuers", json!({"baton": old_issuer(&old)})), "log.consent", "the issuer it has"),
+            (with("issuers", json!({"baton": issuer_of(&old)})), "log.consent", "the issuer it has"),
             (with("issuers", json!({"baton": "did:key:zDnx"})), "input.invalid", "no DID"),
             (with("ceremony", of_other["ceremony"].clone()), "wrap.proof", "another ceremony"),
         ] {
@@ -167,7 +175,7 @@ async fn a_request_that_is_not_right_changes_nothing() {
     }
 }
 
-fn old_issuer(root: &Root) -> String {
+fn issuer_of(root: &Root) -> String {
     baton_sdk::protocol::signer::Signer::key(&root.issuer("baton")).did().to_string()
 }
 
@@ -203,7 +211,7 @@ async fn nothing_but_what_was_agreed_to_is_switched_to() {
     let credential = right["apps"][0]["credentials"][0].clone();
     for (body, expected, why) in [
         (change(&|body| body["apps"] = json!([])), "enrol.changed", "nothing signed"),
-        (change(&|body| body["root"] = json!(old_issuer(&old))), "root.not_asked", "another root"),
+        (change(&|body| body["root"] = json!(issuer_of(&old))), "root.not_asked", "another root"),
         (change(&|body| body["apps"][0]["credentials"] = json!([])), "log.moved", "a device without its credential"),
         (change(&|body| body["apps"][0]["credentials"][1] = credential.clone()), "vc.invalid", "another device's credential"),
         (change(&|body| body["apps"][0]["entries"][0] = right["apps"][0]["entries"][1].clone()), "enrol.changed", "another entry"),

@@ -13,17 +13,15 @@ use axum::response::{IntoResponse as _, Response};
 use baton_protocol::access_token::AccessToken;
 use baton_protocol::event::Frame;
 use baton_protocol::json::Node;
-use baton_protocol::refusal::{Handoff, Limit, Stream};
+use baton_protocol::refusal::{Handoff, Stream};
 use baton_service::once::{self, Use};
 use baton_service::problem::{InternalExt as _, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// How long a ticket lives.
 const TICKET_SECS: i64 = 30;
-/// Most streams of one device.
-const MAX_STREAMS: usize = 16;
 /// Largest frame a client may send: it has nothing to say.
 const MAX_FRAME: usize = 4096;
 
@@ -86,7 +84,7 @@ pub async fn stream(
         Ok(upgrade) => upgrade,
         Err(rejection) => return Ok(rejection.into_response()),
     };
-    let place = Place::take(&broker, token.device.as_str())?;
+    let place = broker.presence.take(&token.sub, token.device.as_str())?;
     let serving = broker.clone();
     Ok(upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).on_upgrade(move |mut socket| async move {
         if let Some(frame) = told
@@ -94,8 +92,7 @@ pub async fn stream(
         {
             return;
         }
-        streams::serve(serving, token, cursor, socket).await;
-        drop(place);
+        streams::serve(serving, token, &place, cursor, socket).await;
     }))
 }
 
@@ -125,34 +122,4 @@ async fn redeem(broker: &Broker, ask: &Ask, ticket: &str) -> Result<AccessToken,
     }
     tx.commit().await.internal()?;
     Ok(token)
-}
-
-/// A place among a device's streams, given back on drop.
-struct Place {
-    broker: Arc<Broker>,
-    device: String,
-}
-
-impl Place {
-    fn take(broker: &Arc<Broker>, device: &str) -> Result<Self, Limit> {
-        let mut open = broker.open_streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(device.to_owned()).or_insert(0);
-        if *count >= MAX_STREAMS {
-            return Err(Limit::Streams);
-        }
-        *count += 1;
-        Ok(Self { broker: broker.clone(), device: device.to_owned() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.broker.open_streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.device) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.device);
-            }
-        }
-    }
 }

@@ -2,13 +2,14 @@
 
 use super::acting::{Ask, live, session_id, view};
 use crate::state::Broker;
-use crate::store::{events, sessions};
+use crate::store::{events, handoffs, sessions};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use baton_protocol::refusal::{Handoff, Token};
 use baton_protocol::time::Millis;
 use baton_service::guard;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::{Any, Transaction};
 use std::sync::Arc;
@@ -45,13 +46,37 @@ impl<'a> Managing<'a> {
     }
 }
 
-/// `GET /v1/manage/sessions`
+/// `GET /v1/manage/sessions`: what runs, and which devices are there, each with whether it has been told everything.
 pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut managing = Managing::begin(&broker, &ask).await?;
     let rows = sessions::list(&mut managing.tx, &managing.log).await.internal()?;
     let shown: Vec<_> = rows.iter().map(|session| view(session, managing.now)).collect();
+    let (_, last) = events::range(&mut managing.tx, &managing.log).await.internal()?;
+    let there = broker.presence.of(&managing.log);
+    let there: Vec<_> = there.into_iter().map(|(device, told)| json!({"device": device, "in_sync": told >= last})).collect();
     managing.commit().await?;
-    Ok(Json(json!({"sessions": shown})))
+    Ok(Json(json!({"sessions": shown, "there": there})))
+}
+
+/// Which page of the history.
+#[derive(Deserialize)]
+pub struct Page {
+    /// Handoffs that began before this time.
+    before: Option<i64>,
+}
+
+/// `GET /v1/manage/handoffs`: what was handed from where to where, and how it ended, newest first.
+pub async fn history(State(broker): State<Arc<Broker>>, Query(page): Query<Page>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut managing = Managing::begin(&broker, &ask).await?;
+    let rows = handoffs::history(&mut managing.tx, &managing.log, page.before.unwrap_or(i64::MAX)).await.internal()?;
+    managing.commit().await?;
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            json!({"handoff": row.handoff_id, "session": row.session_id, "state": row.state, "from": row.source, "to": row.target(), "at": row.created_at})
+        })
+        .collect();
+    Ok(Json(json!({"handoffs": shown})))
 }
 
 /// `POST /v1/manage/sessions/{id}/end`: for good. While a handoff is under way it is refused: that ends by itself within two minutes.

@@ -1,6 +1,6 @@
 //! Handoffs: the machine as JSON, guarded by its revision.
 
-use baton_protocol::handoff::machine::{Handoff, State};
+use baton_protocol::handoff::machine::{Handoff, State, Target};
 use baton_protocol::handoff::wire::Offer;
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
@@ -34,8 +34,8 @@ impl Row {
 /// A new handoff; false when the id was used before.
 pub async fn create(db: &mut AnyConnection, offer: &Offer, text: &str, hash: &str, machine: &Handoff, log: &str, now: Millis) -> Result<bool, Error> {
     let target = match &machine.to {
-        baton_protocol::handoff::machine::Target::Device(device) => Some(device.as_str()),
-        baton_protocol::handoff::machine::Target::AnyFull => None,
+        Target::Device(device) => Some(device.as_str()),
+        Target::AnyFull => None,
     };
     let done = sqlx::query(
         "INSERT INTO handoffs (handoff_id, session_id, log, machine, state, rev, source, target, offer, offer_hash, created_at)
@@ -91,6 +91,45 @@ pub async fn open(db: &mut AnyConnection, log: &str) -> Result<Vec<Row>, Error> 
          WHERE log = $1 AND state IN ('offered', 'accepted', 'sealed') ORDER BY handoff_id LIMIT 100",
     )
     .bind(log)
+    .fetch_all(db)
+    .await
+}
+
+/// A handoff as its person looks back on it.
+#[derive(FromRow)]
+pub struct Past {
+    /// Its id.
+    pub handoff_id: String,
+    /// Its session.
+    pub session_id: String,
+    machine: String,
+    /// How far it came.
+    pub state: String,
+    /// Who offered.
+    pub source: String,
+    /// When.
+    pub created_at: i64,
+}
+
+impl Past {
+    /// Who took it; or, while nobody has, to whom it was offered: none for any full device.
+    pub fn target(&self) -> Option<String> {
+        let machine: Handoff = serde_json::from_str(&self.machine).ok()?;
+        match (machine.state, machine.to) {
+            (State::Accepted { by, .. } | State::Sealed { by, .. } | State::Completed { by }, _) | (_, Target::Device(by)) => Some(by.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// Handoffs of a subject that began before a time, newest first.
+pub async fn history(db: &mut AnyConnection, log: &str, before: i64) -> Result<Vec<Past>, Error> {
+    sqlx::query_as(
+        "SELECT handoff_id, session_id, machine, state, source, created_at FROM handoffs WHERE log = $1 AND created_at < $2
+         ORDER BY created_at DESC LIMIT 100",
+    )
+    .bind(log)
+    .bind(before)
     .fetch_all(db)
     .await
 }

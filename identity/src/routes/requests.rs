@@ -94,7 +94,7 @@ pub async fn deny(State(identity): State<Arc<Identity>>, Path(id): Path<String>,
         return Err(Enrol::State.into());
     }
     if request.state == "requested" {
-        ledger::write(&mut tx, &session.account, "device.denied", &json!({"request": id}), identity.base.now()).await.internal()?;
+        ledger::write(&mut tx, &session.account, "device.denied", &json!({"from": request.seen_address}), identity.base.now()).await.internal()?;
     }
     tx.commit().await.internal()?;
     Ok(Json(json!({"state": "denied"})))

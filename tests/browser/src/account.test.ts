@@ -74,7 +74,7 @@ test("devices, sessions, activity: names, tiers, consents, and what wasn't me", 
 
     // Sessions show by themselves, where they are and where they went.
     await go(page, "Sessions");
-    await page.getByText("on Kitchen").waitFor();
+    await page.getByText("on Kitchen, not connected").waitFor();
     await person.isAccessible();
     const offered = await Offered.make(session, { device: tv.did });
     await page.getByText("being handed over").waitFor();
@@ -88,6 +88,7 @@ test("devices, sessions, activity: names, tiers, consents, and what wasn't me", 
 
     await go(page, "Activity");
     await page.getByText("You made a device full").waitFor();
+    await page.getByRole("listitem").filter({ hasText: /Kitchen → Television\s*cancelled/ }).waitFor();
     await person.isAccessible();
     await page.getByRole("button", { name: "Withdraw what you allowed" }).first().click();
     await page.getByRole("dialog").getByRole("button", { name: "Withdraw" }).click();

@@ -48,6 +48,7 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
 
     // Asked for in the person's page, the player says so.
     await page.goto(`${server.url}/sessions`);
+    await page.getByText("on Laptop, there now").waitFor();
     await page.getByRole("button", { name: "Ask it to hand over" }).click();
     await laptop.getByRole("status").getByText("You asked for this film elsewhere").waitFor();
 

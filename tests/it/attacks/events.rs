@@ -45,13 +45,18 @@ async fn resuming_misses_nothing() {
     let rig = Rig::new(On::Sqlite).await;
     let mut session = rig.session().await;
     let mut stream = rig.laptop.events(Some(0)).await.unwrap();
-    let first = stream.next().await.unwrap();
-    assert_eq!((first.seq, first.kind.as_str()), (1, "session.opened"));
+    // DEV-08: every device of the person is announced to the others, for them to say so.
+    for seq in [1, 2] {
+        let event = stream.next().await.unwrap();
+        assert_eq!((event.seq, event.kind.as_str(), event.session), (seq, "device.enrolled", None));
+    }
+    let opened = stream.next().await.unwrap();
+    assert_eq!((opened.seq, opened.kind.as_str()), (3, "session.opened"));
     drop(stream);
     session.write(b"1").await.unwrap();
     session.write(b"2").await.unwrap();
-    let mut stream = rig.laptop.events(Some(1)).await.unwrap();
-    for seq in 2..=4 {
+    let mut stream = rig.laptop.events(Some(3)).await.unwrap();
+    for seq in 4..=6 {
         assert_eq!(stream.next().await.unwrap().seq, seq);
     }
     // A limited device learns that something happened, and not what.

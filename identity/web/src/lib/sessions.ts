@@ -30,25 +30,47 @@ async function tokenFor(app: string): Promise<{ token: string; broker: string }>
 
 async function ask<T>(app: string, path: string, json?: object): Promise<T> {
   const { token, broker } = await tokenFor(app);
-  const request = { method: json ? "POST" : "GET", service: broker, path: `/v1/manage/sessions${path}`, token, ...(json ? { json } : {}) } as const;
+  const request = { method: json ? "POST" : "GET", service: broker, path: `/v1/manage${path}`, token, ...(json ? { json } : {}) } as const;
   return (await http.proven(request, await (key as Promise<Signer>))) as T;
 }
 
-/** What runs, by app. */
-export async function sessionsOf(apps: string[]): Promise<SessionRow[]> {
-  const each = await Promise.all(apps.map(async (app) => (await ask<{ sessions: SessionRow[] }>(app, "")).sessions));
-  return each.flat().filter(({ phase }) => phase !== "ended");
+/** A device that is there now. */
+export interface There {
+  device: string;
+  /** It has been told everything that happened. */
+  in_sync: boolean;
+}
+
+/** What runs, by app, and who is there. */
+export async function sessionsOf(apps: string[]): Promise<{ sessions: SessionRow[]; there: There[] }> {
+  const each = await Promise.all(apps.map((app) => ask<{ sessions: SessionRow[]; there: There[] }>(app, "/sessions")));
+  return { sessions: each.flatMap(({ sessions }) => sessions).filter(({ phase }) => phase !== "ended"), there: each.flatMap(({ there }) => there) };
+}
+
+/** A handoff, looked back on. */
+export interface HandoffRow {
+  handoff: string;
+  state: string;
+  from: string;
+  to: string | null;
+  at: number;
+}
+
+/** The latest handoffs of all these apps, newest first. */
+export async function handoffsOf(apps: string[]): Promise<HandoffRow[]> {
+  const each = await Promise.all(apps.map(async (app) => (await ask<{ handoffs: HandoffRow[] }>(app, "/handoffs")).handoffs));
+  return each.flat().sort((one, other) => other.at - one.at);
 }
 
 /** Ends one, for good: with a token made for a person who was there just before. */
 export async function endSession({ app, session }: SessionRow): Promise<void> {
   try {
-    await ask(app, `/${session}/end`, {});
+    await ask(app, `/sessions/${session}/end`, {});
   } catch (error) {
     if (!(error instanceof Refused) || error.code !== "insufficient_scope") throw error;
     await signIn();
     tokens.delete(app);
-    await ask(app, `/${session}/end`, {});
+    await ask(app, `/sessions/${session}/end`, {});
   }
 }
-export const askHolder = ({ app, session }: SessionRow): Promise<unknown> => ask(app, `/${session}/ask`, {});
+export const askHolder = ({ app, session }: SessionRow): Promise<unknown> => ask(app, `/sessions/${session}/ask`, {});

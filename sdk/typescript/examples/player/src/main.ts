@@ -187,6 +187,8 @@ async function main(): Promise<void> {
       page.target.focus();
     }
     await player.look().catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
+    // Whoever tricked the person into letting a device in is found out here.
+    if (event.type === "event" && event.kind === "device.enrolled" && device.tier === "full") say("A device of yours was added. If that wasn't you, revoke it on your Baton page.");
   }
 }
 
