@@ -5,7 +5,6 @@ CREATE TABLE root_changes (
   root TEXT NOT NULL,
   account_jwk TEXT NOT NULL,
   recovery_id TEXT NOT NULL,
-  statement TEXT NOT NULL,
   wraps TEXT NOT NULL,
   issuers TEXT NOT NULL,
   offer TEXT,
@@ -18,7 +17,7 @@ CREATE TABLE root_consents (
   device TEXT NOT NULL,
   consent TEXT NOT NULL,
   at BIGINT NOT NULL,
-  PRIMARY KEY (account_id, app)
+  PRIMARY KEY (account_id, app, device)
 );
 -- Each root's statement of the one that replaced it, oldest first, as a JSON array.
 ALTER TABLE accounts ADD COLUMN root_statements TEXT NOT NULL DEFAULT '[]';

@@ -3,8 +3,8 @@
 //! A server can withhold entries (then a device is missing) but never add one. SDKs pin the highest head they saw.
 
 use crate::credential::Tier;
-use crate::jose::{Draft, Typ, Unverified};
-use crate::key::{Did, Jwk, PublicKey};
+use crate::jose::{Draft, Typ, Unverified, Verified};
+use crate::key::{Did, Jwk, PublicKey, hash};
 use crate::refusal::Log;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ pub enum Op {
     ReplaceRoot {
         /// The new issuer key's DID.
         to: Did,
-        /// A full device's [`RootConsent`]: whoever stole a root cannot replace it alone.
+        /// A full device's [`RootConsent`]: a root alone, without any of the person's devices, cannot be replaced.
         consent: String,
     },
 }
@@ -87,7 +87,7 @@ impl RootConsent {
         let device = jws.unverified_header().kid.as_deref().and_then(|kid| Did::from_url(kid).ok()).ok_or(Log::Consent)?;
         let verified = jws.verify(&device.key().map_err(|_| Log::Consent)?).map_err(|_| Log::Consent)?;
         let consent: Self = verified.exact().map_err(|_| Log::Consent)?;
-        if consent.v == 1 { Ok((consent, device)) } else { Err(Log::Consent) }
+        if consent.v == 1 && is_as_written(&verified, &consent) { Ok((consent, device)) } else { Err(Log::Consent) }
     }
 }
 
@@ -112,6 +112,11 @@ impl Entry {
     pub fn draft(&self, issuer: &Did) -> Draft {
         Draft::new(Typ::LogEntry, &issuer.url(), self)
     }
+}
+
+/// Letter for letter what this version would write: every reader of a log takes exactly the same logs.
+fn is_as_written(read: &Verified, value: &impl Serialize) -> bool {
+    serde_json::to_vec(value).is_ok_and(|written| hash(&written) == read.payload_hash())
 }
 
 /// A device as the log knows it.
@@ -142,6 +147,8 @@ pub struct Head {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceLog {
     issuer: Did,
+    /// Whose it was before: none of them gets it back.
+    issuers_before: Vec<Did>,
     app: String,
     hashes: Vec<String>,
     members: BTreeMap<Did, Member>,
@@ -156,11 +163,14 @@ impl DeviceLog {
         let verified = first.verify(&issuer.key().map_err(|_| Log::Invalid)?).map_err(|_| Log::Invalid)?;
         let hash = verified.payload_hash();
         let entry: Entry = verified.exact().map_err(|_| Log::Invalid)?;
+        if !is_as_written(&verified, &entry) {
+            return Err(Log::Invalid);
+        }
         let Entry { v: 1, n: 0, prev: None, op: Op::Open { iss, app, .. } } = entry else { return Err(Log::Invalid) };
         if iss != issuer {
             return Err(Log::Invalid);
         }
-        let mut log = Self { issuer, app, hashes: vec![hash], members: BTreeMap::new() };
+        let mut log = Self { issuer, issuers_before: Vec::new(), app, hashes: vec![hash], members: BTreeMap::new() };
         for entry in rest {
             log.append(entry.as_ref())?;
         }
@@ -176,7 +186,7 @@ impl DeviceLog {
         let verified = jws.verify(&self.issuer.key().map_err(|_| Log::Invalid)?).map_err(|_| Log::Invalid)?;
         let hash = verified.payload_hash();
         let entry: Entry = verified.exact().map_err(|_| Log::Invalid)?;
-        if entry.v != 1 {
+        if entry.v != 1 || !is_as_written(&verified, &entry) {
             return Err(Log::Invalid);
         }
         if entry.n != self.hashes.len() as u64 || entry.prev.as_ref() != self.hashes.last() {
@@ -211,19 +221,20 @@ impl DeviceLog {
             Op::Renew { device } => live(&mut self.members, device, &|_| {}),
             Op::ReplaceRoot { to, consent } => {
                 self.check_consent(to, consent)?;
-                self.issuer = to.clone();
+                self.issuers_before.push(std::mem::replace(&mut self.issuer, to.clone()));
                 Ok(())
             }
         }
     }
 
-    /// Whether a live full device of this log agrees that `to` replaces the issuer key it has now.
-    pub fn check_consent(&self, to: &Did, consent: &str) -> Result<(), Log> {
+    /// Whether a live full device of this log agrees that `to` replaces the issuer key it has now. Says which.
+    pub fn check_consent(&self, to: &Did, consent: &str) -> Result<Did, Log> {
         let (consent, device) = RootConsent::check(consent)?;
         to.key().map_err(|_| Log::Consent)?;
-        let right = consent.log == self.subject() && consent.from == self.issuer && consent.to == *to && *to != self.issuer;
+        let fresh = *to != self.issuer && !self.issuers_before.contains(to);
+        let right = consent.log == self.subject() && consent.from == self.issuer && consent.to == *to;
         let full = self.member(&device).is_ok_and(|member| member.tier == Tier::Full);
-        if right && full { Ok(()) } else { Err(Log::Consent) }
+        if fresh && right && full { Ok(device) } else { Err(Log::Consent) }
     }
 
     /// The subject: hash of the first entry's payload.

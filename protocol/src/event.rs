@@ -25,7 +25,7 @@ pub struct Event {
     pub seq: i64,
     /// When, by the broker's clock.
     pub at: Millis,
-    /// What: `session.opened`, `session.updated`, `session.active`, `session.detached`, `handoff.<state>`, `device.enrolled`, `device.revoked`.
+    /// What: `session.opened`, `session.updated`, `session.active`, `session.detached`, `handoff.<state>`, `device.enrolled`, `device.revoked`, `root.replaced` (for each device).
     pub kind: String,
     /// The session, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -28,7 +28,7 @@ impl Person {
         let wraps = [next.wrap_for_passkey(&prf, id, RP_ID, &self.entropy)?, next.wrap_for_recovery(code, &self.entropy)?];
         let apps: Vec<&str> = started["apps"].as_array().context("apps")?.iter().filter_map(|app| app["app"].as_str()).collect();
         let issuers: BTreeMap<_, _> = apps.into_iter().map(|app| (app, next.issuer(app).key().did())).collect();
-        Ok(json!({"ceremony": started["ceremony"], "statement": old.replaced_by(next), "account_jwk": next.account().key().jwk(),
+        Ok(json!({"ceremony": started["ceremony"], "request": old.request_for(next), "account_jwk": next.account().key().jwk(),
             "proof": self.account_proof(next, &started)?, "recovery_id": code.id(), "wraps": wraps, "issuers": issuers}))
     }
 
@@ -42,7 +42,7 @@ impl Person {
             let log = DeviceLog::replay(&entries).map_err(|why| anyhow::anyhow!("log: {why:?}"))?;
             signed.push(old.hand_over(next, change, &log, &self.entropy)?);
         }
-        Ok(json!({"root": next.fingerprint(), "apps": signed}))
+        Ok(json!({"root": next.fingerprint(), "statement": old.replaced_by(next), "apps": signed}))
     }
 
     /// Switches to the root that was asked for.

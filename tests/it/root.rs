@@ -2,7 +2,11 @@
 
 use crate::support::Server;
 use baton::person::{Person, code};
+use baton_protocol::device_log::{Entry, Op, RootConsent};
 use baton_protocol::handoff::machine::Target;
+use baton_protocol::jose::{Draft, Typ};
+use baton_protocol::signer::Signer;
+use baton_sdk::http::Request;
 use baton_sdk::root::Root;
 use baton_sdk::{Device, Session, Waiting, system_entropy};
 use baton_service::testing::{ManualClock, On};
@@ -35,10 +39,12 @@ async fn a_root_is_replaced(on: On) {
     assert_eq!(person.get("/v1/account").await.unwrap()["root"], json!(old.fingerprint()), "nothing has changed yet");
     assert_eq!(code(&person.switch_root(&next).await.unwrap_err()), Some("root.not_agreed"));
     assert!(tv.members().await.unwrap().replace_root.is_none(), "a limited device is not asked");
-    agree(&tablet).await.unwrap();
-    agree(&tablet).await.unwrap();
+    let asked = tablet.members().await.unwrap().replace_root.clone().unwrap();
+    for _ in 0..2 {
+        tablet.agree(&asked).await.unwrap();
+    }
     person.switch_root(&next).await.unwrap();
-    let body = person.post("/v1/account/root/approve", &json!({"root": next.fingerprint(), "apps": []})).await.unwrap();
+    let body = person.post("/v1/account/root/approve", &json!({"root": next.fingerprint(), "statement": "", "apps": []})).await.unwrap();
     assert_eq!(body["state"], "issued", "a repeat after a lost answer finds it done");
 
     let taken = server.dump(&["events"]).await;
@@ -53,7 +59,7 @@ async fn a_root_is_replaced(on: On) {
     session.write(b"00:44").await.unwrap();
     let members = laptop.members().await.unwrap();
     assert_eq!((members.log.subject(), members.log.continues(&head)), (subject.as_str(), Ok(())));
-    assert_eq!(*members.log.issuer(), baton_sdk::protocol::signer::Signer::key(&next.issuer("baton")).did());
+    assert_eq!(*members.log.issuer(), Signer::key(&next.issuer("baton")).did());
     assert!(members.log.member(lost.did()).is_err(), "the log says now what the server has said");
     assert_eq!(members.log.members().count(), 3);
     let offered = session.offer(Target::Device(tv.did().clone())).await.unwrap();
@@ -65,12 +71,17 @@ async fn a_root_is_replaced(on: On) {
 
     // What belonged to the root before opens nothing, signs nothing, and recovers nothing.
     let known = person.get("/v1/passkeys").await.unwrap()["passkeys"].clone();
-    assert_eq!(known.as_array().unwrap().iter().filter(|passkey| passkey["opens"] == true).count(), 1);
-    let draft =
-        baton_protocol::device_log::Entry { v: 1, n: 0, prev: None, op: baton_protocol::device_log::Op::Renew { device: laptop.did().clone() } };
-    let draft = draft.draft(&baton_sdk::protocol::signer::Signer::key(&issuer).did());
+    assert_eq!((known.as_array().unwrap().len(), &known[0]["opens"]), (1, &json!(true)), "a passkey without a copy of the new root is gone");
+    let head = members.log.head();
+    let renew = Op::Renew { device: laptop.did().clone() };
+    let draft = Entry { v: 1, n: head.n + 1, prev: Some(head.hash), op: renew };
+    let draft = draft.draft(&Signer::key(&issuer).did());
     let signed = issuer.sign_now(draft.signing_input());
-    assert!(members.log.clone().append(&draft.signed(&signed)).is_err());
+    assert_eq!(members.log.clone().append(&draft.clone().signed(&signed)).unwrap_err().code(), "log.invalid");
+    let by_next = next.issuer("baton");
+    let now_draft = Draft::exact(Typ::LogEntry, &issuer_url(&next), &payload(&draft));
+    let signed = by_next.sign_now(now_draft.signing_input());
+    assert_eq!(members.log.clone().append(&now_draft.signed(&signed)).map(|_| ()), Ok(()), "the new one does");
     let mut elsewhere = Person::new(&server.public_url, system_entropy()).unwrap();
     elsewhere.recover(&recovery).await.unwrap();
     assert_eq!(elsewhere.root(), next.fingerprint());
@@ -135,8 +146,9 @@ async fn a_request_that_is_not_right_changes_nothing() {
         let of_other = person.root_request(&old, &other, &recovery).await.unwrap();
         let before = server.dump(&but).await;
         for (body, expected, why) in [
-            (with("statement", json!(other.replaced_by(&next))), "wrap.proof", "by another root"),
-            (with("statement", json!(old.replaced_by(&other))), "wrap.proof", "of another root"),
+            (with("request", json!(other.request_for(&next))), "wrap.proof", "by another root"),
+            (with("request", json!(old.request_for(&other))), "wrap.proof", "of another root"),
+            (with("request", json!(old.replaced_by(&next))), "wrap.proof", "a statement, which leads somewhere"),
             (with("proof", of_other["proof"].clone()), "wrap.proof", "another's proof"),
             (with("account_jwk", of_other["account_jwk"].clone()), "wrap.proof", "another account key"),
             (with("wraps", of_other["wraps"].clone()), "wrap.invalid", "copies of another root"),
@@ -152,8 +164,8 @@ async fn a_request_that_is_not_right_changes_nothing() {
         assert_eq!(server.dump(&but).await, before);
         clock.advance_secs(301);
         server.running.identity.pump().await.unwrap();
-        for path in ["start", "ask", "offer", "approve"] {
-            let body = if path == "approve" { json!({"root": next.fingerprint(), "apps": []}) } else { right.clone() };
+        for path in ["start", "ask", "offer", "approve", "cancel"] {
+            let body = if path == "approve" { json!({"root": next.fingerprint(), "statement": "", "apps": []}) } else { right.clone() };
             assert_eq!(code(&person.post(&format!("/v1/account/root/{path}"), &body).await.unwrap_err()), Some("wrap.reauth"), "{path}");
         }
         person.unlock().await.unwrap();
@@ -175,8 +187,17 @@ async fn a_request_that_is_not_right_changes_nothing() {
     }
 }
 
+fn issuer_url(root: &Root) -> String {
+    Signer::key(&root.issuer("baton")).did().url()
+}
+
+fn payload(draft: &Draft) -> String {
+    let input = String::from_utf8(draft.signing_input().to_vec()).unwrap();
+    String::from_utf8(baton_protocol::b64::decode(input.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
 fn issuer_of(root: &Root) -> String {
-    baton_sdk::protocol::signer::Signer::key(&root.issuer("baton")).did().to_string()
+    Signer::key(&root.issuer("baton")).did().to_string()
 }
 
 /// Agreement is a full device's, to this very change, and only while it is live; the switch is what was offered, letter for letter.
@@ -194,10 +215,35 @@ async fn nothing_but_what_was_agreed_to_is_switched_to() {
     other.to = theirs.did().clone();
     assert!(laptop.agree(&other).await.unwrap_err().is("log.consent"), "to another root");
     assert!(tv.agree(&asked).await.unwrap_err().is("insufficient_scope"), "a limited device");
-    assert!(theirs.agree(&asked).await.unwrap_err().is("log.consent"), "another's device");
+    // Another's device, straight to the server.
+    let consent = RootConsent { v: 1, log: laptop.subject().into(), from: asked.from.clone(), to: asked.to.clone() };
+    let post = async |by: &Device, consent: RootConsent, in_name_of: &Device| {
+        let draft = consent.draft(in_name_of.did());
+        let signed = in_name_of.signer().sign_now(draft.signing_input());
+        let identity = by.servers().identity.clone();
+        let token = by.token(&identity, "log:read", None).await.unwrap();
+        let body = json!({"consent": draft.signed(&signed)}).to_string().into_bytes();
+        let request = Request {
+            method: "POST",
+            url: format!("{identity}/v1/log/consent"),
+            service: &identity,
+            token: Some(token),
+            body: Some(("application/json", body)),
+        };
+        by.http().proven(&request, by.signer()).await
+    };
+    assert!(post(&theirs, consent.clone(), &theirs).await.unwrap_err().is("root.not_asked"), "another's device, of whom nothing is asked");
+    assert!(post(&laptop, consent.clone(), &tablet).await.unwrap_err().is("log.consent"), "another's consent");
+    let elsewhere = RootConsent { log: theirs.subject().into(), ..consent.clone() };
+    assert!(post(&laptop, elsewhere, &laptop).await.unwrap_err().is("log.consent"), "for another log");
+    let backwards = RootConsent { from: asked.to.clone(), ..consent };
+    assert!(post(&laptop, backwards, &laptop).await.unwrap_err().is("log.consent"), "from another root");
     laptop.agree(&asked).await.unwrap();
     // Who agreed is revoked: it takes another.
+    assert!(laptop.members().await.unwrap().replace_root.is_none(), "who has agreed is not asked again");
     person.revoke(&laptop.enrolled().device_id).await.unwrap();
+    let shown = person.get("/v1/account/root").await.unwrap()["asked"]["apps"][0].clone();
+    assert_eq!((&shown["agreed"], &shown["possible"], &shown["devices"]), (&Value::Null, &json!(true), &json!(["Tablet", "Television"])));
     assert_eq!(code(&person.switch_root(&next).await.unwrap_err()), Some("root.not_agreed"));
     agree(&tablet).await.unwrap();
 
@@ -211,6 +257,8 @@ async fn nothing_but_what_was_agreed_to_is_switched_to() {
     let credential = right["apps"][0]["credentials"][0].clone();
     for (body, expected, why) in [
         (change(&|body| body["apps"] = json!([])), "enrol.changed", "nothing signed"),
+        (change(&|body| body["statement"] = json!(old.request_for(&next))), "wrap.proof", "no statement by the root before"),
+        (change(&|body| body["statement"] = json!(next.replaced_by(&old))), "wrap.proof", "the other way round"),
         (change(&|body| body["root"] = json!(issuer_of(&old))), "root.not_asked", "another root"),
         (change(&|body| body["apps"][0]["credentials"] = json!([])), "log.moved", "a device without its credential"),
         (change(&|body| body["apps"][0]["credentials"][1] = credential.clone()), "vc.invalid", "another device's credential"),
@@ -244,4 +292,27 @@ async fn two_switches_at_once_are_one() {
         let entries = person.get("/v1/logs/baton").await.unwrap()["entries"].as_array().unwrap().len();
         assert_eq!(entries, 4, "open, enrol, replace_root, renew");
     }
+}
+
+/// What has lapsed is not brought back: the device stays out, and its next request is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lapsed_device_stays_out() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let old = server.full(&mut person, "Old").await;
+    clock.advance_secs(300 * 24 * 3600);
+    server.running.identity.pump().await.unwrap();
+    person.unlock().await.unwrap();
+    let young = server.full(&mut person, "Young").await;
+    clock.advance_secs(100 * 24 * 3600);
+    server.running.identity.pump().await.unwrap();
+    person.unlock().await.unwrap();
+    let (next, _) = person.ask_for_root().await.unwrap();
+    agree(&young).await.unwrap();
+    person.switch_root(&next).await.unwrap();
+    Session::open(&young, b"00:43").await.unwrap();
+    let members = young.members().await.unwrap();
+    assert_eq!((members.log.members().count(), members.log.member(old.did()).is_err()), (1, true));
+    assert!(Session::open(&old, b"00:43").await.is_err());
 }

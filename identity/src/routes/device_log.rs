@@ -52,7 +52,8 @@ pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
     let rows = devices::directory(&mut db, &caller.standing.log).await.internal()?;
     let live: Vec<_> = rows.iter().map(|(device, _, _)| device.clone()).collect();
     let asked = root_changes::of_log(&mut db, &caller.standing.log, base.now()).await.internal()?;
-    let asked = asked.map(|asked| json!({"from": asked.from, "to": asked.to}));
+    let agreed = root_changes::has_agreed(&mut db, caller.token.device.as_str()).await.internal()?;
+    let asked = asked.filter(|_| !agreed).map(|asked| json!({"from": asked.from, "to": asked.to}));
     let directory = match caller.needs_full() {
         Ok(()) => Some(rows.into_iter().map(|(device, name, kind)| json!({"device": device, "name": name, "kind": kind})).collect::<Vec<_>>()),
         Err(Refusal::Token(Token::Tier)) => None,

@@ -2,7 +2,7 @@
 
 use super::sign_up::user_handle;
 use crate::state::Identity;
-use crate::store::{accounts, ceremonies};
+use crate::store::{accounts, ceremonies, root_changes};
 use crate::{ledger, page_session};
 use axum::Json;
 use axum::body::Body;
@@ -126,6 +126,11 @@ pub async fn remove(State(identity): State<Arc<Identity>>, Path(id): Path<String
     }
     if !accounts::remove_passkey(&mut tx, &session.account, &id).await.internal()? {
         return Err(Wrap::Last.into());
+    }
+    // A root that is asked for under it could not be opened any more.
+    let now_asked = root_changes::find(&mut tx, &session.account, now).await.internal()?;
+    if now_asked.is_some_and(|asked| asked.wraps.contains(&format!("\"{id}\""))) {
+        root_changes::drop(&mut tx, &session.account).await.internal()?;
     }
     // Whoever signed in with it is signed out.
     page_session::end_others(&mut tx, &session).await?;

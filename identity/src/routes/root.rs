@@ -4,11 +4,11 @@
 use super::approval::check_entries;
 use super::renew;
 use super::sign_up::check_wraps;
-use crate::ledger;
 use crate::page_session::{self, PageSession};
 use crate::state::Identity;
-use crate::store::root_changes::RootChange;
+use crate::store::root_changes::{Consent, RootChange};
 use crate::store::{accounts, ceremonies, devices, logs, root_changes, status};
+use crate::{ledger, outbox};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -18,8 +18,9 @@ use baton_protocol::credential::Tier;
 use baton_protocol::device_log::{DeviceLog, Entry, Op};
 use baton_protocol::enrolment::{AccountProof, Anew, AppChange, AppSigned, IssuerStatement, RootStatement};
 use baton_protocol::id::CeremonyId;
+use baton_protocol::jose::Typ;
 use baton_protocol::key::{Did, PublicKey, hash};
-use baton_protocol::refusal::{Enrol, Log, Root, Webauthn, Wrap};
+use baton_protocol::refusal::{Enrol, Limit, Log, Root, Webauthn, Wrap};
 use baton_protocol::time::Millis;
 use baton_protocol::wrap::{Opener, WrappedRoot};
 use baton_service::edge;
@@ -35,12 +36,13 @@ const MAX_SWITCH: usize = 1 << 20;
 /// How long the devices have to agree.
 const ASKED_SECS: i64 = 24 * 3600;
 
-/// Live devices of each app that has a log, with whatever log it is.
-async fn live(db: &mut AnyConnection, session: &PageSession) -> Result<BTreeMap<String, Vec<devices::Device>>, Problem> {
+/// Live devices of each app that has a log. Whose credential has ended is not brought back by another root.
+async fn live(db: &mut AnyConnection, session: &PageSession, now: Millis) -> Result<BTreeMap<String, Vec<devices::Device>>, Problem> {
     let mut apps = BTreeMap::new();
     let all = devices::list(&mut *db, &session.account).await.internal()?;
     for app in logs::apps(db, &session.account).await.internal()? {
-        let of_app: Vec<_> = all.iter().filter(|device| device.app == app && device.revoked_at.is_none()).cloned().collect();
+        let of_app: Vec<_> =
+            all.iter().filter(|device| device.app == app && device.revoked_at.is_none() && device.credential_exp > now.secs()).cloned().collect();
         apps.insert(app, of_app);
     }
     Ok(apps)
@@ -55,8 +57,9 @@ pub async fn start(State(identity): State<Arc<Identity>>, headers: HeaderMap) ->
     page_session::check_origin(&identity, &headers)?;
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let session = page_session::find(&identity, &mut db, &headers).await?;
-    session.needs_fresh(identity.base.now(), Wrap::Reauth)?;
-    let apps = live(&mut db, &session).await?;
+    let now = identity.base.now();
+    session.needs_fresh(now, Wrap::Reauth)?;
+    let apps = live(&mut db, &session, now).await?;
     drop(db);
     let apps: Vec<_> = apps
         .into_iter()
@@ -72,7 +75,7 @@ pub async fn start(State(identity): State<Arc<Identity>>, headers: HeaderMap) ->
 struct Ask {
     ceremony: CeremonyId,
     /// By the account key of the root so far.
-    statement: String,
+    request: String,
     account_jwk: Value,
     /// By the new account key.
     proof: String,
@@ -102,29 +105,31 @@ pub async fn ask(State(identity): State<Arc<Identity>>, headers: HeaderMap, body
             return Err(Webauthn::Challenge.into());
         }
         let row = accounts::find(&mut tx, &session.account).await.internal()?.ok_or(NOT_FOUND)?;
-        let statement = RootStatement::check(&body.statement)?;
-        if statement.from != row.root || statement.to != proof.root {
-            return Err(Wrap::Proof.into());
-        }
+        check_statement(&body.request, Typ::RootRequest, &row.root, &proof.root)?;
         check_copies(&mut tx, &session, &body.wraps, &proof.root).await?;
-        check_issuers(&mut tx, &session, &body.issuers).await?;
+        check_issuers(&mut tx, &session, &body.issuers, now).await?;
         let change = RootChange {
             change_id: body.ceremony.to_string(),
             root: proof.root,
             account_jwk: key.jwk_value().to_string(),
             recovery_id: hash(body.recovery_id.as_bytes()),
-            statement: body.statement,
             wraps: serde_json::to_string(&body.wraps).internal()?,
             issuers: serde_json::to_string(&body.issuers).internal()?,
             offer: None,
             expires_at: now.plus_secs(ASKED_SECS).0,
         };
         root_changes::ask(&mut tx, &session.account, &change, now).await.internal()?;
-        ledger::write(&mut tx, &session.account, "root.asked", &json!({}), now).await.internal()?;
+        ledger::write(&mut tx, &session.account, "root.asked", &json!({"root": change.root}), now).await.internal()?;
     }
     let shown = shown(&mut tx, &session, now).await?;
     tx.commit().await.internal()?;
     Ok(Json(shown))
+}
+
+/// By the root so far, of the one to be.
+fn check_statement(jws: &str, typ: Typ, from: &str, to: &str) -> Result<(), Wrap> {
+    let statement = RootStatement::check(jws, typ)?;
+    if statement.from == from && statement.to == to { Ok(()) } else { Err(Wrap::Proof) }
 }
 
 /// One copy for a passkey of this account and one for the recovery code.
@@ -139,8 +144,8 @@ async fn check_copies(db: &mut AnyConnection, session: &PageSession, wraps: &[Wr
 }
 
 /// A new issuer for each app with a live device, each of which has a device that can agree.
-async fn check_issuers(db: &mut AnyConnection, session: &PageSession, issuers: &BTreeMap<String, Did>) -> Result<(), Problem> {
-    let apps = live(&mut *db, session).await?;
+async fn check_issuers(db: &mut AnyConnection, session: &PageSession, issuers: &BTreeMap<String, Did>, now: Millis) -> Result<(), Problem> {
+    let apps = live(&mut *db, session, now).await?;
     let apps: Vec<_> = apps.into_iter().filter(|(_, devices)| !devices.is_empty()).collect();
     if apps.iter().any(|(_, devices)| !devices.iter().any(can_agree)) {
         return Err(Root::NoFullDevice.into());
@@ -168,14 +173,25 @@ pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
 async fn shown(db: &mut AnyConnection, session: &PageSession, now: Millis) -> Result<Value, Problem> {
     let Some(asked) = root_changes::find(&mut *db, &session.account, now).await.internal()? else { return Ok(json!({"asked": null})) };
     let issuers: BTreeMap<String, String> = serde_json::from_str(&asked.issuers).internal()?;
-    let consents = root_changes::consents(db, &session.account).await.internal()?;
-    let apps: Vec<_> = issuers
-        .iter()
-        .map(|(app, to)| json!({"app": app, "to": to, "agreed": consents.iter().find(|given| given.app == *app).map(|given| &given.device)}))
-        .collect();
+    let consents = root_changes::consents(&mut *db, &session.account).await.internal()?;
+    let mut apps = Vec::new();
+    for (app, devices) in live(db, session, now).await? {
+        // An app that came later, or whose last full device went, stands in the way: then it is asked again.
+        let agreed = agreed(&app, &devices, &consents).map(|given| &given.device);
+        let possible = issuers.contains_key(&app) && devices.iter().any(can_agree);
+        let names: Vec<_> = devices.iter().map(|device| &device.name).collect();
+        if !devices.is_empty() {
+            apps.push(json!({"app": app, "to": issuers.get(&app), "agreed": agreed, "possible": possible, "devices": names}));
+        }
+    }
     // Copies, like all others, only to someone verified within the last minutes.
     let wraps = if session.is_fresh(now) { serde_json::from_str(&asked.wraps).internal()? } else { Value::Null };
     Ok(json!({"asked": {"root": asked.root, "expires_at": asked.expires_at, "apps": apps, "wraps": wraps}}))
+}
+
+/// The agreement of a device that can still give it.
+fn agreed<'a>(app: &str, devices: &[devices::Device], consents: &'a [Consent]) -> Option<&'a Consent> {
+    consents.iter().find(|given| given.app == app && devices.iter().any(|device| device.did == given.device && can_agree(device)))
 }
 
 /// `POST /v1/account/root/cancel`: the root stays as it is.
@@ -184,6 +200,7 @@ pub async fn cancel(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
+    session.needs_fresh(now, Wrap::Reauth)?;
     accounts::hold(&mut tx, &session.account).await.internal()?;
     if root_changes::drop(&mut tx, &session.account).await.internal()? {
         ledger::write(&mut tx, &session.account, "root.cancelled", &json!({}), now).await.internal()?;
@@ -206,19 +223,20 @@ pub async fn offer(State(identity): State<Arc<Identity>>, headers: HeaderMap) ->
         .into_iter()
         .map(|(app, did)| Ok((app, Did::parse(&did)?)))
         .collect::<Result<_, Problem>>()?;
+    // A first offer gives status indexes away, which are not endless.
+    if asked.offer.is_none() {
+        identity.prompts.count(session.account.as_str(), now).map_err(|_| Limit::Prompts)?;
+    }
     let before: Vec<AppChange> = asked.offer.as_deref().map(serde_json::from_str).transpose().internal()?.unwrap_or_default();
     let consents = root_changes::consents(&mut tx, &session.account).await.internal()?;
     let mut changes = Vec::new();
-    for (app, devices) in live(&mut tx, &session).await? {
+    for (app, devices) in live(&mut tx, &session, now).await? {
         if devices.is_empty() {
             continue;
         }
         // An app that came after the request was made is not in it: then it is asked again.
         let to = issuers.get(&app).ok_or(Root::NotAgreed)?;
-        let given = consents.iter().find(|given| given.app == app).ok_or(Root::NotAgreed)?;
-        if !devices.iter().any(|device| device.did == given.device && can_agree(device)) {
-            return Err(Root::NotAgreed.into());
-        }
+        let given = agreed(&app, &devices, &consents).ok_or(Root::NotAgreed)?;
         let entries = entries(&mut tx, &session, &app, to, &given.consent, &devices).await?;
         let mut anew = Vec::new();
         for device in &devices {
@@ -275,6 +293,8 @@ async fn entries(
 struct Switch {
     /// Fingerprint of the new root.
     root: String,
+    /// By the account key of the root so far.
+    statement: String,
     apps: Vec<AppSigned>,
 }
 
@@ -292,7 +312,8 @@ pub async fn approve(State(identity): State<Arc<Identity>>, headers: HeaderMap, 
     if account.root != body.root {
         let asked =
             root_changes::find(&mut tx, &session.account, now).await.internal()?.filter(|asked| asked.root == body.root).ok_or(Root::NotAsked)?;
-        switch(&mut tx, &session, &account, &asked, &body.apps, now).await?;
+        check_statement(&body.statement, Typ::RootStatement, &account.root, &asked.root)?;
+        switch(&mut tx, &session, &account, &asked, &body, now).await?;
     }
     tx.commit().await.internal()?;
     let issued = identity.pump().await?;
@@ -304,16 +325,18 @@ async fn switch(
     session: &PageSession,
     account: &accounts::Account,
     asked: &RootChange,
-    signed: &[AppSigned],
+    body: &Switch,
     now: Millis,
 ) -> Result<(), Problem> {
+    let signed = &body.apps;
     let offered: Vec<AppChange> = asked.offer.as_deref().map(serde_json::from_str).transpose().internal()?.ok_or(Root::NotAgreed)?;
     if signed.len() != offered.len() || !signed.iter().zip(&offered).all(|(signed, offered)| signed.app == offered.app) {
         return Err(Enrol::Changed.into());
     }
     let account_key: Value = serde_json::from_str(&asked.account_jwk).internal()?;
     let account_key = PublicKey::from_jwk(&account_key).internal()?;
-    for (app, devices) in live(&mut *db, session).await? {
+    revoke_lapsed(&mut *db, session, now).await?;
+    for (app, devices) in live(&mut *db, session, now).await? {
         match offered.iter().zip(signed).find(|(offered, _)| offered.app == app) {
             Some((offered, signed)) => switch_app(db, session, &devices, offered, signed, &account_key, now).await?,
             None if devices.is_empty() => logs::close(db, &session.account, &app).await.internal()?,
@@ -321,12 +344,29 @@ async fn switch(
         }
     }
     let mut statements = account.root_statements();
-    statements.push(asked.statement.clone());
+    statements.push(body.statement.clone());
     let wraps: Vec<WrappedRoot> = serde_json::from_str(&asked.wraps).internal()?;
+    check_copies(&mut *db, session, &wraps, &asked.root).await?;
     accounts::replace_root(&mut *db, &session.account, asked, &statements, &wraps, now).await.internal()?;
     root_changes::drop(&mut *db, &session.account).await.internal()?;
     page_session::end_others(&mut *db, session).await?;
-    ledger::write(db, &session.account, "root.replaced", &json!({}), now).await.internal()
+    let detail = json!({"before": account.root, "root": asked.root});
+    ledger::write(db, &session.account, "root.replaced", &detail, now).await.internal()
+}
+
+/// What has ended by itself stays out: the log says so, and so does its status.
+async fn revoke_lapsed(db: &mut AnyConnection, session: &PageSession, now: Millis) -> Result<(), Problem> {
+    for device in devices::list(&mut *db, &session.account).await.internal()? {
+        if device.credential_exp > now.secs() {
+            continue;
+        }
+        let Some((did, idx)) = devices::revoke(&mut *db, &session.account, &device.device_id, now).await.internal()? else { continue };
+        if !status::revoke(&mut *db, idx).await.internal()? {
+            return Err(Problem::Internal("status entry is not there".into()));
+        }
+        outbox::write_device(&mut *db, &did, now).await?;
+    }
+    Ok(())
 }
 
 async fn switch_app(

@@ -237,6 +237,11 @@ pub async fn replace_root(
     for wrapped in wraps {
         add_wrap(&mut *db, account, wrapped, now).await?;
     }
+    // Whoever had the root before may have added a passkey: what holds no copy of the new one signs nobody in any more.
+    sqlx::query("DELETE FROM passkeys WHERE account_id = $1 AND credential_id NOT IN (SELECT opener FROM wraps WHERE account_id = $1)")
+        .bind(account.as_str())
+        .execute(db)
+        .await?;
     Ok(())
 }
 

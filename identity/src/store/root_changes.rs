@@ -16,8 +16,6 @@ pub struct RootChange {
     pub account_jwk: String,
     /// How the new recovery code finds the account.
     pub recovery_id: String,
-    /// The root before says which root replaces it.
-    pub statement: String,
     /// The new root's copies, as JSON.
     pub wraps: String,
     /// The new issuer DID for each app, as JSON.
@@ -42,7 +40,7 @@ pub struct Consent {
 /// What is asked for now.
 pub async fn find(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<Option<RootChange>, Error> {
     sqlx::query_as(
-        "SELECT change_id, root, account_jwk, recovery_id, statement, wraps, issuers, offer, expires_at FROM root_changes
+        "SELECT change_id, root, account_jwk, recovery_id, wraps, issuers, offer, expires_at FROM root_changes
          WHERE account_id = $1 AND expires_at > $2",
     )
     .bind(account.as_str())
@@ -55,15 +53,14 @@ pub async fn find(db: &mut AnyConnection, account: &AccountId, now: Millis) -> R
 pub async fn ask(db: &mut AnyConnection, account: &AccountId, change: &RootChange, now: Millis) -> Result<(), Error> {
     drop(db, account).await?;
     sqlx::query(
-        "INSERT INTO root_changes (account_id, change_id, root, account_jwk, recovery_id, statement, wraps, issuers, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO root_changes (account_id, change_id, root, account_jwk, recovery_id, wraps, issuers, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(account.as_str())
     .bind(&change.change_id)
     .bind(&change.root)
     .bind(&change.account_jwk)
     .bind(&change.recovery_id)
-    .bind(&change.statement)
     .bind(&change.wraps)
     .bind(&change.issuers)
     .bind(now.0)
@@ -81,15 +78,14 @@ pub async fn keep_offer(db: &mut AnyConnection, account: &AccountId, offer: &str
 
 /// Who has agreed.
 pub async fn consents(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<Consent>, Error> {
-    sqlx::query_as("SELECT app, device, consent FROM root_consents WHERE account_id = $1 ORDER BY app").bind(account.as_str()).fetch_all(db).await
+    sqlx::query_as("SELECT app, device, consent FROM root_consents WHERE account_id = $1 ORDER BY app, at").bind(account.as_str()).fetch_all(db).await
 }
 
-/// Notes an agreement in the place of the app's before; false when this device had agreed already.
+/// Notes an agreement; false when this device had agreed already.
 pub async fn consent(db: &mut AnyConnection, account: &AccountId, given: &Consent, now: Millis) -> Result<bool, Error> {
     let done = sqlx::query(
         "INSERT INTO root_consents (account_id, app, device, consent, at) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (account_id, app) DO UPDATE SET device = excluded.device, consent = excluded.consent, at = excluded.at
-         WHERE root_consents.device <> excluded.device",
+         ON CONFLICT (account_id, app, device) DO NOTHING",
     )
     .bind(account.as_str())
     .bind(&given.app)
@@ -118,6 +114,12 @@ pub struct ForLog {
     pub from: String,
     /// The new one.
     pub to: String,
+}
+
+/// Whether a device has agreed to what is asked now.
+pub async fn has_agreed(db: &mut AnyConnection, device: &str) -> Result<bool, Error> {
+    let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM root_consents WHERE device = $1").bind(device).fetch_one(db).await?;
+    Ok(found > 0)
 }
 
 /// What is asked of the devices of a log.

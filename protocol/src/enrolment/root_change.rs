@@ -7,7 +7,8 @@ use crate::refusal::Wrap;
 use crate::root::fingerprint;
 use serde::{Deserialize, Serialize};
 
-/// "That root replaces mine", by the account key of the one before: how a browser that knew the old one learns of it.
+/// "That root replaces mine", by the account key of the one before: how a browser that knew the old one learns of it. Asked for as
+/// [`Typ::RootRequest`], which leads nobody anywhere; signed as [`Typ::RootStatement`] in the switch itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -21,13 +22,13 @@ pub struct RootStatement {
 }
 
 impl RootStatement {
-    /// The statement to sign with the account key of the root so far.
-    pub fn draft(&self, account: &PublicKey) -> Draft {
-        Draft::new(Typ::RootStatement, &account.did().url(), self)
+    /// What to sign with the account key of the root so far.
+    pub fn draft(&self, typ: Typ, account: &PublicKey) -> Draft {
+        Draft::new(typ, &account.did().url(), self)
     }
     /// Reads one; it must be by the key whose fingerprint it names.
-    pub fn check(jws: &str) -> Result<Self, Wrap> {
-        let jws = Unverified::parse(jws, Typ::RootStatement).map_err(|_| Wrap::Proof)?;
+    pub fn check(jws: &str, typ: Typ) -> Result<Self, Wrap> {
+        let jws = Unverified::parse(jws, typ).map_err(|_| Wrap::Proof)?;
         let key = jws.unverified_header().kid.as_deref().and_then(|kid| Did::from_url(kid).ok()).and_then(|did| did.key().ok()).ok_or(Wrap::Proof)?;
         let statement: Self = jws.verify(&key).and_then(|verified| verified.exact()).map_err(|_| Wrap::Proof)?;
         if statement.v == 1 && statement.from == fingerprint(&key) && statement.to != statement.from { Ok(statement) } else { Err(Wrap::Proof) }
@@ -36,9 +37,9 @@ impl RootStatement {
 
 /// Whether these statements, one after the other, lead from a root that was known to another.
 pub fn continues(statements: &[String], known: &str, now: &str) -> bool {
-    let led = statements
-        .iter()
-        .try_fold(known.to_owned(), |at, jws| RootStatement::check(jws).map(|statement| if statement.from == at { statement.to } else { at }));
+    let led = statements.iter().try_fold(known.to_owned(), |at, jws| {
+        RootStatement::check(jws, Typ::RootStatement).map(|statement| if statement.from == at { statement.to } else { at })
+    });
     led.is_ok_and(|led| led == now)
 }
 

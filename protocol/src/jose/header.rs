@@ -42,6 +42,8 @@ typs! {
     IssuerStatement = "baton-issuer+jwt";
     /// A full device's agreement that another root replaces the one before.
     RootConsent = "baton-root-consent+jwt";
+    /// The account key asks for another root in the place of its own.
+    RootRequest = "baton-root-request+jwt";
     /// The account key's statement of the root that replaces its own.
     RootStatement = "baton-root+jwt";
     /// Offer of a handoff.

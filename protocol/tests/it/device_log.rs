@@ -5,9 +5,11 @@ use baton_protocol::b64;
 use baton_protocol::credential::Tier;
 use baton_protocol::device_log::{DeviceLog, Entry, Op, RootConsent};
 use baton_protocol::enrolment::{RootStatement, continues};
+use baton_protocol::jose::Typ;
 use baton_protocol::key::hash;
 use baton_protocol::refusal::Log;
 use baton_protocol::root::fingerprint;
+use serde_json::json;
 
 fn payload_hash(jws: &str) -> String {
     hash(&b64::decode(jws.split('.').nth(1).unwrap()).unwrap())
@@ -122,11 +124,12 @@ fn another_root_goes_on_with_a_full_device_s_consent_and_never_without() {
         (consent(&full, &|consent| consent.to = other.clone()), "another root after"),
         (Key::new().sign(right.draft(&full.public.did())), "in another's name"),
         (good.replacen('.', "..", 1), "no JWS"),
+        (in_another_spelling(&full, &right), "another spelling of the same"),
     ] {
         assert_eq!(log.check_consent(&next.public.did(), &bad), Err(Log::Consent), "{why}");
     }
     assert_eq!(log.check_consent(&before, &consent(&full, &|consent| consent.to = before.clone())), Err(Log::Consent), "the same root");
-    assert_eq!(log.check_consent(&next.public.did(), &good), Ok(()));
+    assert_eq!(log.check_consent(&next.public.did(), &good), Ok(full.public.did()));
 
     let pinned = log.head();
     let to = next.public.did();
@@ -145,6 +148,15 @@ fn another_root_goes_on_with_a_full_device_s_consent_and_never_without() {
     assert_eq!(replaced.clone().append(&writer.issuer.sign(renew.draft(&writer.issuer.public.did()))), Ok(renew));
     writer.push(replace(&good));
     assert_eq!(DeviceLog::replay(&writer.entries).map(|_| ()), Err(Log::Consent), "a consent is good for one change");
+    writer.entries.pop();
+    let back = RootConsent { v: 1, log: log.subject().into(), from: to.clone(), to: before.clone() };
+    let back = full.sign(back.draft(&full.public.did()));
+    assert_eq!(DeviceLog::replay(&writer.entries).unwrap().check_consent(&before, &back), Err(Log::Consent), "no root comes back");
+}
+
+fn in_another_spelling(key: &Key, consent: &RootConsent) -> String {
+    let header = json!({"alg": "ES256", "typ": Typ::RootConsent.as_str(), "kid": key.public.did().url()});
+    key.jws_text(&header.to_string(), &serde_json::to_string_pretty(consent).unwrap())
 }
 
 #[test]
@@ -152,7 +164,7 @@ fn a_browser_follows_statements_from_the_root_it_knew() {
     let roots = [Key::new(), Key::new(), Key::new()];
     let names: Vec<_> = roots.iter().map(|key| fingerprint(&key.public)).collect();
     let state = |by: usize, from: usize, to: usize| {
-        roots[by].sign(RootStatement { v: 1, from: names[from].clone(), to: names[to].clone() }.draft(&roots[by].public))
+        roots[by].sign(RootStatement { v: 1, from: names[from].clone(), to: names[to].clone() }.draft(Typ::RootStatement, &roots[by].public))
     };
     let led = |statements: &[String], known: usize, now: usize| continues(statements, &names[known], &names[now]);
     let both = [state(0, 0, 1), state(1, 1, 2)];
@@ -162,4 +174,6 @@ fn a_browser_follows_statements_from_the_root_it_knew() {
     assert!(!led(&[state(1, 0, 1)], 0, 1), "by the new root alone");
     assert!(!led(&[state(0, 0, 0)], 0, 0), "by itself");
     assert!(!led(&["x".into()], 0, 0), "no statement");
+    let asked = roots[0].sign(RootStatement { v: 1, from: names[0].clone(), to: names[1].clone() }.draft(Typ::RootRequest, &roots[0].public));
+    assert!(!led(&[asked], 0, 1), "what was only asked for");
 }

@@ -16,10 +16,19 @@ use baton_protocol::signer::Signer as _;
 use std::collections::BTreeSet;
 
 impl Root {
-    /// "That root replaces mine."
+    /// "That root replaces mine": for the switch, and not before everybody agreed.
     pub fn replaced_by(&self, next: &Self) -> String {
+        self.names(next, Typ::RootStatement)
+    }
+
+    /// "I want that root in the place of mine."
+    pub fn request_for(&self, next: &Self) -> String {
+        self.names(next, Typ::RootRequest)
+    }
+
+    fn names(&self, next: &Self, typ: Typ) -> String {
         let statement = RootStatement { v: 1, from: self.fingerprint(), to: next.fingerprint() };
-        let draft = statement.draft(self.account().key());
+        let draft = statement.draft(typ, self.account().key());
         let signature = self.account().sign_now(draft.signing_input());
         draft.signed(&signature)
     }
@@ -58,10 +67,10 @@ fn check(change: &AppChange, log: &DeviceLog, before: &SoftKey, issuer: &SoftKey
         ops.push(entry.op);
     }
     let mut ops = ops.into_iter();
-    match ops.next() {
+    let agreed = match ops.next() {
         Some(Op::ReplaceRoot { to: named, consent }) if named == to => log.check_consent(&to, &consent)?,
         _ => return Err(changed()),
-    }
+    };
     // Everybody who is in the log is named once: taken out, or renewed.
     let (mut left, mut renewed): (BTreeSet<Did>, Vec<Did>) = (log.members().map(|(did, _)| did.clone()).collect(), Vec::new());
     for op in ops {
@@ -75,7 +84,8 @@ fn check(change: &AppChange, log: &DeviceLog, before: &SoftKey, issuer: &SoftKey
             _ => return Err(changed()),
         }
     }
-    if !left.is_empty() || renewed.len() != change.devices.len() {
+    // Whoever agreed stays.
+    if !left.is_empty() || !renewed.contains(&agreed) || renewed.len() != change.devices.len() {
         return Err(changed());
     }
     renewed.iter().zip(&change.devices).map(|(did, anew)| check_device(did, anew, log, before, &to).ok_or_else(changed)).collect()

@@ -27,6 +27,8 @@ export interface DeviceLog {
   app: string;
   /** Hash of the first entry: the person, as this app sees them. */
   subject: string;
+  /** Who signed entries before a root was replaced: none of them gets it back. */
+  issuersBefore: readonly string[];
   head: LogHead;
   members: Member[];
   /** What a device may do, or could when it was taken out; `undefined` for one that was never let in. */
@@ -75,19 +77,21 @@ export function rootConsent(log: string, from: string, to: string): { v: 1; log:
   return { v: 1, log, from, to };
 }
 
-/** Whether a live full device of this log agrees that `to` replaces the issuer key it has now. */
-export function needConsent(log: DeviceLog, to: string, consent: string): void {
+/** Whether a live full device of this log agrees that `to` replaces the issuer key it has now. Says which. */
+export function needConsent(log: DeviceLog, to: string, consent: string): string {
   const { by, payloadHash } = verifyBy(consent, "baton-root-consent+jwt");
   PublicKey.fromDid(to);
-  const right = to !== log.issuer && payloadHash === hash(JSON.stringify(rootConsent(log.subject, log.issuer, to)));
+  const right = to !== log.issuer && !log.issuersBefore.includes(to) && payloadHash === hash(JSON.stringify(rootConsent(log.subject, log.issuer, to)));
   if (!right || !log.members.some(({ device, tier }) => device === by && tier === "full")) throw new Refused("log.consent", "consent");
+  return by;
 }
 
 /** Reads and checks a whole log. Each entry must be, letter for letter, what this version would write. An entry of a kind this version does not know is refused: it might take somebody out. */
 export function readDeviceLog(entries: string[]): DeviceLog {
   // Everybody who was ever let in: nobody is let in twice.
   const seen = new Map<string, Member>();
-  const log: DeviceLog = { issuer: "", app: "", subject: "", head: { n: -1, hash: "" }, members: [], tierOf: (device) => seen.get(device)?.tier };
+  const before: string[] = [];
+  const log: DeviceLog = { issuer: "", app: "", subject: "", head: { n: -1, hash: "" }, members: [], issuersBefore: before, tierOf: (device) => seen.get(device)?.tier };
   for (const entry of entries) {
     const { kid, claims, payloadHash } = verify(entry, "baton-log+jwt", (named) => {
       const did = log.issuer || (named ?? "").split("#")[0] || "";
@@ -104,6 +108,7 @@ export function readDeviceLog(entries: string[]): DeviceLog {
       need(payloadHash === hash(apply(log, seen, place, claims)));
     }
     need(kid === PublicKey.fromDid(by || log.issuer).url);
+    if (by !== "" && by !== log.issuer) before.push(by);
     log.head = { n: place.n, hash: payloadHash };
   }
   need(entries.length > 0);

@@ -10,7 +10,7 @@ export interface SessionEvent {
   seq: number;
   /** Unix milliseconds, by the broker's clock. */
   at: number;
-  /** `session.opened`, `session.updated`, `session.active`, `session.detached`, `handoff.<state>`, `device.enrolled`, `device.revoked`, … */
+  /** `session.opened`, `session.updated`, `session.active`, `session.detached`, `handoff.<state>`, `device.enrolled`, `device.revoked`, `root.replaced`, … */
   kind: string;
   session?: string;
   handoff?: string;

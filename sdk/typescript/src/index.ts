@@ -24,7 +24,7 @@ export { enrolElsewhere, enrolHere, redeemHere } from "./enrol.js";
 export type { Asking, Elsewhere, Here, PendingHere } from "./enrol.js";
 export { approve, keysHash, shownHash, signAnew, signedName } from "./enrolment.js";
 export type { Approval, Approving, DeviceClaims, DeviceKind, Known, Lane, Offer, Shown, Tier, Visible } from "./enrolment.js";
-export { handOver, leadsTo, replacedBy } from "./rootChange.js";
+export { handOver, leadsTo, replacedBy, requestFor } from "./rootChange.js";
 export type { Anew, AppChange, AppSigned } from "./rootChange.js";
 export { issuerFingerprint, readDeviceLog } from "./deviceLog.js";
 export type { DeviceLog, LogHead, Member } from "./deviceLog.js";

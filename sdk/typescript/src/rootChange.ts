@@ -31,7 +31,12 @@ export interface AppSigned {
   issuer_statement: string;
 }
 
-/** "That root replaces mine", by the account key of the one so far. */
+/** "I want that root in the place of mine." */
+export function requestFor(root: Root, next: Root): string {
+  return sign("baton-root-request+jwt", root.account, { v: 1, from: root.fingerprint, to: next.fingerprint });
+}
+
+/** "That root replaces mine", by the account key of the one so far: for the switch, and not before everybody agreed. */
 export function replacedBy(root: Root, next: Root): string {
   return sign("baton-root+jwt", root.account, { v: 1, from: root.fingerprint, to: next.fingerprint });
 }
@@ -73,14 +78,17 @@ function needRight({ entries, devices }: AppChange, log: DeviceLog, to: string):
   const left = new Set(log.members.map(({ device }) => device));
   const renewed = [...devices];
   let place = { n: log.head.n + 1, prev: log.head.hash };
+  let agreed = "";
   entries.forEach((text, at) => {
     const { op, device = "", consent = "" } = JSON.parse(text) as { op?: unknown; device?: string; consent?: string };
     if (at === 0) {
       need(text === replaceRootEntry(place, to, consent));
-      needConsent(log, to, consent);
+      agreed = needConsent(log, to, consent);
     } else {
       need(left.delete(device));
       const anew = op === "renew" ? renewed.shift() : undefined;
+      // Whoever agreed stays.
+      need(anew !== undefined || device !== agreed);
       need(text === (anew ? renewEntry(place, device) : revokeEntry(place, device)));
       need(anew !== undefined || renewed.length === devices.length);
       const tier = log.tierOf(device);

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decode } from "../src/base64url.js";
-import { Refused, Root, handOver, hash, issuerFingerprint, leadsTo, readDeviceLog, replacedBy, type AppChange, type AppSigned } from "../src/index.js";
+import { Refused, Root, SoftKey, handOver, hash, issuerFingerprint, leadsTo, readDeviceLog, replacedBy, type AppChange, type AppSigned } from "../src/index.js";
+import { renewEntry, replaceRootEntry, rootConsent } from "../src/deviceLog.js";
 import { sign } from "../src/jws.js";
 import { fixture, golden, vectorRandom } from "./files.js";
 
@@ -79,5 +80,19 @@ test("nothing but the change is signed", () => {
   };
   for (const [name, attack] of Object.entries(attacks)) assert.throws(() => handOver(old, next, attack, before), Refused, name);
   assert.throws(() => handOver(next, old, change, before), Refused, "by the wrong root");
+  // Entries that hold together, handed over with a consent that is none.
+  const place = JSON.parse(handed) as { n: number; prev: string; to: string; consent: string };
+  const chained = (consent: string): AppChange => {
+    const texts = [replaceRootEntry(place, place.to, consent)];
+    for (const text of [first, second]) texts.push(renewEntry({ n: place.n + texts.length, prev: hash(texts.at(-1) ?? "") }, (JSON.parse(text) as { device: string }).device));
+    return { ...change, entries: texts };
+  };
+  assert.equal(handOver(old, next, chained(place.consent), before).entries.length, 3, "the control");
+  const log = readDeviceLog(before);
+  const stranger = new SoftKey(vectorRandom()(32));
+  const right = rootConsent(log.subject, log.issuer, place.to);
+  for (const consent of [sign("baton-root-consent+jwt", stranger, right), sign("baton-root-consent+jwt", old.issuer("player"), right), `${place.consent.slice(0, -2)}AA`]) {
+    assert.throws(() => handOver(old, next, chained(consent), before), Refused);
+  }
   assert.throws(() => handOver(old, next, change, before.slice(0, 2)), Refused, "for another state of the log");
 });

@@ -3,6 +3,7 @@
 import { Server } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import type { Page } from "playwright-core";
 import { Person } from "./person.js";
 import { Player, plays } from "./player.js";
 
@@ -16,6 +17,16 @@ after(() => {
   server.stop();
   films.stop();
 });
+
+/** Nobody has to agree: no device is left. */
+async function replaceRoot(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Replace your root" }).click();
+  await page.getByRole("button", { name: "Make a new root" }).click();
+  const code = (await page.getByTestId("recovery-code").textContent()) ?? "";
+  await page.getByLabel("Type its last group").fill(code.split("-").at(-1) ?? "");
+  await page.getByRole("button", { name: "I have written it down" }).click();
+  await page.getByRole("button", { name: "Replace it now" }).click();
+}
 
 test("the root is replaced, the film goes on, and the old code is worth nothing", { timeout: 300_000 }, async () => {
   const person = await Person.at();
@@ -48,7 +59,7 @@ test("the root is replaced, the film goes on, and the old code is worth nothing"
     await laptop.getByRole("status").getByText("Agreed").waitFor();
     await page.getByText("Laptop agreed").waitFor();
 
-    // A server that shows another root's copies is caught: nothing is signed.
+    // A server that shows another root, or another issuer than this browser made, is caught: nothing is signed.
     await page.route("**/v1/account/root", async (route) => {
       const answer = await route.fetch();
       const body = (await answer.json()) as { asked: { root: string; wraps: { root: string }[] | null } | null };
@@ -115,6 +126,25 @@ test("the root is replaced, the film goes on, and the old code is worth nothing"
   }
 });
 
+test("a log in which no device was left is closed with the root, and the app goes on under the new one", { timeout: 120_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(server.url);
+    await films.join(page, "closed");
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "Revoke Laptop" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+    await page.getByRole("status").filter({ hasText: "is out" }).waitFor();
+    await page.goto(`${server.url}/passkeys`);
+    await replaceRoot(page);
+    await page.getByRole("status").filter({ hasText: "Your root is replaced" }).waitFor();
+    await films.join(page, "reopened");
+  } finally {
+    await person.close();
+  }
+});
+
 test("another browser that knew the root before follows to the new one, and not to a stranger's", { timeout: 120_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
@@ -123,12 +153,7 @@ test("another browser that knew the root before follows to the new one, and not 
     await page.goto(`${server.url}/passkeys`);
     // What another browser with the same, synchronised passkey remembers.
     const remembered = await page.evaluate(() => JSON.stringify(localStorage));
-    await page.getByRole("button", { name: "Replace your root" }).click();
-    await page.getByRole("button", { name: "Make a new root" }).click();
-    const code = (await page.getByTestId("recovery-code").textContent()) ?? "";
-    await page.getByLabel("Type its last group").fill(code.split("-").at(-1) ?? "");
-    await page.getByRole("button", { name: "I have written it down" }).click();
-    await page.getByRole("button", { name: "Replace it now" }).click();
+    await replaceRoot(page);
     await page.getByRole("status").filter({ hasText: "Your root is replaced" }).waitFor();
     const restore = (): Promise<void> => page.evaluate((kept) => Object.entries(JSON.parse(kept) as Record<string, string>).forEach(([name, value]) => localStorage.setItem(name, value)), remembered);
     const newCode = async (): Promise<void> => {

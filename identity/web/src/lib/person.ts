@@ -134,9 +134,17 @@ export async function logOf(root: Root, app: string): Promise<string[]> {
   const { entries } = await get<{ entries: string[] }>(`/logs/${encodeURIComponent(app)}`);
   const kept = localStorage.getItem(`${LOG_PIN}${root.fingerprint}.${app}`);
   if (kept === null) return entries;
-  const { n, hash } = JSON.parse(kept) as { n: number; hash: string };
+  const { n, hash, carried } = JSON.parse(kept) as { n: number; hash: string; carried?: true };
+  // A log in which no device was left is closed when the root is replaced. What comes after it is opened by the root there is now: nobody was added.
+  if (carried && (entries.length === 0 || readDeviceLog(entries.slice(0, 1)).issuer === didOf(root, app))) return entries;
   if (entries.length <= n || readDeviceLog(entries.slice(0, n + 1)).head.hash !== hash) throw new Refused("log.fork", "another log than this browser saw");
   return entries;
+}
+
+function didOf(root: Root, app: string): string {
+  const issuer = root.issuer(app);
+  issuer.forget();
+  return issuer.public.did;
 }
 
 export function pinLog(root: Root, app: string, entries: string[]): void {
@@ -224,7 +232,7 @@ export function pinRoot(passkey: string, root: string): void {
   localStorage.setItem(PIN + passkey, root);
   if (before === null || before === root) return;
   for (const name of Object.keys(localStorage).filter((one) => one.startsWith(`${LOG_PIN}${before}.`))) {
-    localStorage.setItem(name.replace(before, root), localStorage.getItem(name) ?? "");
+    localStorage.setItem(name.replace(before, root), JSON.stringify({ ...(JSON.parse(localStorage.getItem(name) ?? "{}") as object), carried: true }));
     localStorage.removeItem(name);
   }
 }

@@ -189,6 +189,7 @@ async function main(): Promise<void> {
     await player.look().catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
     // Whoever tricked the person into letting a device in is found out here.
     if (event.type === "event" && event.kind === "device.enrolled" && device.tier === "full") say("A device of yours was added. If that wasn't you, revoke it on your Baton page.");
+    if (event.type === "event" && event.kind === "root.replaced") say("Your root was replaced. If that wasn't you, look at your Baton page.");
   }
 }
 
