@@ -1,7 +1,7 @@
 //! Configuration: flags over `BATON_*` over `baton.toml` over defaults.
 
 use anyhow::{Context as _, bail};
-use baton_identity::{Client, Clients};
+use baton_identity::{Client, Clients, Operator};
 use baton_verifier::RelyingService;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,8 @@ struct File {
     client: Vec<Client>,
     #[serde(default)]
     relying_service: Vec<RelyingService>,
+    #[serde(default)]
+    operator: Vec<Operator>,
 }
 
 /// What is in force.
@@ -73,6 +75,8 @@ pub struct Config {
     pub clients: Clients,
     /// Relying services.
     pub relying_services: Vec<RelyingService>,
+    /// Who may introspect tokens.
+    pub operators: Vec<Operator>,
 }
 
 impl Config {
@@ -98,6 +102,7 @@ impl Config {
             issuer_memory: file.issuer_memory.unwrap_or(100_000),
             clients: if file.client.is_empty() { Clients::default() } else { Clients::new(file.client) },
             relying_services: file.relying_service,
+            operators: file.operator,
         };
         config.check()?;
         Ok(config)
@@ -113,9 +118,10 @@ impl Config {
         if let Some(approval) = &self.approval_url {
             check_approval(approval, &host)?;
         }
-        for service in &self.relying_services {
-            if baton_protocol::b64::decode_array::<32>(&service.key_sha256).is_err() {
-                bail!("key_sha256 of relying service {:?} is not base64url of 32 bytes", service.name);
+        let keys = self.relying_services.iter().map(|service| (&service.name, &service.key_sha256));
+        for (name, key) in keys.chain(self.operators.iter().map(|operator| (&operator.name, &operator.key_sha256))) {
+            if baton_protocol::b64::decode_array::<32>(key).is_err() {
+                bail!("key_sha256 of {name:?} is not base64url of 32 bytes");
             }
         }
         if !self.admin_listen.ip().is_loopback() {

@@ -121,6 +121,7 @@ async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
         page_origin: config.approval_url.clone().unwrap_or_else(|| config.public_url.clone()),
         pages_are_elsewhere: config.approval_url.is_some(),
         clients: config.clients.clone(),
+        operators: config.operators.clone(),
         max_devices: config.max_devices,
         verifier_url,
         verifier_keys,

@@ -5,6 +5,7 @@
 
 mod clients;
 mod ledger;
+mod oauth;
 mod outbox;
 mod page_session;
 mod passkeys;
@@ -17,4 +18,4 @@ pub use clients::{Client, Clients};
 pub use ledger::{Tampered, verify as verify_ledger};
 pub use peers::{PeerError, StandingPeer};
 pub use routes::router;
-pub use state::{Config, Identity, SCHEMA, migrations};
+pub use state::{Config, Identity, Operator, SCHEMA, migrations};

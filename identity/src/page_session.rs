@@ -28,6 +28,10 @@ impl PageSession {
     pub fn needs_fresh<E: Into<Problem>>(&self, now: Millis, otherwise: E) -> Result<(), Problem> {
         if self.is_fresh(now) { Ok(()) } else { Err(otherwise.into()) }
     }
+    /// When the person was verified, in milliseconds.
+    pub fn verified_at(&self) -> i64 {
+        self.verified_at
+    }
     /// Whether the person was verified within the last five minutes.
     pub fn is_fresh(&self, now: Millis) -> bool {
         now.0 - self.verified_at <= FRESH_SECS * 1000

@@ -7,6 +7,7 @@ use baton_protocol::key::PublicKey;
 use baton_service::base::Base;
 use baton_service::guard::TokenIssuer;
 use baton_service::limits::Rate;
+use serde::{Deserialize, Serialize};
 use sqlx::migrate::Migrator;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -18,6 +19,16 @@ pub const SCHEMA: &str = "identity";
 pub fn migrations() -> &'static Migrator {
     static OWN: Migrator = sqlx::migrate!("./migrations");
     &OWN
+}
+
+/// Somebody the operator lets introspect tokens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    /// Its name.
+    pub name: String,
+    /// base64url SHA-256 of its API key; the key itself is never kept.
+    pub key_sha256: String,
 }
 
 /// What the operator decides.
@@ -35,6 +46,8 @@ pub struct Config {
     pub verifier_url: String,
     /// Its keys by name.
     pub verifier_keys: Vec<(String, PublicKey)>,
+    /// Who may introspect tokens.
+    pub operators: Vec<Operator>,
     /// The broker, for which the pages' tokens are.
     pub broker_url: String,
 }
@@ -74,6 +87,7 @@ impl Identity {
     pub async fn sweep(&self) -> Result<(), baton_service::database::Error> {
         let mut tx = self.base.db.begin().await?;
         crate::store::requests::sweep(&mut tx, self.base.now()).await?;
+        crate::store::sign_ins::sweep(&mut tx, self.base.now()).await?;
         tx.commit().await
     }
 

@@ -40,6 +40,10 @@ ids! {
     DeviceId = "dev_";
     /// An enrolment request.
     RequestId = "enr_";
+    /// An app's request to know who is there.
+    SignInId = "sgn_";
+    /// What follows from one sign-in.
+    FamilyId = "fam_";
     /// A consent.
     GrantId = "grt_";
     /// A passkey ceremony.

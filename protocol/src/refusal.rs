@@ -159,6 +159,7 @@ family! {
         SlowDown => "slow_down", "slow down";
         ExpiredToken => "expired_token", "expired";
         AccessDenied => "access_denied", "denied";
+        InteractionRequired => "interaction_required", "interaction required";
     }
 }
 

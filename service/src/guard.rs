@@ -86,7 +86,7 @@ pub struct Caller {
 }
 
 /// The one token of a request, under the scheme `DPoP`.
-fn presented(headers: &HeaderMap) -> Result<&str, Problem> {
+pub fn presented(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut values = headers.get_all("authorization").iter();
     let value = values.next().ok_or(Token::Missing)?.to_str().map_err(|_| Token::Scheme)?;
     if values.next().is_some() {

@@ -1,5 +1,6 @@
 //! A service's own ES256 keys. The newest signs; all verify until they are retired.
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use baton_protocol::b64;
@@ -103,6 +104,12 @@ impl KeyRing {
     /// The nonce key's bytes.
     pub fn nonce_secret(&self) -> &[u8; 32] {
         &self.nonce_secret
+    }
+    /// A value that only this service can tell (HMAC-SHA-256, base64url), the same each time. No two purposes or inputs run into one another.
+    pub fn derived(&self, purpose: &str, input: &[&str]) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.nonce_secret);
+        let joined = serde_json::to_vec(&(purpose, input)).expect("strings");
+        b64::encode(hmac::sign(&key, &joined))
     }
     /// The public keys as a JWK set (RFC 7517 §5).
     pub fn jwks(&self) -> Value {

@@ -38,6 +38,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     let code = args.code.unwrap_or_default();
     let here = code.split_once("request_uri=").map(|(_, uri)| uri.split('&').next().unwrap_or_default().replace("%3A", ":"));
+    if let Some(request_uri) = here.as_deref().filter(|uri| uri.contains(":sign-in:")) {
+        print!("An app asks who you are. Sign in? Type yes, or nothing to refuse: ");
+        if answer()?.trim() != "yes" {
+            bail!("refused");
+        }
+        let outcome = person.sign_in_to(request_uri).await;
+        save(&args.person, &person)?;
+        println!("signed in; the browser goes on to {}", outcome?);
+        return Ok(());
+    }
     let shown = match &here {
         Some(request_uri) => person.open_here(request_uri).await?,
         None => person.open_elsewhere(&code).await?,
@@ -45,9 +55,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     println!("\"{}\" asks to join the app {} ({}); it may {}", shown.claims.name, shown.app, shown.client_name, shown.scope);
     println!("asked from {}; will be {}", shown.seen_address, shown.tier.as_str());
     print!("Did you start this? Type {}, or nothing to refuse: ", if here.is_some() { "yes" } else { "the check code it shows" });
-    std::io::stdout().flush()?;
-    let mut typed = String::new();
-    std::io::stdin().read_line(&mut typed)?;
+    let typed = answer()?;
     if typed.trim().is_empty() || (here.is_some() && typed.trim() != "yes") {
         person.post(&format!("/v1/requests/{}/deny", shown.request), &serde_json::json!({})).await?;
         bail!("refused");
@@ -59,6 +67,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         None => println!("approved"),
     }
     Ok(())
+}
+
+fn answer() -> anyhow::Result<String> {
+    std::io::stdout().flush()?;
+    let mut typed = String::new();
+    std::io::stdin().read_line(&mut typed)?;
+    Ok(typed)
 }
 
 /// The person of a file, or a new one.

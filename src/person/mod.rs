@@ -254,6 +254,15 @@ impl Person {
         Ok(())
     }
 
+    /// Says yes to an app that asks who is there. Gives where the browser goes on.
+    pub async fn sign_in_to(&mut self, request_uri: &str) -> anyhow::Result<String> {
+        self.unlock().await?;
+        let asked = self.post("/v1/sign-ins/open", &json!({"request_uri": request_uri})).await?;
+        let id = asked["sign_in"].as_str().context("sign-in")?;
+        let answer = self.post(&format!("/v1/sign-ins/{id}/allow"), &json!({})).await?;
+        Ok(answer["redirect_to"].as_str().context("redirect_to")?.to_owned())
+    }
+
     /// Revokes a device; true when verifier and broker have taken it.
     pub async fn revoke(&self, device_id: &str) -> anyhow::Result<bool> {
         Ok(self.post(&format!("/v1/devices/{device_id}/revoke"), &json!({})).await?["effective"] == true)

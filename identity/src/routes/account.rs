@@ -3,7 +3,7 @@
 use super::devices::withdraw_grant;
 use super::passkeys::check_proof;
 use crate::state::Identity;
-use crate::store::{accounts, ceremonies, devices, logs};
+use crate::store::{accounts, ceremonies, devices, logs, sign_ins};
 use crate::{ledger, page_session};
 use axum::Json;
 use axum::body::Body;
@@ -120,6 +120,7 @@ pub async fn sign_out(State(identity): State<Arc<Identity>>, headers: HeaderMap,
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     page_session::end(&mut tx, &session, body.everywhere).await?;
     if body.everywhere {
+        sign_ins::end_all(&mut tx, &session.account, now).await.internal()?;
         ledger::write(&mut tx, &session.account, "account.signed_out_everywhere", &json!({}), now).await.internal()?;
     }
     tx.commit().await.internal()?;

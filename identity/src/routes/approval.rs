@@ -188,9 +188,15 @@ async fn redirect(identity: &Identity, db: &mut AnyConnection, id: &RequestId, r
     let code = identity.base.entropy.token();
     requests::set_code(db, id, &hash(code.as_bytes()), now).await.internal()?.ok_or(Enrol::State)?;
     let uri = request.redirect_uri.as_deref().ok_or_else(|| Problem::Internal("lane 1 without redirect_uri".into()))?;
+    Ok(redirect_to(&identity.base.url, uri, &[("code", &code)], request.client_state.as_deref()))
+}
+
+/// An authorization response (RFC 6749 §4.1.2) that names who gives it (RFC 9207).
+pub fn redirect_to(iss: &str, uri: &str, said: &[(&str, &str)], state: Option<&str>) -> String {
+    let all = said.iter().copied().chain([("iss", iss)]).chain(state.map(|state| ("state", state)));
+    let query: Vec<_> = all.map(|(name, value)| format!("{name}={}", percent(value))).collect();
     let mark = if uri.contains('?') { '&' } else { '?' };
-    let state = request.client_state.as_deref().map_or(String::new(), |state| format!("&state={}", percent(state)));
-    Ok(format!("{uri}{mark}code={code}&iss={}{state}", percent(&identity.base.url)))
+    format!("{uri}{mark}{}", query.join("&"))
 }
 
 fn percent(text: &str) -> String {

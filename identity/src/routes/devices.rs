@@ -1,7 +1,7 @@
 //! A person looks after their devices and consents. Taking away never needs the root.
 
 use crate::state::Identity;
-use crate::store::{accounts, devices, logs, status};
+use crate::store::{accounts, devices, logs, sign_ins, status};
 use crate::{ledger, outbox, page_session};
 use axum::Json;
 use axum::body::Body;
@@ -138,7 +138,8 @@ pub async fn withdraw(State(identity): State<Arc<Identity>>, Path(id): Path<Stri
 
 /// Withdraws a consent with every device that rests on it; false when it was withdrawn before.
 pub async fn withdraw_grant(db: &mut AnyConnection, account: &AccountId, grant: &str, now: Millis) -> Result<bool, Problem> {
-    let Some(ended) = devices::withdraw(db, account, grant, now).await.internal()? else { return Ok(false) };
+    let Some(ended) = devices::withdraw(&mut *db, account, grant, now).await.internal()? else { return Ok(false) };
+    sign_ins::end_of_grant(&mut *db, grant, now).await.internal()?;
     for (did, idx) in ended {
         if !status::revoke(db, idx).await.internal()? {
             return Err(Problem::Internal("status entry is not there".into()));

@@ -1,5 +1,6 @@
-//! Authorization server metadata (RFC 8414) and keys.
+//! Authorization server metadata (RFC 8414; OpenID Connect Discovery 1.0) and keys.
 
+use super::app_sign_in::SCOPES as SIGN_IN_SCOPES;
 use crate::clients::SCOPES;
 use crate::state::Identity;
 use axum::Json;
@@ -7,9 +8,10 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// `GET /.well-known/oauth-authorization-server{path}`
+/// `GET /.well-known/oauth-authorization-server{path}`, `GET {path}/.well-known/openid-configuration`
 pub async fn authorization_server(State(identity): State<Arc<Identity>>) -> Json<Value> {
     let url = &identity.base.url;
+    let scopes = [SIGN_IN_SCOPES, SCOPES].concat();
     Json(json!({
         "issuer": url,
         "authorization_endpoint": format!("{url}/authorize"),
@@ -18,10 +20,19 @@ pub async fn authorization_server(State(identity): State<Arc<Identity>>) -> Json
         "pushed_authorization_request_endpoint": format!("{url}/par"),
         "require_pushed_authorization_requests": true,
         "device_authorization_endpoint": format!("{url}/device_authorization"),
-        "scopes_supported": SCOPES,
+        "userinfo_endpoint": format!("{url}/userinfo"),
+        "revocation_endpoint": format!("{url}/revoke"),
+        "revocation_endpoint_auth_methods_supported": ["none"],
+        "introspection_endpoint": format!("{url}/introspect"),
+        "scopes_supported": scopes,
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "claims_supported": ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "amr"],
+        "request_parameter_supported": false,
+        "request_uri_parameter_supported": false,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
         "token_endpoint_auth_methods_supported": ["none"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,

@@ -2,6 +2,9 @@
 
 mod account;
 mod activity;
+mod app_resources;
+mod app_sign_in;
+mod app_tokens;
 mod approval;
 mod credential;
 mod device_log;
@@ -33,6 +36,8 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/device_authorization", post(start::device))
         .route("/token", post(token::token))
         .route("/jwks", get(metadata::jwks))
+        .route("/userinfo", get(app_resources::userinfo).post(app_resources::userinfo))
+        .route("/revoke", post(app_resources::revoke))
         .route("/v1/log", get(device_log::show))
         .route("/v1/log/consent", post(device_log::consent))
         .route("/v1/credential", post(credential::show))
@@ -63,6 +68,9 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/passkeys/{id}/remove", post(passkeys::remove))
         .route("/v1/recovery/start", post(recovery::start))
         .route("/v1/recovery/finish", post(recovery::finish))
+        .route("/v1/sign-ins/open", post(app_sign_in::open))
+        .route("/v1/sign-ins/{id}/allow", post(app_sign_in::allow))
+        .route("/v1/sign-ins/{id}/deny", post(app_sign_in::deny))
         .route("/v1/requests/open", post(requests::open))
         .route("/v1/requests/{id}/deny", post(requests::deny))
         .route("/v1/requests/{id}/offer", post(approval::offer))
@@ -82,8 +90,11 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/manage-tokens", post(manage::create));
     // From an origin of their own, the browser asks first whether they may.
     let for_pages = if identity.config.pages_are_elsewhere { edge::open_to_page(for_pages, &identity.config.page_origin) } else { for_pages };
-    let own = edge::open_to_browsers(for_devices).merge(for_pages);
-    let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
+    let own = edge::open_to_browsers(for_devices).merge(for_pages).route("/introspect", post(app_resources::introspect));
+    // RFC 8414 puts the well-known part first, OpenID Connect Discovery last.
+    let well_known = Router::new()
+        .route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server))
+        .route(&format!("{path}/.well-known/openid-configuration"), get(metadata::authorization_server));
     let pages = Router::new()
         .route(&format!("{path}/authorize"), get(pages::index))
         .route("/", get(pages::index))

@@ -2,7 +2,7 @@
 
 use super::sign_up::user_handle;
 use crate::state::Identity;
-use crate::store::{accounts, ceremonies, root_changes};
+use crate::store::{accounts, ceremonies, root_changes, sign_ins};
 use crate::{ledger, page_session};
 use axum::Json;
 use axum::body::Body;
@@ -132,7 +132,8 @@ pub async fn remove(State(identity): State<Arc<Identity>>, Path(id): Path<String
     if now_asked.is_some_and(|asked| asked.wraps.contains(&format!("\"{id}\""))) {
         root_changes::drop(&mut tx, &session.account).await.internal()?;
     }
-    // Whoever signed in with it is signed out.
+    // Whoever signed in with it is signed out, here and in apps.
+    sign_ins::end_all(&mut tx, &session.account, now).await.internal()?;
     page_session::end_others(&mut tx, &session).await?;
     ledger::write(&mut tx, &session.account, "passkey.removed", &json!({"passkey": id}), now).await.internal()?;
     tx.commit().await.internal()?;

@@ -7,7 +7,7 @@ use super::sign_up::check_wraps;
 use crate::page_session::{self, PageSession};
 use crate::state::Identity;
 use crate::store::root_changes::{Consent, RootChange};
-use crate::store::{accounts, ceremonies, devices, logs, root_changes, status};
+use crate::store::{accounts, ceremonies, devices, logs, root_changes, sign_ins, status};
 use crate::{ledger, outbox};
 use axum::Json;
 use axum::body::Body;
@@ -350,6 +350,7 @@ async fn switch(
     accounts::replace_root(&mut *db, &session.account, asked, &statements, &wraps, now).await.internal()?;
     root_changes::drop(&mut *db, &session.account).await.internal()?;
     page_session::end_others(&mut *db, session).await?;
+    sign_ins::end_all(&mut *db, &session.account, now).await.internal()?;
     let detail = json!({"before": account.root, "root": asked.root});
     ledger::write(db, &session.account, "root.replaced", &detail, now).await.internal()
 }

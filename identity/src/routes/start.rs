@@ -2,6 +2,7 @@
 //!
 //! The DPoP proof is the proof of possession of the device key. What is approved later is fixed here.
 
+use super::app_sign_in;
 use crate::clients::{Client, is_scope};
 use crate::state::Identity;
 use crate::store::devices;
@@ -34,7 +35,11 @@ pub async fn pushed(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let asked = read(&identity, peer, &uri, &headers, body, "/par").await?;
+    let (form, client) = read_form(&identity, peer, &uri, &headers, body).await?;
+    if app_sign_in::is_sign_in(&form) {
+        return app_sign_in::pushed(&identity, &headers, &form, &client).await;
+    }
+    let asked = read(&identity, peer, &headers, form, client, "/par")?;
     let form = &asked.form;
     if form.need("response_type")? != "code" || form.get("request_uri").is_some() || form.get("code_challenge_method") != Some("S256") {
         return Err(Problem::oauth(Oauth::Request));
@@ -66,7 +71,8 @@ pub async fn device(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
-    let asked = read(&identity, peer, &uri, &headers, body, "/device_authorization").await?;
+    let (form, client) = read_form(&identity, peer, &uri, &headers, body).await?;
+    let asked = read(&identity, peer, &headers, form, client, "/device_authorization")?;
     let (device_code, check) = (identity.base.entropy.token(), check_code(identity.base.entropy.bytes()));
     let mut request = asked.request(&identity, Lane::CrossDevice);
     let code = user_code(&identity.base.entropy.bytes());
@@ -95,11 +101,15 @@ struct Asked {
     seen_address: String,
 }
 
-async fn read(identity: &Identity, peer: SocketAddr, uri: &Uri, headers: &HeaderMap, body: Body, path: &str) -> Result<Asked, Problem> {
+async fn read_form(identity: &Identity, peer: SocketAddr, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<(Form, Client), Problem> {
     identity.starts.count(&address_key(peer.ip()), identity.base.now())?;
     let body = edge::bytes(body, edge::MAX_BODY).await?;
     let form = Form::parse(uri, headers, &body)?;
     let client = identity.config.clients.get(form.need("client_id")?).cloned().ok_or_else(|| Problem::oauth(Oauth::Client))?;
+    Ok((form, client))
+}
+
+fn read(identity: &Identity, peer: SocketAddr, headers: &HeaderMap, form: Form, client: Client, path: &str) -> Result<Asked, Problem> {
     let proven = guard::proof(&identity.base, headers, "POST", path, None, Dialect::Oauth)?;
     let scope = form.need("scope")?.to_owned();
     if !is_scope(&scope) {

@@ -1,5 +1,6 @@
-//! `POST /token`: a device redeems its approval (authorization code or device code) for its credential, its log and a token for identity.
+//! `POST /token`: an app redeems a sign-in or refreshes it, or a device redeems its approval (authorization code or device code) for its credential, its log and a token for identity.
 
+use super::app_tokens;
 use super::credential::issued;
 use crate::state::Identity;
 use crate::store::devices;
@@ -19,11 +20,16 @@ use std::sync::Arc;
 
 /// `POST /token`
 pub async fn token(State(identity): State<Arc<Identity>>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+    let arrived = identity.base.now();
     let body = edge::bytes(body, edge::MAX_BODY).await.map_err(|problem| problem.in_form(Dialect::Oauth))?;
     let form = Form::parse(&uri, &headers, &body)?;
     let proven = guard::proof(&identity.base, &headers, "POST", "/token", None, Dialect::Oauth)?;
     match form.need("grant_type")? {
-        "authorization_code" => by_code(&identity, &form, proven).await,
+        "authorization_code" => match app_tokens::by_code(&identity, &form, &proven).await? {
+            Some(answer) => Ok(answer),
+            None => by_code(&identity, &form, proven).await,
+        },
+        "refresh_token" => app_tokens::by_refresh(&identity, &form, &proven, arrived).await,
         "urn:ietf:params:oauth:grant-type:device_code" => by_device_code(&identity, &form, proven).await,
         _ => Err(Problem::oauth(Oauth::GrantType)),
     }

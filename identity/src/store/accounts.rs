@@ -253,6 +253,10 @@ pub async fn delete(db: &mut AnyConnection, account: &AccountId) -> Result<(), E
         "DELETE FROM ceremonies WHERE account_id = $1",
         "DELETE FROM wrong_codes WHERE account_id = $1",
         "DELETE FROM requests WHERE account_id = $1",
+        "DELETE FROM access_tokens WHERE family_id IN (SELECT family_id FROM families WHERE account_id = $1)",
+        "DELETE FROM refresh_tokens WHERE family_id IN (SELECT family_id FROM families WHERE account_id = $1)",
+        "DELETE FROM families WHERE account_id = $1",
+        "DELETE FROM sign_ins WHERE account_id = $1",
         "DELETE FROM root_consents WHERE account_id = $1",
         "DELETE FROM root_changes WHERE account_id = $1",
         // Also of an app whose log was closed: each log has at least the device that opened it.

@@ -6,4 +6,5 @@ pub mod devices;
 pub mod logs;
 pub mod requests;
 pub mod root_changes;
+pub mod sign_ins;
 pub mod status;

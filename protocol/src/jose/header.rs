@@ -32,6 +32,8 @@ typs! {
     Dpop = "dpop+jwt";
     /// Access token (RFC 9068).
     AccessToken = "at+jwt";
+    /// ID token (OpenID Connect Core 1.0 section 2).
+    IdToken = "JWT";
     /// Status list token.
     StatusList = "statuslist+jwt";
     /// Entry of a device log.

@@ -7,6 +7,7 @@ mod enrolment;
 mod events;
 mod exchange;
 mod presentations;
+mod refresh;
 
 use crate::support::{Server, logs};
 use baton::person::Person;
