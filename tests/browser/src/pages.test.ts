@@ -7,6 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import * as oauth from "oauth4webapi";
 import { Person } from "./person.js";
 
 let server: Server;
@@ -206,4 +207,53 @@ test("HTTP-07: what a token protects answers pages of any origin, what a cookie 
     body: "{}",
   });
   assert.deepEqual([crossSite.status, ((await crossSite.json()) as { code: string }).code], [403, "input.csrf"]);
+});
+
+test("an app signs the person in: shown what it learns, refused, allowed, and known again", { timeout: 120_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  const client = { client_id: "baton-cli" };
+  const insecure = { [oauth.allowInsecureRequests]: true } as const;
+  const callback = "http://127.0.0.1:9/callback";
+  try {
+    await person.signUp(server.url);
+    const issuer = new URL(`${server.url}/identity`);
+    const as = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, insecure));
+    const DPoP = oauth.DPoP(client, await oauth.generateKeyPair("ES256"));
+    const verifier = oauth.generateRandomCodeVerifier();
+    const code_challenge = await oauth.calculatePKCECodeChallenge(verifier);
+    const push = async (): Promise<string> => {
+      const parameters = { response_type: "code", redirect_uri: callback, scope: "openid", code_challenge, code_challenge_method: "S256", state: "a state" };
+      const ask = async (): Promise<oauth.PushedAuthorizationResponse> =>
+        oauth.processPushedAuthorizationResponse(as, client, await oauth.pushedAuthorizationRequest(as, client, oauth.None(), parameters, { DPoP, ...insecure }));
+      const { request_uri } = await ask().catch(ask);
+      return `${as.authorization_endpoint}?${new URLSearchParams({ ...client, request_uri })}`;
+    };
+    await page.route(`${callback}**`, (route) => route.fulfill({ body: "back in the app" }));
+    await page.goto(await push());
+    await page.getByRole("heading", { name: "Sign in to Baton command line?" }).waitFor();
+    await page.getByText("no other app is told").waitFor();
+    await person.isAccessible();
+    await page.getByRole("button", { name: "Refuse" }).click();
+    await page.waitForURL(`${callback}?error=access_denied&**`);
+    await page.goto(await push());
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.waitForURL(`${callback}?code=**`);
+    const back = oauth.validateAuthResponse(as, client, new URL(page.url()), "a state");
+    const redeem = async (): Promise<oauth.TokenEndpointResponse> =>
+      oauth.processAuthorizationCodeResponse(as, client, await oauth.authorizationCodeGrantRequest(as, client, oauth.None(), back, callback, verifier, { DPoP, ...insecure }));
+    assert.ok((await redeem().catch(redeem)).id_token);
+    await page.goto(await push());
+    await page.getByText("You have signed in there before").waitFor();
+    await page.goto(`${server.url}/activity`);
+    await page.getByText("You signed in to an app").waitFor();
+    await page.getByText("know you again, under a name of its own").waitFor();
+    await page.getByRole("button", { name: "Withdraw what you allowed" }).click();
+    await page.getByText("Every sign-in of the app ends with it").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Withdraw" }).click();
+    await page.getByRole("status").filter({ hasText: "Withdrawn" }).waitFor();
+    assert.deepEqual(person.seen.filter((text) => text.startsWith("page error")), []);
+  } finally {
+    await person.close();
+  }
 });

@@ -67,6 +67,8 @@ export interface Grant {
   app: string;
   client_id: string;
   scopes: string;
+  /** `device` or `sign-in`. */
+  purpose: string;
   until: number;
   given_at: number;
   withdrawn_at: number | null;

@@ -159,6 +159,7 @@ export const ar: Messages = {
     withdraw: "سحب",
     withdrawOf: (app) => `سحب ما سمحت به لـ ${app}`,
     sureWithdraw: "هل تسحب هذا؟",
+    withdrawSignIn: "ينتهي معها كل تسجيل دخول إلى التطبيق.",
     withdrawWhy: "يُلغى معه الجهاز الذي يستند إليه.",
     withdrawn: "سُحب.",
     from: (address) => `من ${address}`,

@@ -159,6 +159,7 @@ export const de: Messages = {
     withdraw: "Zurücknehmen",
     withdrawOf: (app) => `Zurücknehmen, was Sie ${app} erlaubt haben`,
     sureWithdraw: "Das zurücknehmen?",
+    withdrawSignIn: "Jede Anmeldung bei der App endet damit.",
     withdrawWhy: "Das Gerät, das darauf beruht, wird mit gesperrt.",
     withdrawn: "Zurückgenommen.",
     from: (address) => `von ${address}`,

@@ -158,6 +158,7 @@ export const en = {
     withdraw: "Withdraw",
     withdrawOf: (app: string) => `Withdraw what you allowed ${app}`,
     sureWithdraw: "Withdraw this?",
+    withdrawSignIn: "Every sign-in of the app ends with it.",
     withdrawWhy: "The device that rests on it is revoked with it.",
     withdrawn: "Withdrawn.",
     from: (address: string) => `from ${address}`,

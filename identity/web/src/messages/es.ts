@@ -159,6 +159,7 @@ export const es: Messages = {
     withdraw: "Retirar",
     withdrawOf: (app) => `Retirar lo que permitiste a ${app}`,
     sureWithdraw: "¿Retirar esto?",
+    withdrawSignIn: "Con ello termina todo inicio de sesión en la aplicación.",
     withdrawWhy: "El dispositivo que se basa en ello queda revocado.",
     withdrawn: "Retirado.",
     from: (address) => `desde ${address}`,

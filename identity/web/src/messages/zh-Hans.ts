@@ -159,6 +159,7 @@ export const zhHans: Messages = {
     withdraw: "收回",
     withdrawOf: (app) => `收回您给予 ${app} 的许可`,
     sureWithdraw: "收回此许可？",
+    withdrawSignIn: "该应用的所有登录都会随之结束。",
     withdrawWhy: "依赖它的设备会一并撤销。",
     withdrawn: "已收回。",
     from: (address) => `来自 ${address}`,
