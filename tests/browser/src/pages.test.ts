@@ -212,7 +212,7 @@ test("HTTP-07: what a token protects answers pages of any origin, what a cookie 
 test("an app signs the person in: shown what it learns, refused, allowed, and known again", { timeout: 120_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
-  const client = { client_id: "baton-cli" };
+  const client: oauth.Client = { client_id: "baton-cli" };
   const insecure = { [oauth.allowInsecureRequests]: true } as const;
   const callback = "http://127.0.0.1:9/callback";
   try {
@@ -227,7 +227,7 @@ test("an app signs the person in: shown what it learns, refused, allowed, and kn
       const ask = async (): Promise<oauth.PushedAuthorizationResponse> =>
         oauth.processPushedAuthorizationResponse(as, client, await oauth.pushedAuthorizationRequest(as, client, oauth.None(), parameters, { DPoP, ...insecure }));
       const { request_uri } = await ask().catch(ask);
-      return `${as.authorization_endpoint}?${new URLSearchParams({ ...client, request_uri })}`;
+      return `${as.authorization_endpoint}?${new URLSearchParams({ client_id: client.client_id, request_uri })}`;
     };
     await page.route(`${callback}**`, (route) => route.fulfill({ body: "back in the app" }));
     await page.goto(await push());
