@@ -87,6 +87,7 @@ impl Identity {
     pub async fn sweep(&self) -> Result<(), baton_service::database::Error> {
         let mut tx = self.base.db.begin().await?;
         crate::store::requests::sweep(&mut tx, self.base.now()).await?;
+        crate::store::credential_offers::sweep(&mut tx, self.base.now()).await?;
         crate::store::sign_ins::sweep(&mut tx, self.base.now()).await?;
         tx.commit().await
     }

@@ -44,6 +44,8 @@ ids! {
     SignInId = "sgn_";
     /// What follows from one sign-in.
     FamilyId = "fam_";
+    /// A credential offer to a wallet.
+    OfferId = "off_";
     /// A consent.
     GrantId = "grt_";
     /// A passkey ceremony.

@@ -21,6 +21,7 @@ pub mod json;
 pub mod key;
 pub mod manage;
 pub mod nonce;
+pub mod oid4vci;
 mod point;
 pub mod ports;
 pub mod presentation;

@@ -15,6 +15,8 @@ pub const LIFETIME_SECS: i64 = 60;
 pub enum Purpose {
     /// In DPoP proofs; may be used again while it lives (the proof's `jti` may not).
     Dpop,
+    /// In wallets' key proofs; consumed by one persisted statement.
+    Credential,
     /// In presentations; consumed by one persisted statement.
     Presentation,
 }
@@ -23,6 +25,7 @@ impl Purpose {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Dpop => "dpop",
+            Self::Credential => "credential",
             Self::Presentation => "presentation",
         }
     }

@@ -164,6 +164,22 @@ family! {
 }
 
 family! {
+    /// A wallet's request that cannot be honoured (OpenID4VCI 1.0 §8.3, §9.3, §11.3).
+    Vci {
+        Request => "invalid_credential_request", "request";
+        Configuration => "unknown_credential_configuration", "configuration";
+        Identifier => "unknown_credential_identifier", "identifier";
+        Proof => "invalid_proof", "proof";
+        Nonce => "invalid_nonce", "nonce";
+        Encryption => "invalid_encryption_parameters", "encryption";
+        Denied => "credential_request_denied", "denied";
+        Transaction => "invalid_transaction_id", "transaction";
+        NotificationId => "invalid_notification_id", "notification id";
+        NotificationRequest => "invalid_notification_request", "notification";
+    }
+}
+
+family! {
     /// An enrolment that cannot go on.
     Enrol {
         Code => "enrol.code", "code";
@@ -313,6 +329,7 @@ pub enum Refusal {
     Dpop(Dpop),
     Token(Token),
     Oauth(Oauth),
+    Vci(Vci),
     Enrol(Enrol),
     Webauthn(Webauthn),
     Wrap(Wrap),
@@ -338,7 +355,7 @@ macro_rules! forward {
         $(impl From<$family> for Refusal { fn from(x: $family) -> Self { Self::$family(x) } })*
     };
 }
-forward!(Jose, Vc, Kb, Status, Dpop, Token, Oauth, Enrol, Webauthn, Wrap, Log, Root, Handoff, State, Stream, Limit, Input);
+forward!(Jose, Vc, Kb, Status, Dpop, Token, Oauth, Vci, Enrol, Webauthn, Wrap, Log, Root, Handoff, State, Stream, Limit, Input);
 
 #[cfg(test)]
 mod tests {

@@ -103,7 +103,7 @@ impl<T, E: std::fmt::Display + 'static> InternalExt<T> for Result<T, E> {
 /// The status of a refusal on a resource of ours. Exhaustive: a new reason does not compile before it has one.
 pub fn status(refusal: Refusal) -> StatusCode {
     match refusal {
-        Refusal::Jose(_) | Refusal::Kb(_) | Refusal::Oauth(_) => StatusCode::BAD_REQUEST,
+        Refusal::Jose(_) | Refusal::Kb(_) | Refusal::Oauth(_) | Refusal::Vci(_) => StatusCode::BAD_REQUEST,
         Refusal::Vc(vc) => match vc {
             Vc::DeviceNotActive => StatusCode::FORBIDDEN,
             _ => StatusCode::BAD_REQUEST,
@@ -259,6 +259,7 @@ pub const fn family(refusal: &Refusal) -> &'static str {
         Refusal::Dpop(_) => "dpop",
         Refusal::Token(_) => "token",
         Refusal::Oauth(_) => "oauth",
+        Refusal::Vci(_) => "vci",
         Refusal::Enrol(_) => "enrol",
         Refusal::Webauthn(_) => "webauthn",
         Refusal::Wrap(_) => "wrap",

@@ -18,8 +18,14 @@ pub struct Args {
     #[arg(long, default_value = "baton-person.json", value_name = "FILE")]
     person: PathBuf,
     /// User code that the new device shows, or the URL that an app on this one opened
-    #[arg(required_unless_present = "revoke")]
+    #[arg(required_unless_present_any = ["revoke", "wallet", "waiting"])]
     code: Option<String>,
+    /// Make a credential offer (OpenID4VCI) for a wallet that will be this client, instead
+    #[arg(long, value_name = "CLIENT_ID", conflicts_with_all = ["code", "revoke"])]
+    wallet: Option<String>,
+    /// Approve what waits for this person: a wallet's request
+    #[arg(long, conflicts_with_all = ["code", "revoke", "wallet"])]
+    waiting: bool,
     /// Revoke this device of the person's instead
     #[arg(long, value_name = "DEVICE_ID", conflicts_with = "code")]
     revoke: Option<String>,
@@ -36,6 +42,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         println!("revoked; everywhere: {}", person.revoke(device).await?);
         return Ok(());
     }
+    if let Some(client) = &args.wallet {
+        let offer = person.post("/v1/credential-offers", &serde_json::json!({"client_id": client})).await?;
+        println!(
+            "by value      {}\nby reference  {}",
+            offer["by_value"].as_str().unwrap_or_default(),
+            offer["by_reference"].as_str().unwrap_or_default()
+        );
+        println!("The wallet asks for the code {}", offer["tx_code"].as_str().unwrap_or_default());
+        return Ok(());
+    }
     let code = args.code.unwrap_or_default();
     let here = code.split_once("request_uri=").map(|(_, uri)| uri.split('&').next().unwrap_or_default().replace("%3A", ":"));
     if let Some(request_uri) = here.as_deref().filter(|uri| uri.contains(":sign-in:")) {
@@ -49,6 +65,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let shown = match &here {
+        None if args.waiting => {
+            let waiting = person.get("/v1/requests").await?["requests"].clone();
+            person.open_waiting(waiting.get(0).context("nothing waits")?).await?
+        }
         Some(request_uri) => person.open_here(request_uri).await?,
         None => person.open_elsewhere(&code).await?,
     };

@@ -198,6 +198,11 @@ impl Person {
         self.open(json!({"user_code": user_code})).await
     }
 
+    /// Looks at a request that waits for this very account.
+    pub async fn open_waiting(&self, request: &Value) -> anyhow::Result<Shown> {
+        self.open(json!({"request": request})).await
+    }
+
     async fn open(&self, what: Value) -> anyhow::Result<Shown> {
         let answer = self.post("/v1/requests/open", &what).await?;
         let shown: Shown = serde_json::from_value(answer["shown"].clone())?;

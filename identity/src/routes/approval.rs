@@ -199,7 +199,7 @@ pub fn redirect_to(iss: &str, uri: &str, said: &[(&str, &str)], state: Option<&s
     format!("{uri}{mark}{}", query.join("&"))
 }
 
-fn percent(text: &str) -> String {
+pub fn percent(text: &str) -> String {
     text.bytes().fold(String::new(), |out, b| {
         if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { out + &char::from(b).to_string() } else { out + &format!("%{b:02X}") }
     })

@@ -1,6 +1,7 @@
 //! Authorization server metadata (RFC 8414; OpenID Connect Discovery 1.0) and keys.
 
 use super::app_sign_in::SCOPES as SIGN_IN_SCOPES;
+use super::oid4vci;
 use crate::clients::SCOPES;
 use crate::state::Identity;
 use axum::Json;
@@ -32,11 +33,12 @@ pub async fn authorization_server(State(identity): State<Arc<Identity>>) -> Json
         "request_uri_parameter_supported": false,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
+        "grant_types_supported": ["authorization_code", "refresh_token", oid4vci::GRANT, "urn:ietf:params:oauth:grant-type:device_code"],
         "token_endpoint_auth_methods_supported": ["none"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "dpop_signing_alg_values_supported": ["ES256"],
+        "pre-authorized_grant_anonymous_access_supported": true,
         "authorization_details_types_supported": ["baton_device"],
         "status_list_aggregation_endpoint": format!("{url}/v1/status-lists/1"),
     }))

@@ -11,6 +11,7 @@ mod device_log;
 mod devices;
 mod manage;
 mod metadata;
+mod oid4vci;
 mod pages;
 mod passkeys;
 mod recovery;
@@ -36,6 +37,11 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/device_authorization", post(start::device))
         .route("/token", post(token::token))
         .route("/jwks", get(metadata::jwks))
+        .route("/nonce", post(oid4vci::nonce))
+        .route("/credential", post(oid4vci::credential))
+        .route("/deferred_credential", post(oid4vci::deferred))
+        .route("/notification", post(oid4vci::notification))
+        .route("/credential-offers/{reference}", get(oid4vci::show_offer))
         .route("/userinfo", get(app_resources::userinfo).post(app_resources::userinfo))
         .route("/revoke", post(app_resources::revoke))
         .route("/v1/log", get(device_log::show))
@@ -68,9 +74,11 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/passkeys/{id}/remove", post(passkeys::remove))
         .route("/v1/recovery/start", post(recovery::start))
         .route("/v1/recovery/finish", post(recovery::finish))
+        .route("/v1/credential-offers", post(oid4vci::offer))
         .route("/v1/sign-ins/open", post(app_sign_in::open))
         .route("/v1/sign-ins/{id}/allow", post(app_sign_in::allow))
         .route("/v1/sign-ins/{id}/deny", post(app_sign_in::deny))
+        .route("/v1/requests", get(requests::waiting))
         .route("/v1/requests/open", post(requests::open))
         .route("/v1/requests/{id}/deny", post(requests::deny))
         .route("/v1/requests/{id}/offer", post(approval::offer))
@@ -94,6 +102,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
     // RFC 8414 puts the well-known part first, OpenID Connect Discovery last.
     let well_known = Router::new()
         .route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server))
+        .route(&format!("/.well-known/openid-credential-issuer{path}"), get(oid4vci::metadata))
         .route(&format!("{path}/.well-known/openid-configuration"), get(metadata::authorization_server));
     let pages = Router::new()
         .route(&format!("{path}/authorize"), get(pages::index))

@@ -26,6 +26,8 @@ const MAX_WRONG: i64 = 5;
 struct Open {
     request_uri: Option<String>,
     user_code: Option<String>,
+    /// One that waits for this very account: a wallet's.
+    request: Option<RequestId>,
 }
 
 /// `POST /v1/requests/open`: binds the request to the account that looks at it, and gives everything the person decides by.
@@ -34,9 +36,10 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     let body: Open = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
-    let found = match (&body.request_uri, &body.user_code) {
-        (Some(uri), None) => requests::by_request_uri(&mut tx, &hash(uri.as_bytes())).await.internal()?,
-        (None, Some(code)) => by_code(&identity, &mut tx, &session.account, code).await?,
+    let found = match (&body.request_uri, &body.user_code, &body.request) {
+        (Some(uri), None, None) => requests::by_request_uri(&mut tx, &hash(uri.as_bytes())).await.internal()?,
+        (None, Some(code), None) => by_code(&identity, &mut tx, &session.account, code).await?,
+        (None, None, Some(id)) => Some(bound(&mut tx, id, &session.account).await?),
         _ => return Err(Input::Invalid.into()),
     };
     let Some(request) = found else {
@@ -56,6 +59,14 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     let shown = request.shown(&client.name).ok_or_else(|| Problem::Internal("request does not parse".into()))?;
     tx.commit().await.internal()?;
     Ok(Json(json!({"shown": shown, "shown_hash": shown.hash(), "state": request.state})))
+}
+
+/// `GET /v1/requests`: what waits for this very account's approval.
+pub async fn waiting(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    let mut db = identity.base.db.reader().acquire().await.internal()?;
+    let session = page_session::find(&identity, &mut db, &headers).await?;
+    let waiting = requests::waiting(&mut db, &session.account, identity.base.now()).await.internal()?;
+    Ok(Json(json!({"requests": waiting})))
 }
 
 async fn by_code(identity: &Identity, db: &mut AnyConnection, account: &AccountId, code: &str) -> Result<Option<Request>, Problem> {

@@ -1,7 +1,7 @@
 //! `POST /token`: an app redeems a sign-in or refreshes it, or a device redeems its approval (authorization code or device code) for its credential, its log and a token for identity.
 
-use super::app_tokens;
 use super::credential::issued;
+use super::{app_tokens, oid4vci};
 use crate::state::Identity;
 use crate::store::devices;
 use crate::store::requests::{self, Request};
@@ -23,6 +23,10 @@ pub async fn token(State(identity): State<Arc<Identity>>, uri: Uri, headers: Hea
     let arrived = identity.base.now();
     let body = edge::bytes(body, edge::MAX_BODY).await.map_err(|problem| problem.in_form(Dialect::Oauth))?;
     let form = Form::parse(&uri, &headers, &body)?;
+    // A wallet may have no key for proofs: what it gets opens nothing that the person does not approve.
+    if form.get("grant_type") == Some(oid4vci::GRANT) {
+        return oid4vci::token(&identity, &headers, &form).await;
+    }
     let proven = guard::proof(&identity.base, &headers, "POST", "/token", None, Dialect::Oauth)?;
     match form.need("grant_type")? {
         "authorization_code" => match app_tokens::by_code(&identity, &form, &proven).await? {
@@ -88,7 +92,7 @@ async fn by_device_code(identity: &Identity, form: &Form, proven: Proven) -> Res
 }
 
 /// A credential is not handed out before verifier and broker know it. The device code is spent then; `/v1/credential` gives the rest.
-async fn wait_issued(identity: &Identity, request: &Request) -> Result<(), Problem> {
+pub async fn wait_issued(identity: &Identity, request: &Request) -> Result<(), Problem> {
     let seq = request.outbox_seq.unwrap_or(i64::MAX);
     if identity.is_taken(seq).await? || identity.pump().await? { Ok(()) } else { Err(Problem::Unavailable("standing was not taken yet")) }
 }

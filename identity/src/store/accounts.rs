@@ -253,6 +253,8 @@ pub async fn delete(db: &mut AnyConnection, account: &AccountId) -> Result<(), E
         "DELETE FROM ceremonies WHERE account_id = $1",
         "DELETE FROM wrong_codes WHERE account_id = $1",
         "DELETE FROM requests WHERE account_id = $1",
+        "DELETE FROM credential_tokens WHERE offer_id IN (SELECT offer_id FROM credential_offers WHERE account_id = $1)",
+        "DELETE FROM credential_offers WHERE account_id = $1",
         "DELETE FROM access_tokens WHERE family_id IN (SELECT family_id FROM families WHERE account_id = $1)",
         "DELETE FROM refresh_tokens WHERE family_id IN (SELECT family_id FROM families WHERE account_id = $1)",
         "DELETE FROM families WHERE account_id = $1",

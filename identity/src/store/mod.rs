@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod ceremonies;
+pub mod credential_offers;
 pub mod devices;
 pub mod logs;
 pub mod requests;

@@ -253,6 +253,18 @@ pub async fn approve(db: &mut AnyConnection, id: &RequestId, outbox_seq: i64, no
     Ok((done.rows_affected() == 1).then_some(()))
 }
 
+/// Requests that wait for an account's approval.
+pub async fn waiting(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<Vec<String>, Error> {
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT request_id FROM requests WHERE account_id = $1 AND state = 'requested' AND expires_at > $2 ORDER BY created_at LIMIT 20",
+    )
+    .bind(account.as_str())
+    .bind(now.0)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
 /// Gives an approved request a new authorization code; an older one is worth nothing from then on.
 pub async fn set_code(db: &mut AnyConnection, id: &RequestId, hash: &str, now: Millis) -> Result<Option<()>, Error> {
     let done =

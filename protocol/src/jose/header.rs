@@ -28,10 +28,14 @@ typs! {
     Credential = "dc+sd-jwt";
     /// Key-binding JWT (RFC 9901 §4.3).
     KeyBinding = "kb+jwt";
-    /// DPoP proof (RFC 9449 §4.2); the one token whose header carries its key.
+    /// DPoP proof (RFC 9449 §4.2); its header carries its key.
     Dpop = "dpop+jwt";
     /// Access token (RFC 9068).
     AccessToken = "at+jwt";
+    /// Key proof of a wallet (OpenID4VCI 1.0 appendix F.1), by `jwk` or `kid`.
+    CredentialProof = "openid4vci-proof+jwt";
+    /// Signed credential issuer metadata (OpenID4VCI 1.0 §12.2.3).
+    IssuerMetadata = "openidvci-issuer-metadata+jwt";
     /// ID token (OpenID Connect Core 1.0 section 2).
     IdToken = "JWT";
     /// Status list token.
@@ -71,7 +75,7 @@ pub struct Header {
     pub typ: Typ,
     /// The key's name, if given.
     pub kid: Option<String>,
-    /// The key itself: in DPoP proofs, nowhere else.
+    /// The key itself: in DPoP proofs and wallets' key proofs, nowhere else.
     pub jwk: Option<PublicKey>,
 }
 
@@ -85,7 +89,7 @@ impl Header {
         let mut jwk = None;
         for (name, value) in header.iter() {
             match name {
-                "jwk" if typ == Typ::Dpop => jwk = Some(PublicKey::from_jwk_node(value)?),
+                "jwk" if matches!(typ, Typ::Dpop | Typ::CredentialProof) => jwk = Some(PublicKey::from_jwk_node(value)?),
                 "jwk" => return Err(Jose::HeaderJwk),
                 "jku" | "x5u" => return Err(Jose::HeaderJku),
                 "x5c" | "x5t" | "x5t#S256" => return Err(Jose::HeaderX5c),

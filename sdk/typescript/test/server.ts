@@ -65,6 +65,18 @@ export class Server {
     return /goes on to (\S+)/.exec(said)?.[1];
   }
 
+  /** A credential offer (OpenID4VCI) for the person's wallet, both forms, and the code to type into it. */
+  async offer(): Promise<{ byValue: string; byReference: string; txCode: string }> {
+    const said = await run(["approve", "--wallet", "baton-cli", "--server", this.url, "--person", this.person], "");
+    const found = (pattern: RegExp): string => pattern.exec(said)?.[1] ?? assert.fail(said);
+    return { byValue: found(/by value +(\S+)/), byReference: found(/by reference +(\S+)/), txCode: found(/the code (\d+)/) };
+  }
+
+  /** The person approves what waits, with the code they typed into the wallet. */
+  async approveWaiting(txCode: string): Promise<void> {
+    await run(["approve", "--waiting", "--server", this.url, "--person", this.person], `${txCode}\n`);
+  }
+
   /** Revokes a device, as its person does in the pages. */
   async revoke(device: Device): Promise<void> {
     await run(["approve", "--revoke", device.kept.deviceId, "--server", this.url, "--person", this.person], "");

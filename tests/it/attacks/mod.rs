@@ -8,6 +8,7 @@ mod events;
 mod exchange;
 mod presentations;
 mod refresh;
+mod wallets;
 
 use crate::support::{Server, logs};
 use baton::person::Person;

@@ -1,0 +1,218 @@
+//! Nonce (§7), credential (§8), deferred credential (§9) and notification (§11) endpoints.
+
+use super::{CONFIGURATION, INTERVAL};
+use crate::ledger;
+use crate::state::Identity;
+use crate::store::credential_offers::{self, Token};
+use crate::store::requests::{self, Handles, Request};
+use crate::store::{accounts, devices};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use baton_protocol::enrolment::Lane;
+use baton_protocol::id::{AccountId, RequestId};
+use baton_protocol::json;
+use baton_protocol::key::{Thumbprint, hash};
+use baton_protocol::nonce::{LIFETIME_SECS as NONCE_SECS, Purpose};
+use baton_protocol::oid4vci::Proof;
+use baton_protocol::refusal::{Token as TokenRefusal, Vci};
+use baton_service::edge;
+use baton_service::guard;
+use baton_service::once::{self, Use};
+use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
+use serde_json::{Value, json as object};
+use sqlx::AnyConnection;
+use std::sync::Arc;
+
+fn refuse(why: Vci) -> Problem {
+    Problem::oauth(why)
+}
+
+/// Belongs to no key: the wallet asks before it says which.
+fn any_key() -> Thumbprint {
+    Thumbprint(String::new())
+}
+
+/// `POST /nonce`
+pub async fn nonce(State(identity): State<Arc<Identity>>) -> Json<Value> {
+    Json(object!({"c_nonce": identity.base.nonce(Purpose::Credential, &any_key())}))
+}
+
+/// The token of a request, with the proof it wants, and its hash.
+async fn authorize(identity: &Identity, db: &mut AnyConnection, headers: &HeaderMap, path: &str) -> Result<(Token, String), Problem> {
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or(TokenRefusal::Missing)?;
+    let (scheme, text) = value.split_once(' ').ok_or(TokenRefusal::Scheme)?;
+    let token_hash = hash(text.as_bytes());
+    let token = credential_offers::token(&mut *db, &token_hash, identity.base.now()).await.internal()?.ok_or(TokenRefusal::Expired)?;
+    match &token.jkt {
+        Some(jkt) if scheme.eq_ignore_ascii_case("dpop") => {
+            let proven = guard::proof(&identity.base, headers, "POST", path, Some(text), Dialect::Problem)?;
+            if proven.jkt().as_str() != jkt {
+                return Err(TokenRefusal::Binding.into());
+            }
+            proven.consume(&identity.base, db).await?;
+        }
+        None if scheme.eq_ignore_ascii_case("bearer") => {}
+        _ => return Err(TokenRefusal::Scheme.into()),
+    }
+    Ok((token, token_hash))
+}
+
+/// What was asked for; unknown members are ignored.
+fn read(body: &[u8]) -> Result<String, Vci> {
+    let body = json::members(body, edge::MAX_BODY).map_err(|_| Vci::Request)?;
+    match (body.get("credential_configuration_id"), body.get("credential_identifier")) {
+        (Some(id), None) if id.as_str() == Some(CONFIGURATION) => {}
+        (Some(_), None) => return Err(Vci::Configuration),
+        // No token of ours names identifiers.
+        (None, Some(_)) => return Err(Vci::Identifier),
+        _ => return Err(Vci::Request),
+    }
+    if body.get("credential_response_encryption").is_some() {
+        return Err(Vci::Encryption);
+    }
+    let proofs = body.get("proofs").and_then(|proofs| proofs.as_members()).ok_or(Vci::Proof)?;
+    let jwts = proofs.get("jwt").and_then(|jwts| jwts.as_items()).ok_or(Vci::Proof)?;
+    match (proofs.len(), jwts) {
+        (1, [one]) => one.as_str().map(str::to_owned).ok_or(Vci::Proof),
+        _ => Err(Vci::Proof),
+    }
+}
+
+/// `POST /credential`: makes the request that the person will see. The same key asking again gets the same answer.
+pub async fn credential(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let body = edge::bytes(body, edge::MAX_BODY).await?;
+    let now = identity.base.now();
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let (token, token_hash) = authorize(&identity, &mut tx, &headers, "/credential").await?;
+    let proof = read(&body).map_err(refuse)?;
+    let proof = Proof::check(&proof, &identity.base.url, now).map_err(refuse)?;
+    if !identity.base.accepts_nonce(Purpose::Credential, &proof.nonce, &any_key()) {
+        return Err(refuse(Vci::Nonce));
+    }
+    let used = Use::new("c_nonce", &proof.nonce, now.plus_secs(2 * NONCE_SECS));
+    if !once::consume(&mut tx, &used).await.internal()? {
+        return Err(refuse(Vci::Nonce));
+    }
+    let id = RequestId::parse(&token.request_id)?;
+    if credential_offers::requested(&mut tx, &token_hash, now).await.internal()? {
+        let account = AccountId::parse(&token.account_id)?;
+        accounts::hold(&mut tx, &account).await.internal()?;
+        if devices::key_use(&mut tx, proof.key.thumbprint().as_str()).await.internal()?.is_some() {
+            return Err(refuse(Vci::Denied));
+        }
+        requests::create(&mut tx, &request(&identity, &token, &proof)?, &Handles::default()).await.internal()?;
+        requests::bind_account(&mut tx, &id, &account).await.internal()?;
+    } else {
+        let known = requests::find(&mut tx, &id).await.internal()?.ok_or_else(|| refuse(Vci::Request))?;
+        if known.jkt != proof.key.thumbprint().0 {
+            return Err(refuse(Vci::Request));
+        }
+    }
+    tx.commit().await.internal()?;
+    Ok(later(&identity, &id))
+}
+
+fn request(identity: &Identity, token: &Token, proof: &Proof) -> Result<Request, Problem> {
+    let (now, key) = (identity.base.now(), &proof.key);
+    let client = identity.config.clients.get(&token.client_id).ok_or_else(|| refuse(Vci::Denied))?;
+    Ok(Request {
+        request_id: token.request_id.clone(),
+        lane: Lane::CrossDevice.as_str().into(),
+        client_id: client.client_id.clone(),
+        app: client.app.clone(),
+        scope: "session:read handoff:accept".into(),
+        device_jwk: key.jwk_value().to_string(),
+        did: key.did().to_string(),
+        jkt: key.thumbprint().0,
+        // A wallet has one key; sessions are sealed to it as well.
+        agreement_jwk: serde_json::to_string(&key.jwk()).internal()?,
+        claims: object!({"name": "Wallet", "kind": "other"}).to_string(),
+        seen_address: "OpenID4VCI".into(),
+        redirect_uri: None,
+        code_challenge: None,
+        client_state: None,
+        user_code_hash: None,
+        check_code_hash: Some(token.check_code_hash.clone()),
+        poll_interval: INTERVAL,
+        polled_at: None,
+        state: "requested".into(),
+        account_id: None,
+        offer: None,
+        status_idx: None,
+        outbox_seq: None,
+        created_at: now.0,
+        expires_at: now.plus_secs(requests::LIFETIME_SECS).0,
+    })
+}
+
+fn transaction(identity: &Identity, request: &RequestId) -> String {
+    identity.base.keys.derived("baton/transaction/1", &[request.as_str()])
+}
+
+fn later(identity: &Identity, request: &RequestId) -> Response {
+    let body = object!({"transaction_id": transaction(identity, request), "interval": INTERVAL});
+    (StatusCode::ACCEPTED, Json(body)).into_response()
+}
+
+/// `POST /deferred_credential`
+pub async fn deferred(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let body = edge::bytes(body, edge::MAX_BODY).await?;
+    let now = identity.base.now();
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let (token, _) = authorize(&identity, &mut tx, &headers, "/deferred_credential").await?;
+    let body = json::members(&body, edge::MAX_BODY).map_err(|_| refuse(Vci::Request))?;
+    let id = RequestId::parse(&token.request_id)?;
+    if token.requested_at.is_none() || body.text("transaction_id") != Some(&transaction(&identity, &id)) {
+        return Err(refuse(Vci::Transaction));
+    }
+    if body.get("credential_response_encryption").is_some() {
+        return Err(refuse(Vci::Encryption));
+    }
+    let request = requests::find(&mut tx, &id).await.internal()?.ok_or_else(|| refuse(Vci::Transaction))?;
+    match request.state.as_str() {
+        "approved" => {}
+        "requested" if !request.is_expired(now) => {
+            tx.commit().await.internal()?;
+            return Ok(later(&identity, &id));
+        }
+        _ => return Err(refuse(Vci::Denied)),
+    }
+    devices::redeemed(&mut tx, &request.jkt, now).await.internal()?;
+    tx.commit().await.internal()?;
+    crate::routes::token::wait_issued(&identity, &request).await?;
+    let issued = crate::routes::credential::issued(&identity, &request.jkt).await.map_err(|_| refuse(Vci::Denied))?;
+    let device = issued.0["device_id"].as_str().unwrap_or_default().to_owned();
+    let notification = format!("{device}.{}", identity.base.keys.derived("baton/notification/1", &[&device]));
+    Ok(Json(object!({"credentials": [{"credential": issued.0["credential"]}], "notification_id": notification})).into_response())
+}
+
+/// `POST /notification`: what the wallet did with it, for the person to see. The same again is the same.
+pub async fn notification(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<StatusCode, Problem> {
+    let body = edge::bytes(body, edge::MAX_BODY).await?;
+    let mut tx = identity.base.db.begin().await.internal()?;
+    let (token, _) = authorize(&identity, &mut tx, &headers, "/notification").await?;
+    let body = json::members(&body, edge::MAX_BODY).map_err(|_| refuse(Vci::NotificationRequest))?;
+    let (Some(id), Some(event)) = (body.text("notification_id"), body.text("event")) else { return Err(refuse(Vci::NotificationRequest)) };
+    let known = id.split_once('.').filter(|(device, mac)| identity.base.keys.derived("baton/notification/1", &[device]) == *mac);
+    let (device, _) = known.ok_or_else(|| refuse(Vci::NotificationId))?;
+    let kind = match event {
+        "credential_accepted" => "wallet.accepted",
+        "credential_failure" => "wallet.failed",
+        "credential_deleted" => "wallet.deleted",
+        _ => return Err(refuse(Vci::NotificationRequest)),
+    };
+    let account = AccountId::parse(&token.account_id)?;
+    devices::of_account(&mut tx, &account, device).await.internal()?.ok_or_else(|| refuse(Vci::NotificationId))?;
+    accounts::hold(&mut tx, &account).await.internal()?;
+    let first =
+        once::consume(&mut tx, &Use::new("notification", &format!("{id} {event}"), identity.base.now().plus_secs(24 * 3600))).await.internal()?;
+    if first {
+        ledger::write(&mut tx, &account, kind, &object!({"device": device}), identity.base.now()).await.internal()?;
+    }
+    tx.commit().await.internal()?;
+    Ok(StatusCode::NO_CONTENT)
+}

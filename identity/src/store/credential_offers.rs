@@ -1,0 +1,159 @@
+//! Offers to wallets, and the tokens they became (OpenID4VCI 1.0 §4, §6).
+
+use baton_protocol::id::AccountId;
+use baton_protocol::time::Millis;
+use baton_service::database::Error;
+use sqlx::{AnyConnection, FromRow};
+
+/// How long an offer can be taken, and a token used.
+pub const LIFETIME_SECS: i64 = 600;
+/// Wrong transaction codes until an offer is void.
+const MAX_TX_FAILURES: i64 = 5;
+
+/// A new offer.
+pub struct New<'a> {
+    /// Its id.
+    pub offer: &'a str,
+    /// Who made it.
+    pub account: &'a AccountId,
+    /// The client the wallet will be.
+    pub client: &'a str,
+    /// Of what names it in a link.
+    pub reference_hash: &'a str,
+    /// Of its pre-authorized code.
+    pub code_hash: &'a str,
+    /// Of what the person types into the wallet.
+    pub tx_code_hash: &'a str,
+}
+
+/// Keeps an offer.
+pub async fn create(db: &mut AnyConnection, new: &New<'_>, now: Millis) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO credential_offers (offer_id, account_id, client_id, reference_hash, code_hash, tx_code_hash, tx_failures, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8)",
+    )
+    .bind(new.offer)
+    .bind(new.account.as_str())
+    .bind(new.client)
+    .bind(new.reference_hash)
+    .bind(new.code_hash)
+    .bind(new.tx_code_hash)
+    .bind(now.0)
+    .bind(now.plus_secs(LIFETIME_SECS).0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Whether the offer a link names can still be taken.
+pub async fn is_open(db: &mut AnyConnection, reference_hash: &str, now: Millis) -> Result<bool, Error> {
+    let found: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM credential_offers WHERE reference_hash = $1 AND redeemed_at IS NULL AND tx_failures < $2 AND expires_at > $3",
+    )
+    .bind(reference_hash)
+    .bind(MAX_TX_FAILURES)
+    .bind(now.0)
+    .fetch_one(db)
+    .await?;
+    Ok(found > 0)
+}
+
+/// The offer of a code that can still be taken, and the hash its transaction code must have.
+pub async fn by_code(db: &mut AnyConnection, code_hash: &str, now: Millis) -> Result<Option<(String, String)>, Error> {
+    sqlx::query_as(
+        "SELECT offer_id, tx_code_hash FROM credential_offers WHERE code_hash = $1 AND redeemed_at IS NULL AND tx_failures < $2 AND expires_at > $3",
+    )
+    .bind(code_hash)
+    .bind(MAX_TX_FAILURES)
+    .bind(now.0)
+    .fetch_optional(db)
+    .await
+}
+
+/// Counts a wrong transaction code.
+pub async fn wrong_tx_code(db: &mut AnyConnection, offer: &str) -> Result<(), Error> {
+    sqlx::query("UPDATE credential_offers SET tx_failures = tx_failures + 1 WHERE offer_id = $1").bind(offer).execute(db).await?;
+    Ok(())
+}
+
+/// Takes an offer; false when somebody was quicker, or too many codes were tried meanwhile.
+pub async fn redeem(db: &mut AnyConnection, offer: &str, now: Millis) -> Result<bool, Error> {
+    let done = sqlx::query("UPDATE credential_offers SET redeemed_at = $2 WHERE offer_id = $1 AND redeemed_at IS NULL AND tx_failures < $3")
+        .bind(offer)
+        .bind(now.0)
+        .bind(MAX_TX_FAILURES)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What a wallet may do with its token.
+#[derive(FromRow)]
+pub struct Token {
+    /// Whose the credential will be.
+    pub account_id: String,
+    /// The client the wallet is.
+    pub client_id: String,
+    /// The key it is bound to, if it is.
+    pub jkt: Option<String>,
+    /// The enrolment request it may make.
+    pub request_id: String,
+    /// What the person types to approve that.
+    pub check_code_hash: String,
+    /// When it made it.
+    pub requested_at: Option<i64>,
+}
+
+/// Keeps a token.
+pub async fn add_token(
+    db: &mut AnyConnection,
+    hash: &str,
+    offer: &str,
+    jkt: Option<&str>,
+    (request, check_code_hash): (&str, &str),
+    until: Millis,
+) -> Result<(), Error> {
+    sqlx::query("INSERT INTO credential_tokens (token_hash, offer_id, jkt, request_id, check_code_hash, expires_at) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(hash)
+        .bind(offer)
+        .bind(jkt)
+        .bind(request)
+        .bind(check_code_hash)
+        .bind(until.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// A token that still counts.
+pub async fn token(db: &mut AnyConnection, hash: &str, now: Millis) -> Result<Option<Token>, Error> {
+    sqlx::query_as(
+        "SELECT o.account_id, o.client_id, t.jkt, t.request_id, t.check_code_hash, t.requested_at
+         FROM credential_tokens t JOIN credential_offers o ON o.offer_id = t.offer_id WHERE t.token_hash = $1 AND t.expires_at > $2",
+    )
+    .bind(hash)
+    .bind(now.0)
+    .fetch_optional(db)
+    .await
+}
+
+/// Notes that the token's one request was made; false when it was before.
+pub async fn requested(db: &mut AnyConnection, hash: &str, now: Millis) -> Result<bool, Error> {
+    let done = sqlx::query("UPDATE credential_tokens SET requested_at = $2 WHERE token_hash = $1 AND requested_at IS NULL")
+        .bind(hash)
+        .bind(now.0)
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Forgets what can no longer matter.
+pub async fn sweep(db: &mut AnyConnection, now: Millis) -> Result<(), Error> {
+    let day_ago = now.plus_secs(-24 * 3600).0;
+    sqlx::query("DELETE FROM credential_tokens WHERE expires_at < $1").bind(day_ago).execute(&mut *db).await?;
+    sqlx::query("DELETE FROM credential_offers WHERE expires_at < $1 AND NOT EXISTS (SELECT 1 FROM credential_tokens t WHERE t.offer_id = credential_offers.offer_id)")
+        .bind(day_ago)
+        .execute(db)
+        .await?;
+    Ok(())
+}
