@@ -1,0 +1,128 @@
+/** @openid4vc/openid4vci as a wallet: it takes an offer, proves its key, waits for its person, and gets a credential that others can read. */
+import { Server } from "@baton/sdk/test-server";
+import { HashAlgorithm, clientAuthenticationAnonymous, setGlobalConfig } from "@openid4vc/oauth2";
+import { Openid4vciClient } from "@openid4vc/openid4vci";
+import { SDJwtVcInstance } from "@sd-jwt/sd-jwt-vc";
+import { SignJWT, exportJWK, generateKeyPair, importJWK } from "jose";
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { after, before, test } from "node:test";
+setGlobalConfig({ allowInsecureUrls: true });
+let server;
+before(async () => {
+    server = await Server.start();
+});
+after(() => server.stop());
+/** This version of the library refuses a deferred answer that has `credentials` and `notification_id`, which §9.2 allows: it has the condition the wrong way round. */
+function apart(notification) {
+    return async (input, init) => {
+        const answer = await fetch(input, init);
+        if (!String(input).endsWith("/deferred_credential") || answer.status !== 200)
+            return answer;
+        const { notification_id, ...rest } = (await answer.json());
+        if (notification_id !== undefined)
+            notification.id = notification_id;
+        return new Response(JSON.stringify(rest), answer);
+    };
+}
+async function wallet() {
+    const { publicKey, privateKey } = await generateKeyPair("ES256");
+    const publicJwk = (await exportJWK(publicKey));
+    const unused = () => assert.fail("not needed");
+    const notification = {};
+    const callbacks = {
+        fetch: apart(notification),
+        hash: (data, alg) => createHash(alg === HashAlgorithm.Sha256 ? "sha256" : assert.fail(alg)).update(data).digest(),
+        generateRandom: (length) => randomBytes(length),
+        signJwt: async (_signer, { header, payload }) => ({ jwt: await new SignJWT(payload).setProtectedHeader(header).sign(privateKey), signerJwk: publicJwk }),
+        verifyJwt: unused,
+        encryptJwe: unused,
+        decryptJwe: unused,
+        clientAuthentication: clientAuthenticationAnonymous(),
+    };
+    return { client: new Openid4vciClient({ callbacks }), publicJwk, notification };
+}
+/** The whole way from an offer's link to the credential. */
+async function issue({ client, publicJwk, notification }, link, txCode, withDpop) {
+    const signer = { method: "jwk", alg: "ES256", publicJwk };
+    const credentialOffer = await client.resolveCredentialOffer(link);
+    const issuerMetadata = await client.resolveIssuerMetadata(credentialOffer.credential_issuer);
+    assert.equal(issuerMetadata.credentialIssuer.credential_issuer, `${server.url}/identity`);
+    const asked = withDpop ? { dpop: { signer } } : {};
+    const { accessTokenResponse, dpop } = await client.retrievePreAuthorizedCodeAccessTokenFromOffer({ credentialOffer, issuerMetadata, txCode, ...asked });
+    assert.equal(accessTokenResponse.token_type, withDpop ? "DPoP" : "Bearer");
+    const { c_nonce: nonce } = await client.requestNonce({ issuerMetadata });
+    const credentialConfigurationId = credentialOffer.credential_configuration_ids[0] ?? "";
+    const { jwt } = await client.createCredentialRequestJwtProof({ issuerMetadata, credentialConfigurationId, signer, nonce, issuedAt: new Date() });
+    const common = { issuerMetadata, accessToken: accessTokenResponse.access_token };
+    const bound = dpop ? { dpop } : {};
+    const first = await client.retrieveCredentials({ ...common, ...bound, credentialConfigurationId, proofs: { jwt: [jwt] } });
+    const { transaction_id: transactionId, interval } = first.credentialResponse;
+    assert.ok(transactionId !== undefined && interval === 5);
+    const again = await client.retrieveDeferredCredentials({ ...common, ...bound, transactionId });
+    assert.equal(again.deferredCredentialResponse.transaction_id, transactionId, "its person has not decided");
+    await server.approveWaiting(txCode);
+    const { deferredCredentialResponse: issued } = await client.retrieveDeferredCredentials({ ...common, ...bound, transactionId });
+    const { credentials } = issued;
+    await client.sendNotification({ ...common, ...bound, notification: { notificationId: notification.id ?? "", event: "credential_accepted" } });
+    return credentials?.[0]?.credential ?? assert.fail("no credential");
+}
+test("an offer by reference, with DPoP; the credential is read by @sd-jwt/sd-jwt-vc", async () => {
+    const { byReference, txCode } = await server.offer();
+    const mine = await wallet();
+    const credential = await issue(mine, byReference, txCode, true);
+    const kinds = [];
+    const reader = new SDJwtVcInstance({
+        hasher: (data, alg) => createHash(alg.replace("-", "")).update(typeof data === "string" ? data : new Uint8Array(data)).digest(),
+        verifier: async (data, signature) => {
+            const [head = "", body = ""] = data.split(".");
+            const { kid, typ } = JSON.parse(Buffer.from(head, "base64url").toString());
+            kinds.push(typ);
+            const { iss } = JSON.parse(Buffer.from(body, "base64url").toString());
+            // The status list, which it fetches by itself, is the service's.
+            const key = await importJWK(typ === "statuslist+jwt" ? await serviceKey(kid) : issuerKey(kid, iss), "ES256");
+            return crypto.subtle.verify({ name: "ECDSA", hash: "SHA-256" }, key, Buffer.from(signature, "base64url"), Buffer.from(data));
+        },
+    });
+    const { payload } = await reader.verify(credential);
+    assert.deepEqual(kinds, ["dc+sd-jwt", "statuslist+jwt"]);
+    const { cnf, vct, name, tier } = payload;
+    assert.deepEqual([vct, name, tier, cnf?.jwk?.x], ["urn:baton:vct:device-binding:1", "Wallet", "limited", mine.publicJwk.x]);
+});
+test("an offer by value, without DPoP; taken once", async () => {
+    const { byValue, txCode } = await server.offer();
+    await issue(await wallet(), byValue, txCode, false);
+    await assert.rejects(issue(await wallet(), byValue, txCode, false), /invalid_grant/);
+});
+/** The issuer is the person's own `did:key`. */
+function issuerKey(kid, iss) {
+    assert.ok(kid.startsWith(`${iss}#`));
+    return didKey(iss);
+}
+async function serviceKey(kid) {
+    const { keys } = (await (await fetch(`${server.url}/identity/jwks`)).json());
+    return keys.find((key) => key.kid === kid) ?? assert.fail(kid);
+}
+/** The public key of a P-256 `did:key`, by hand: this test trusts nothing of ours. */
+function didKey(did) {
+    const alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    const number = [...did.slice("did:key:z".length)].reduce((n, letter) => n * 58n + BigInt(alphabet.indexOf(letter)), 0n);
+    const bytes = Buffer.from(number.toString(16).padStart(70, "0"), "hex");
+    assert.deepEqual([...bytes.subarray(0, 2)], [0x80, 0x24]);
+    const p = 2n ** 256n - 2n ** 224n + 2n ** 192n + 2n ** 96n - 1n;
+    const b = 0x5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604bn;
+    const x = BigInt(`0x${bytes.subarray(3).toString("hex")}`);
+    const power = (base, exponent) => {
+        let [result, square, rest] = [1n, base % p, exponent];
+        for (; rest > 0n; rest >>= 1n) {
+            if (rest & 1n)
+                result = (result * square) % p;
+            square = (square * square) % p;
+        }
+        return result;
+    };
+    const root = power((x ** 3n - 3n * x + b) % p, (p + 1n) / 4n);
+    const y = (root & 1n) === BigInt((bytes[2] ?? 0) & 1) ? root : p - root;
+    const text = (value) => Buffer.from(value.toString(16).padStart(64, "0"), "hex").toString("base64url");
+    return { kty: "EC", crv: "P-256", x: text(x), y: text(y) };
+}
