@@ -10,6 +10,7 @@ CREATE TABLE sign_ins (
   code_challenge TEXT NOT NULL,
   client_state TEXT,
   jkt TEXT NOT NULL,
+  seen_address TEXT NOT NULL,
   request_uri_hash TEXT NOT NULL UNIQUE,
   state TEXT NOT NULL,
   account_id TEXT,
@@ -20,6 +21,8 @@ CREATE TABLE sign_ins (
   created_at BIGINT NOT NULL,
   expires_at BIGINT NOT NULL
 );
+CREATE INDEX sign_ins_account ON sign_ins (account_id);
+CREATE INDEX sign_ins_expires ON sign_ins (expires_at);
 CREATE TABLE families (
   family_id TEXT NOT NULL PRIMARY KEY,
   account_id TEXT NOT NULL REFERENCES accounts (account_id),
@@ -29,12 +32,14 @@ CREATE TABLE families (
   scope TEXT NOT NULL,
   jkt TEXT NOT NULL,
   nonce TEXT,
-  auth_time BIGINT NOT NULL,
+  -- Only where the client asked for it: the same second in two apps would link them.
+  auth_time BIGINT,
   created_at BIGINT NOT NULL,
   ends_at BIGINT NOT NULL,
   ended_at BIGINT
 );
 CREATE INDEX families_account ON families (account_id);
+CREATE INDEX families_grant ON families (grant_id);
 -- Only hashes: what is stored here opens nothing.
 CREATE TABLE refresh_tokens (
   token_hash TEXT NOT NULL PRIMARY KEY,
@@ -50,3 +55,4 @@ CREATE TABLE access_tokens (
   expires_at BIGINT NOT NULL
 );
 CREATE INDEX access_tokens_family ON access_tokens (family_id);
+CREATE INDEX access_tokens_expires ON access_tokens (expires_at);

@@ -5,7 +5,8 @@ use crate::problem::{Problem, Refused};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -40,7 +41,7 @@ pub fn open_to_browsers<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> 
         .allow_origin(tower_http::cors::Any)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("dpop")])
-        .expose_headers([DATE, RETRY_AFTER, HeaderName::from_static("dpop-nonce")])
+        .expose_headers([DATE, RETRY_AFTER, WWW_AUTHENTICATE, HeaderName::from_static("dpop-nonce")])
         .max_age(Duration::from_mins(10));
     routes.layer(cors)
 }

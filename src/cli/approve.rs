@@ -55,7 +55,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let code = args.code.unwrap_or_default();
     let here = code.split_once("request_uri=").map(|(_, uri)| uri.split('&').next().unwrap_or_default().replace("%3A", ":"));
     if let Some(request_uri) = here.as_deref().filter(|uri| uri.contains(":sign-in:")) {
-        print!("An app asks who you are. Sign in? Type yes, or nothing to refuse: ");
+        let asked = person.post("/v1/sign-ins/open", &serde_json::json!({"request_uri": request_uri})).await?;
+        let said = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
+        println!(
+            "{} ({}) asks who you are, from {}; the answer goes to {}",
+            said("client_name"),
+            said("client_id"),
+            said("seen_address"),
+            said("goes_to")
+        );
+        print!("Sign in? Type yes, or nothing to refuse: ");
         if answer()?.trim() != "yes" {
             bail!("refused");
         }

@@ -38,8 +38,9 @@ pub struct IdToken<'a> {
     pub iat: i64,
     /// Until when.
     pub exp: i64,
-    /// When the person was verified.
-    pub auth_time: i64,
+    /// When the person was verified, for a client that asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
     /// How (RFC 8176): a key was proven, and a user verified for it.
     pub amr: [&'static str; 2],
     /// The client's own.
@@ -49,7 +50,7 @@ pub struct IdToken<'a> {
 
 impl<'a> IdToken<'a> {
     /// For a client, now.
-    pub fn new(iss: &'a str, sub: &'a str, aud: &'a str, auth_time: i64, nonce: Option<&'a str>, now: Millis) -> Self {
+    pub fn new(iss: &'a str, sub: &'a str, aud: &'a str, auth_time: Option<i64>, nonce: Option<&'a str>, now: Millis) -> Self {
         Self { iss, sub, aud, iat: now.secs(), exp: now.secs() + ID_TOKEN_SECS, auth_time, amr: ["pop", "user"], nonce }
     }
     /// To sign.

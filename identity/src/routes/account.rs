@@ -98,6 +98,7 @@ pub async fn replace_recovery(State(identity): State<Arc<Identity>>, headers: He
         }
         accounts::replace_recovery(&mut tx, &session.account, &recovery_id, &body.wrapped, now).await.internal()?;
         page_session::end_others(&mut tx, &session).await?;
+        sign_ins::end_all(&mut tx, &session.account, now).await.internal()?;
         ledger::write(&mut tx, &session.account, "recovery.replaced", &json!({}), now).await.internal()?;
     }
     tx.commit().await.internal()?;
@@ -118,6 +119,7 @@ pub async fn sign_out(State(identity): State<Arc<Identity>>, headers: HeaderMap,
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
+    accounts::hold(&mut tx, &session.account).await.internal()?;
     page_session::end(&mut tx, &session, body.everywhere).await?;
     if body.everywhere {
         sign_ins::end_all(&mut tx, &session.account, now).await.internal()?;

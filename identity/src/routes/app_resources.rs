@@ -1,20 +1,26 @@
 //! What an app asks with its tokens: userinfo (OpenID Connect Core §5.3), revocation (RFC 7009), and, for operators, introspection (RFC 7662).
 
+use crate::ledger;
 use crate::oauth::subject;
 use crate::state::Identity;
 use crate::store::sign_ins::{self, Family};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::extract::{ConnectInfo, State};
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use baton_protocol::id::AccountId;
 use baton_protocol::key::hash;
 use baton_protocol::refusal::{Oauth, Token};
 use baton_service::edge;
 use baton_service::form::Form;
 use baton_service::guard;
+use baton_service::limits::address_key;
 use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// `GET` and `POST /userinfo`
@@ -36,17 +42,32 @@ async fn live(identity: &Identity, db: &mut AnyConnection, token: &str) -> Resul
     let now = identity.base.now();
     let Some((family, made, until)) = sign_ins::access(&mut *db, &hash(token.as_bytes())).await.internal()? else { return Ok(None) };
     let family = sign_ins::hold(db, &family).await.internal()?;
-    Ok(family.filter(|family| family.is_live(now) && now.0 < until).map(|family| (family, made, until)))
+    let registered = |family: &Family| identity.config.clients.get(&family.client_id).is_some();
+    Ok(family.filter(|family| family.is_live(now) && now.0 < until && registered(family)).map(|family| (family, made, until)))
 }
 
 /// `POST /revoke`: a refresh token ends its whole family, an access token itself. A token nobody knows is as good as revoked (§2.2).
-pub async fn revoke(State(identity): State<Arc<Identity>>, uri: Uri, headers: HeaderMap, body: Body) -> Result<StatusCode, Problem> {
+pub async fn revoke(
+    State(identity): State<Arc<Identity>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    identity.starts.count(&address_key(peer.ip()), identity.base.now())?;
     let form = Form::parse(&uri, &headers, &edge::bytes(body, edge::MAX_BODY).await.map_err(|problem| problem.in_form(Dialect::Oauth))?)?;
     let (client, token) = (form.need("client_id")?, hash(form.need("token")?.as_bytes()));
     if identity.config.clients.get(client).is_none() {
         return Err(Problem::oauth(Oauth::Client));
     }
     let now = identity.base.now();
+    // Nobody waits for what is looked up in vain.
+    let mut db = identity.base.db.reader().acquire().await.internal()?;
+    let known = sign_ins::refresh(&mut db, &token).await.internal()?.is_some() || sign_ins::access(&mut db, &token).await.internal()?.is_some();
+    drop(db);
+    if !known {
+        return Ok(StatusCode::OK);
+    }
     let mut tx = identity.base.db.begin().await.internal()?;
     let refresh = sign_ins::refresh(&mut tx, &token).await.internal()?.map(|refresh| refresh.family_id);
     let access = sign_ins::access(&mut tx, &token).await.internal()?.map(|(family, ..)| family);
@@ -56,7 +77,10 @@ pub async fn revoke(State(identity): State<Arc<Identity>>, uri: Uri, headers: He
             return Err(Problem::oauth(Oauth::UnauthorizedClient));
         }
         if refresh.is_some() {
-            sign_ins::end(&mut tx, &family.family_id, now).await.internal()?;
+            if sign_ins::end(&mut tx, &family.family_id, now).await.internal()? {
+                let account = AccountId::parse(&family.account_id)?;
+                ledger::write(&mut tx, &account, "app.signed_out", &json!({"client": family.client_id}), now).await.internal()?;
+            }
         } else {
             sign_ins::end_access(&mut tx, &token).await.internal()?;
         }
@@ -66,18 +90,31 @@ pub async fn revoke(State(identity): State<Arc<Identity>>, uri: Uri, headers: He
 }
 
 /// `POST /introspect`, for those whose key the operator registered. What does not count is `active: false`, whatever it is.
-pub async fn introspect(State(identity): State<Arc<Identity>>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
-    let form = Form::parse(&uri, &headers, &edge::bytes(body, edge::MAX_BODY).await.map_err(|problem| problem.in_form(Dialect::Oauth))?)?;
+pub async fn introspect(State(identity): State<Arc<Identity>>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+    match introspected(&identity, &uri, &headers, body).await {
+        Ok(answer) => answer.into_response(),
+        Err(problem) => {
+            let mut answer = problem.into_response();
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            answer
+        }
+    }
+}
+
+async fn introspected(identity: &Identity, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+    let form = Form::parse(uri, headers, &edge::bytes(body, edge::MAX_BODY).await.map_err(|problem| problem.in_form(Dialect::Oauth))?)?;
     let refuse = || Problem::oauth(Oauth::Client);
-    let key =
-        headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(refuse)?;
+    let key = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' ')).ok_or_else(refuse)?;
+    let key = Some(key).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key).ok_or_else(refuse)?;
     let digest = hash(key.as_bytes());
     if !identity.config.operators.iter().any(|operator| operator.key_sha256 == digest) {
         return Err(refuse());
     }
     let text = form.need("token")?;
     let mut tx = identity.base.db.begin().await.internal()?;
-    let access = live(&identity, &mut tx, text).await?.map(|(family, made, until)| (family, made, until, true));
+    let access = live(identity, &mut tx, text).await?.map(|(family, made, until)| (family, made, until, true));
     let found = match access {
         Some(found) => Some(found),
         None => match sign_ins::refresh(&mut tx, &hash(text.as_bytes())).await.internal()? {
@@ -94,7 +131,7 @@ pub async fn introspect(State(identity): State<Arc<Identity>>, uri: Uri, headers
     tx.commit().await.internal()?;
     let Some((family, made, until, is_access)) = found else { return Ok(Json(json!({"active": false}))) };
     let mut answer = json!({"active": true, "iss": identity.base.url, "client_id": family.client_id, "scope": family.scope,
-        "sub": subject(&identity, &family.app, &family.account_id), "iat": made / 1000, "exp": until / 1000, "cnf": {"jkt": family.jkt}});
+        "sub": subject(identity, &family.app, &family.account_id), "iat": made / 1000, "exp": until / 1000, "cnf": {"jkt": family.jkt}});
     if is_access {
         answer["token_type"] = "DPoP".into();
     }

@@ -2,10 +2,10 @@
 
 use super::approval::redirect_to;
 use crate::clients::Client;
-use crate::page_session;
 use crate::state::Identity;
 use crate::store::accounts;
 use crate::store::sign_ins::{self, REQUEST_SECS, SignIn};
+use crate::{ledger, page_session};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -35,7 +35,13 @@ pub fn is_sign_in(form: &Form) -> bool {
 }
 
 /// The pushed request. A proof, or `dpop_jkt`, names the key that every token will be bound to.
-pub async fn pushed(identity: &Identity, headers: &HeaderMap, form: &Form, client: &Client) -> Result<(StatusCode, Json<Value>), Problem> {
+pub async fn pushed(
+    identity: &Identity,
+    headers: &HeaderMap,
+    form: &Form,
+    client: &Client,
+    seen_address: String,
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let bad = || Problem::oauth(Oauth::Request);
     let (now, entropy) = (identity.base.now(), &identity.base.entropy);
     let proven = if headers.contains_key("dpop") { Some(guard::proof(&identity.base, headers, "POST", "/par", None, Dialect::Oauth)?) } else { None };
@@ -55,11 +61,13 @@ pub async fn pushed(identity: &Identity, headers: &HeaderMap, form: &Form, clien
     if !plain || !short || b64::decode_array::<32>(challenge).is_err() || !client.allows_redirect(redirect_uri) {
         return Err(bad());
     }
+    let prompt = |wanted: &str| form.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|one| one == wanted));
     // Nobody is signed in silently: the person is always asked.
-    if form.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|one| one == "none")) {
+    if prompt("none") {
         return Err(Problem::oauth(Oauth::InteractionRequired));
     }
     let max_age = form.get("max_age").map(|secs| secs.parse::<u32>().map(i64::from)).transpose().map_err(|_| bad())?;
+    let max_age = if prompt("login") { Some(0) } else { max_age };
     let asked: Vec<_> = form.need("scope")?.split(' ').collect();
     let scope: Vec<_> = SCOPES.iter().filter(|known| asked.contains(*known)).copied().collect();
     let request_uri = format!("{REQUEST_URI}{}", entropy.token());
@@ -74,6 +82,7 @@ pub async fn pushed(identity: &Identity, headers: &HeaderMap, form: &Form, clien
         code_challenge: challenge.into(),
         client_state: form.get("state").map(Into::into),
         jkt,
+        seen_address,
         state: "requested".into(),
         account_id: None,
         auth_time: None,
@@ -89,6 +98,11 @@ pub async fn pushed(identity: &Identity, headers: &HeaderMap, form: &Form, clien
     sign_ins::create(&mut tx, &new, &hash(request_uri.as_bytes())).await.internal()?;
     tx.commit().await.internal()?;
     Ok((StatusCode::CREATED, Json(json!({"request_uri": request_uri, "expires_in": REQUEST_SECS}))))
+}
+
+/// Where the answer goes, for the person to read.
+fn host(uri: &str) -> &str {
+    uri.split_once("://").map_or(uri, |(_, rest)| rest.split('/').next().unwrap_or(rest))
 }
 
 #[derive(Deserialize)]
@@ -108,7 +122,8 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     let known = sign_ins::consent(&mut tx, session.account.as_str(), &asked.client_id, now).await.internal()?.is_some();
     tx.commit().await.internal()?;
     let client = identity.config.clients.get(&asked.client_id).ok_or(NOT_FOUND)?;
-    Ok(Json(json!({"sign_in": asked.sign_in_id, "client_id": asked.client_id, "client_name": client.name, "app": asked.app, "known": known})))
+    Ok(Json(json!({"sign_in": asked.sign_in_id, "client_id": asked.client_id, "client_name": client.name, "app": asked.app, "known": known,
+        "seen_address": asked.seen_address, "requested_at": asked.created_at, "goes_to": host(&asked.redirect_uri)})))
 }
 
 /// `POST /v1/sign-ins/{id}/allow`: the person was verified just now. Said again before the code is redeemed, it gives another code.
@@ -120,8 +135,12 @@ pub async fn allow(State(identity): State<Arc<Identity>>, Path(id): Path<String>
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
     accounts::hold(&mut tx, &session.account).await.internal()?;
+    // Whoever was signed out before this had the account gives no code any more.
+    let session = page_session::find(&identity, &mut tx, &headers).await?;
     let asked = sign_ins::of_account(&mut tx, id.as_str(), &session.account).await.internal()?.ok_or(NOT_FOUND)?;
-    if asked.max_age.is_some_and(|secs| now.0 - session.verified_at() > secs * 1000) {
+    let since = session.verified_at();
+    // Verified for this very request is always recent enough.
+    if asked.max_age.is_some_and(|secs| since < asked.created_at && now.0 - since > secs * 1000) {
         return Err(Enrol::Reauth.into());
     }
     let code = identity.base.entropy.token();
@@ -138,6 +157,10 @@ pub async fn deny(State(identity): State<Arc<Identity>>, Path(id): Path<String>,
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     let asked = sign_ins::of_account(&mut tx, id.as_str(), &session.account).await.internal()?.ok_or(NOT_FOUND)?;
     sign_ins::deny(&mut tx, id.as_str()).await.internal()?.ok_or(Enrol::State)?;
+    if asked.state == "requested" {
+        let detail = json!({"client": asked.client_id, "from": asked.seen_address});
+        ledger::write(&mut tx, &session.account, "app.denied", &detail, identity.base.now()).await.internal()?;
+    }
     tx.commit().await.internal()?;
     Ok(Json(json!({"redirect_to": back(&identity, &asked, &[("error", "access_denied")])})))
 }

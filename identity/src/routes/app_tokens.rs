@@ -3,6 +3,7 @@
 use crate::ledger;
 use crate::oauth::{ACCESS_SECS, FAMILY_SECS, IdToken, RETRY_SECS, subject, successor};
 use crate::state::Identity;
+use crate::store::accounts;
 use crate::store::sign_ins::{self, Family, SignIn};
 use axum::Json;
 use baton_protocol::id::{AccountId, FamilyId, GrantId};
@@ -24,18 +25,21 @@ pub async fn by_code(identity: &Identity, form: &Form, proven: &Proven) -> Resul
     let now = identity.base.now();
     let code = hash(form.need("code")?.as_bytes());
     let mut tx = identity.base.db.begin().await.internal()?;
-    let Some(asked) = sign_ins::by_code(&mut tx, &code).await.internal()? else { return Ok(None) };
-    // A code that comes twice was seen by two: whatever the first one got ends (RFC 6749 §4.1.2).
-    if let Some(family) = &asked.family_id {
-        end_reused(&mut tx, family, now).await?;
-        tx.commit().await.internal()?;
-        return Err(refuse());
-    }
+    let Some(account) = sign_ins::account_of_code(&mut tx, &code).await.internal()? else { return Ok(None) };
+    // Before anything else, as everybody does: what is withdrawn or ended meanwhile is seen.
+    accounts::hold(&mut tx, &AccountId::parse(&account).map_err(|_| refuse())?).await.internal()?;
+    let asked = sign_ins::by_code(&mut tx, &code).await.internal()?.ok_or_else(refuse)?;
     let challenge = hash(form.need("code_verifier")?.as_bytes());
     let same = form.need("client_id")? == asked.client_id
         && proven.jkt().as_str() == asked.jkt
         && challenge == asked.code_challenge
         && form.get("redirect_uri") == Some(&asked.redirect_uri);
+    // A code that comes twice from whom it is for was seen by two: whatever the first one got ends (RFC 6749 §4.1.2).
+    if let Some(family) = asked.family_id.as_ref().filter(|_| same) {
+        end_reused(&mut tx, family, now).await?;
+        tx.commit().await.internal()?;
+        return Err(refuse());
+    }
     if !same || asked.state != "allowed" || asked.code_expires_at.is_none_or(|until| until <= now.0) {
         return Err(refuse());
     }
@@ -62,14 +66,14 @@ async fn begin(identity: &Identity, db: &mut AnyConnection, asked: &SignIn, now:
         scope: asked.scope.clone(),
         jkt: asked.jkt.clone(),
         nonce: asked.nonce.clone(),
-        auth_time: asked.auth_time.unwrap_or(now.secs()),
+        auth_time: asked.auth_time.filter(|_| asked.max_age.is_some()),
         created_at: now.0,
         ends_at: now.plus_secs(FAMILY_SECS).0,
         ended_at: None,
         account_id: account,
     };
     match known {
-        Some(grant) => sign_ins::extend_consent(&mut *db, &grant, family.ends_at).await.internal()?,
+        Some(grant) => sign_ins::extend_consent(&mut *db, &grant, family.ends_at).await.internal()?.ok_or_else(refuse)?,
         None => sign_ins::give_consent(&mut *db, &family.grant_id, &family).await.internal()?,
     }
     sign_ins::begin(&mut *db, &family).await.internal()?;

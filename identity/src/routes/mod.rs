@@ -114,5 +114,5 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/settings", get(pages::index))
         .route("/baton.json", get(pages::config))
         .route("/assets/{name}", get(pages::asset));
-    Router::new().nest(path, own).merge(well_known).merge(pages).with_state(identity)
+    Router::new().nest(path, own).merge(edge::open_to_browsers(well_known)).merge(pages).with_state(identity)
 }

@@ -133,8 +133,8 @@ pub async fn remove(State(identity): State<Arc<Identity>>, Path(id): Path<String
         root_changes::drop(&mut tx, &session.account).await.internal()?;
     }
     // Whoever signed in with it is signed out, here and in apps.
-    sign_ins::end_all(&mut tx, &session.account, now).await.internal()?;
     page_session::end_others(&mut tx, &session).await?;
+    sign_ins::end_all(&mut tx, &session.account, now).await.internal()?;
     ledger::write(&mut tx, &session.account, "passkey.removed", &json!({"passkey": id}), now).await.internal()?;
     tx.commit().await.internal()?;
     Ok(Json(json!({"state": "removed"})))

@@ -37,7 +37,7 @@ pub async fn pushed(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (form, client) = read_form(&identity, peer, &uri, &headers, body).await?;
     if app_sign_in::is_sign_in(&form) {
-        return app_sign_in::pushed(&identity, &headers, &form, &client).await;
+        return app_sign_in::pushed(&identity, &headers, &form, &client, peer.ip().to_string()).await;
     }
     let asked = read(&identity, peer, &headers, form, client, "/par")?;
     let form = &asked.form;

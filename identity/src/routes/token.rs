@@ -23,6 +23,10 @@ pub async fn token(State(identity): State<Arc<Identity>>, uri: Uri, headers: Hea
     let arrived = identity.base.now();
     let body = edge::bytes(body, edge::MAX_BODY).await.map_err(|problem| problem.in_form(Dialect::Oauth))?;
     let form = Form::parse(&uri, &headers, &body)?;
+    // Whoever was taken out of the registry gets nothing more, whatever it still holds; a wallet may name no client.
+    if form.get("client_id").is_some_and(|client| identity.config.clients.get(client).is_none()) {
+        return Err(Problem::oauth(Oauth::Client));
+    }
     // A wallet may have no key for proofs: what it gets opens nothing that the person does not approve.
     if form.get("grant_type") == Some(oid4vci::GRANT) {
         return oid4vci::token(&identity, &headers, &form).await;

@@ -34,6 +34,8 @@ pub struct SignIn {
     pub client_state: Option<String>,
     /// The key that tokens will be bound to.
     pub jkt: String,
+    /// Where it came from.
+    pub seen_address: String,
     /// `requested`, `allowed`, `denied` or `redeemed`.
     pub state: String,
     /// Who looks at it.
@@ -53,9 +55,9 @@ pub struct SignIn {
 /// Keeps a request.
 pub async fn create(db: &mut AnyConnection, new: &SignIn, request_uri_hash: &str) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO sign_ins (sign_in_id, client_id, app, scope, nonce, max_age, redirect_uri, code_challenge, client_state, jkt, request_uri_hash, state,
+        "INSERT INTO sign_ins (sign_in_id, client_id, app, scope, nonce, max_age, redirect_uri, code_challenge, client_state, jkt, seen_address, request_uri_hash, state,
            created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'requested', $12, $13)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'requested', $13, $14)",
     )
     .bind(&new.sign_in_id)
     .bind(&new.client_id)
@@ -67,6 +69,7 @@ pub async fn create(db: &mut AnyConnection, new: &SignIn, request_uri_hash: &str
     .bind(&new.code_challenge)
     .bind(&new.client_state)
     .bind(&new.jkt)
+    .bind(&new.seen_address)
     .bind(request_uri_hash)
     .bind(new.created_at)
     .bind(new.expires_at)
@@ -116,6 +119,11 @@ pub async fn deny(db: &mut AnyConnection, id: &str) -> Result<Option<()>, Error>
     Ok((done.rows_affected() == 1).then_some(()))
 }
 
+/// Whose a code is, if it is a sign-in's.
+pub async fn account_of_code(db: &mut AnyConnection, code_hash: &str) -> Result<Option<String>, Error> {
+    sqlx::query_scalar("SELECT account_id FROM sign_ins WHERE code_hash = $1").bind(code_hash).fetch_optional(db).await
+}
+
 /// The request a code was given for, held until the transaction ends, redeemed or not.
 pub async fn by_code(db: &mut AnyConnection, code_hash: &str) -> Result<Option<SignIn>, Error> {
     let sql = locked!("SELECT * FROM sign_ins WHERE code_hash = $1").on(db);
@@ -147,8 +155,8 @@ pub struct Family {
     pub jkt: String,
     /// The client's `nonce`.
     pub nonce: Option<String>,
-    /// When the person was verified, in seconds.
-    pub auth_time: i64,
+    /// When the person was verified, in seconds, for a client that asked.
+    pub auth_time: Option<i64>,
     /// When it began.
     pub created_at: i64,
     /// When it ends, whatever is refreshed until then.
@@ -191,10 +199,15 @@ pub async fn give_consent(db: &mut AnyConnection, grant: &str, family: &Family) 
     Ok(())
 }
 
-/// A consent that is used again lasts as long as what rests on it.
-pub async fn extend_consent(db: &mut AnyConnection, grant: &str, until: i64) -> Result<(), Error> {
-    sqlx::query("UPDATE grants SET until_at = $2 WHERE grant_id = $1 AND until_at < $2").bind(grant).bind(until).execute(db).await?;
-    Ok(())
+/// A consent that is used again lasts as long as what rests on it; `None` when it was withdrawn meanwhile.
+pub async fn extend_consent(db: &mut AnyConnection, grant: &str, until: i64) -> Result<Option<()>, Error> {
+    let done =
+        sqlx::query("UPDATE grants SET until_at = CASE WHEN until_at < $2 THEN $2 ELSE until_at END WHERE grant_id = $1 AND withdrawn_at IS NULL")
+            .bind(grant)
+            .bind(until)
+            .execute(db)
+            .await?;
+    Ok((done.rows_affected() == 1).then_some(()))
 }
 
 /// Begins a family.
@@ -238,8 +251,13 @@ pub async fn end_of_grant(db: &mut AnyConnection, grant: &str, now: Millis) -> R
     Ok(())
 }
 
-/// Ends every sign-in of a person: whoever had their passkey or root may be behind any.
+/// Ends every sign-in of a person, with codes that nobody has redeemed yet: whoever had their passkey or root may be behind any. The caller holds the
+/// account.
 pub async fn end_all(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<(), Error> {
+    sqlx::query("UPDATE sign_ins SET state = 'denied' WHERE account_id = $1 AND state IN ('requested', 'allowed')")
+        .bind(account.as_str())
+        .execute(&mut *db)
+        .await?;
     sqlx::query("UPDATE families SET ended_at = $2 WHERE account_id = $1 AND ended_at IS NULL")
         .bind(account.as_str())
         .bind(now.0)
@@ -308,6 +326,21 @@ pub async fn end_access(db: &mut AnyConnection, hash: &str) -> Result<(), Error>
 /// Forgets what can no longer matter.
 pub async fn sweep(db: &mut AnyConnection, now: Millis) -> Result<(), Error> {
     sqlx::query("DELETE FROM access_tokens WHERE expires_at < $1").bind(now.0).execute(&mut *db).await?;
-    sqlx::query("DELETE FROM sign_ins WHERE expires_at < $1").bind(now.plus_secs(-24 * 3600).0).execute(db).await?;
+    sqlx::query("DELETE FROM sign_ins WHERE expires_at < $1 AND (state IN ('requested', 'denied') OR expires_at < $2)")
+        .bind(now.0)
+        .bind(now.plus_secs(-24 * 3600).0)
+        .execute(&mut *db)
+        .await?;
+    // Past its month a family's tokens are refused because nobody knows them.
+    let over = now.plus_secs(-24 * 3600).0;
+    sqlx::query("DELETE FROM access_tokens WHERE family_id IN (SELECT family_id FROM families WHERE ends_at < $1)")
+        .bind(over)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("DELETE FROM refresh_tokens WHERE family_id IN (SELECT family_id FROM families WHERE ends_at < $1)")
+        .bind(over)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("DELETE FROM families WHERE ends_at < $1").bind(over).execute(db).await?;
     Ok(())
 }

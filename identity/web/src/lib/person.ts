@@ -151,6 +151,12 @@ export function pinLog(root: Root, app: string, entries: string[]): void {
   localStorage.setItem(`${LOG_PIN}${root.fingerprint}.${app}`, JSON.stringify(readDeviceLog(entries).head));
 }
 
+/** Goes on to an app. Whatever identity says, no script is run here. */
+export function goTo(url: string): void {
+  if (!/^https?:$/.test(new URL(url).protocol)) throw new Refused("enrol.changed", "no place to go");
+  location.assign(url);
+}
+
 /** What cannot be undone wants the person there: does it, after a passkey if the last one was too long ago. */
 export async function present<T>(act: () => Promise<T>): Promise<T> {
   try {
