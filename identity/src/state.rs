@@ -97,12 +97,6 @@ impl Identity {
         format!("{}/v1/status-lists/1", self.base.url)
     }
 
-    /// `did:web` of this service (W3C CCG did:web §2.1).
-    pub(crate) fn did_web(&self) -> String {
-        let rest = self.base.url.split_once("://").map_or(self.base.url.as_str(), |(_, rest)| rest);
-        format!("did:web:{}", rest.replace(':', "%3A").replace('/', ":"))
-    }
-
     /// Whether its database answers.
     pub async fn is_ready(&self) -> bool {
         self.base.db.is_ready().await

@@ -44,6 +44,8 @@ ids! {
     SignInId = "sgn_";
     /// What follows from one sign-in.
     FamilyId = "fam_";
+    /// A relying service's request to wallets.
+    TransactionId = "vpt_";
     /// A credential offer to a wallet.
     OfferId = "off_";
     /// A consent.

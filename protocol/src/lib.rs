@@ -10,6 +10,7 @@
 pub mod access_token;
 pub mod b64;
 pub mod credential;
+pub mod dcql;
 pub mod device_log;
 pub mod dpop;
 pub mod enrolment;
@@ -18,6 +19,7 @@ pub mod handoff;
 pub mod id;
 pub mod jose;
 pub mod json;
+pub mod jwe;
 pub mod key;
 pub mod manage;
 pub mod nonce;

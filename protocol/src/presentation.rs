@@ -42,6 +42,10 @@ impl TransactionData {
     pub fn new(content: &impl Serialize) -> Self {
         Self(b64::encode(serde_json::to_vec(content).expect("transaction data serialises")))
     }
+    /// As it was encoded before.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
     /// The base64url string.
     pub fn as_str(&self) -> &str {
         &self.0

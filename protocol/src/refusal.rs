@@ -180,6 +180,16 @@ family! {
 }
 
 family! {
+    /// A presentation by OpenID4VP that was not asked for like this, or not by this one.
+    Vp {
+        Query => "vp.query", "query";
+        Invalid => "vp.invalid", "invalid";
+        State => "vp.state", "state";
+        Session => "vp.session", "session";
+    }
+}
+
+family! {
     /// An enrolment that cannot go on.
     Enrol {
         Code => "enrol.code", "code";
@@ -330,6 +340,7 @@ pub enum Refusal {
     Token(Token),
     Oauth(Oauth),
     Vci(Vci),
+    Vp(Vp),
     Enrol(Enrol),
     Webauthn(Webauthn),
     Wrap(Wrap),
@@ -355,7 +366,7 @@ macro_rules! forward {
         $(impl From<$family> for Refusal { fn from(x: $family) -> Self { Self::$family(x) } })*
     };
 }
-forward!(Jose, Vc, Kb, Status, Dpop, Token, Oauth, Vci, Enrol, Webauthn, Wrap, Log, Root, Handoff, State, Stream, Limit, Input);
+forward!(Jose, Vc, Kb, Status, Dpop, Token, Oauth, Vci, Vp, Enrol, Webauthn, Wrap, Log, Root, Handoff, State, Stream, Limit, Input);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use baton_protocol::key::Thumbprint;
 use baton_protocol::nonce::{NonceKey, Purpose};
 use baton_protocol::ports::{Clock, Entropy};
 use baton_protocol::time::Millis;
+use serde_json::{Value, json};
 
 /// The part all services share.
 pub struct Base {
@@ -24,6 +25,23 @@ pub struct Base {
 }
 
 impl Base {
+    /// The service's `did:web` (W3C CCG did:web §2.1).
+    pub fn did_web(&self) -> String {
+        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        format!("did:web:{}", rest.replace(':', "%3A").replace('/', ":"))
+    }
+    /// Its DID document (DID Core 1.0), served at `{url}/did.json`.
+    pub fn did_document(&self) -> Value {
+        let did = self.did_web();
+        let methods: Vec<_> = self
+            .keys
+            .verifying()
+            .iter()
+            .map(|(kid, key)| json!({"id": format!("{did}#{kid}"), "type": "JsonWebKey", "controller": did, "publicKeyJwk": key.jwk_value()}))
+            .collect();
+        let ids: Vec<_> = methods.iter().map(|method| method["id"].clone()).collect();
+        json!({"@context": ["https://www.w3.org/ns/did/v1"], "id": did, "verificationMethod": methods, "assertionMethod": ids, "authentication": ids})
+    }
     /// Now.
     pub fn now(&self) -> Millis {
         self.clock.now()

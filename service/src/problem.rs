@@ -5,7 +5,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use baton_protocol::Refusal;
-use baton_protocol::refusal::{Dpop, Enrol, Handoff, Input, Limit, Log, Oauth, Root, State, Status, Stream, Token, Vc, Webauthn, Wrap};
+use baton_protocol::refusal::{Dpop, Enrol, Handoff, Input, Limit, Log, Oauth, Root, State, Status, Stream, Token, Vc, Vp, Webauthn, Wrap};
 use serde_json::{Map, Value, json};
 
 /// An answer that is not the wanted one.
@@ -113,6 +113,11 @@ pub fn status(refusal: Refusal) -> StatusCode {
             Status::Revoked | Status::Suspended | Status::Unknown | Status::Index | Status::Token | Status::Uri | Status::Stale => {
                 StatusCode::FORBIDDEN
             }
+        },
+        Refusal::Vp(vp) => match vp {
+            Vp::Query | Vp::Invalid => StatusCode::BAD_REQUEST,
+            Vp::State => StatusCode::NOT_FOUND,
+            Vp::Session => StatusCode::FORBIDDEN,
         },
         Refusal::Dpop(_) => StatusCode::UNAUTHORIZED,
         Refusal::Token(token) => match token {
@@ -260,6 +265,7 @@ pub const fn family(refusal: &Refusal) -> &'static str {
         Refusal::Token(_) => "token",
         Refusal::Oauth(_) => "oauth",
         Refusal::Vci(_) => "vci",
+        Refusal::Vp(_) => "vp",
         Refusal::Enrol(_) => "enrol",
         Refusal::Webauthn(_) => "webauthn",
         Refusal::Wrap(_) => "wrap",

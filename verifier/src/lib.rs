@@ -7,6 +7,7 @@ mod gate;
 mod issuer_cache;
 mod routes;
 mod state;
+mod store;
 
 pub use issuer_cache::IssuerCache;
 pub use routes::router;

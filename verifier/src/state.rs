@@ -73,6 +73,13 @@ impl Verifier {
         Ok(())
     }
 
+    /// Forgets what has lapsed.
+    pub async fn sweep(&self) -> Result<(), Error> {
+        let mut tx = self.base.db.begin().await?;
+        crate::store::sweep(&mut tx, self.base.now()).await?;
+        tx.commit().await
+    }
+
     /// Whether its database answers and its feed is fresh.
     pub async fn is_ready(&self) -> bool {
         self.freshness.is_fresh(self.base.now()) && self.base.db.is_ready().await

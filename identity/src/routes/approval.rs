@@ -128,7 +128,7 @@ async fn make_offer(
         tier: request.lane().tier(),
         log,
         status: StatusEntry { status_list: StatusRef { idx: idx as u32, uri: identity.status_uri() } },
-        status_issuer: identity.did_web(),
+        status_issuer: identity.base.did_web(),
     };
     let mut disclosable = match serde_json::to_value(&claims) {
         Ok(Value::Object(claims)) => claims,

@@ -44,6 +44,11 @@ pub async fn authorization_server(State(identity): State<Arc<Identity>>) -> Json
     }))
 }
 
+/// `GET /did.json`
+pub async fn did_document(State(identity): State<Arc<Identity>>) -> Json<Value> {
+    Json(identity.base.did_document())
+}
+
 /// `GET /jwks`
 pub async fn jwks(State(identity): State<Arc<Identity>>) -> Json<Value> {
     Json(identity.base.keys.jwks())

@@ -37,6 +37,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/device_authorization", post(start::device))
         .route("/token", post(token::token))
         .route("/jwks", get(metadata::jwks))
+        .route("/did.json", get(metadata::did_document))
         .route("/nonce", post(oid4vci::nonce))
         .route("/credential", post(oid4vci::credential))
         .route("/deferred_credential", post(oid4vci::deferred))

@@ -94,7 +94,7 @@ pub fn template(identity: &Identity, device: &devices::Device, tier: Tier, iss: 
         tier,
         log: device.log.clone(),
         status: StatusEntry { status_list: StatusRef { idx: idx as u32, uri: identity.status_uri() } },
-        status_issuer: identity.did_web(),
+        status_issuer: identity.base.did_web(),
     };
     let disclosable: Map<String, Value> =
         Compact::parse(&device.credential)?.disclosures.iter().filter_map(|d| Some((d.name()?.to_owned(), d.value().to_value()))).collect();

@@ -36,6 +36,8 @@ typs! {
     CredentialProof = "openid4vci-proof+jwt";
     /// Signed credential issuer metadata (OpenID4VCI 1.0 §12.2.3).
     IssuerMetadata = "openidvci-issuer-metadata+jwt";
+    /// Signed authorization request (RFC 9101; OpenID4VP 1.0 §5).
+    AuthorizationRequest = "oauth-authz-req+jwt";
     /// ID token (OpenID Connect Core 1.0 section 2).
     IdToken = "JWT";
     /// Status list token.

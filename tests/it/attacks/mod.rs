@@ -6,6 +6,7 @@ mod dpop;
 mod enrolment;
 mod events;
 mod exchange;
+mod holders;
 mod presentations;
 mod refresh;
 mod wallets;

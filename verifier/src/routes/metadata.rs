@@ -20,6 +20,11 @@ pub async fn authorization_server(State(verifier): State<Arc<Verifier>>) -> Json
     }))
 }
 
+/// `GET /did.json`
+pub async fn did_document(State(verifier): State<Arc<Verifier>>) -> Json<Value> {
+    Json(verifier.base.did_document())
+}
+
 /// `GET /jwks`
 pub async fn jwks(State(verifier): State<Arc<Verifier>>) -> Json<Value> {
     Json(verifier.base.keys.jwks())

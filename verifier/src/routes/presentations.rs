@@ -94,7 +94,7 @@ async fn verify_inner(verifier: &Verifier, headers: &HeaderMap, body: Body) -> R
     }))
 }
 
-fn authenticate<'a>(verifier: &'a Verifier, headers: &HeaderMap) -> Result<&'a RelyingService, Problem> {
+pub fn authenticate<'a>(verifier: &'a Verifier, headers: &HeaderMap) -> Result<&'a RelyingService, Problem> {
     let refuse = || Problem::from(Oauth::Client).in_form(Form::Oauth);
     let value = headers.get("authorization").and_then(|value| value.to_str().ok()).ok_or_else(refuse)?;
     let key = value.strip_prefix("Bearer ").ok_or_else(refuse)?;
