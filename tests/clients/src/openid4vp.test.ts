@@ -77,7 +77,7 @@ for (const responseMode of ["direct_post", "direct_post.jwt"] as const) {
     const response = await wallet.createOpenid4vpAuthorizationResponse({
       authorizationRequestPayload: resolved.authorizationRequestPayload,
       authorizationResponsePayload: { vp_token: { device: [shown] } },
-      ...(responseMode === "direct_post.jwt" ? { jarm: { encryption: { nonce: "n" }, serverMetadata: { authorization_encryption_alg_values_supported: ["ECDH-ES"], authorization_encryption_enc_values_supported: ["A256GCM"] } } } : {}),
+      ...(responseMode === "direct_post.jwt" ? { jarm: { encryption: { nonce: "n" }, serverMetadata: { authorization_signing_alg_values_supported: [], authorization_encryption_alg_values_supported: ["ECDH-ES"], authorization_encryption_enc_values_supported: ["A256GCM"] } } } : {}),
     });
     const sent = await wallet.submitOpenid4vpAuthorizationResponse({
       authorizationRequestPayload: resolved.authorizationRequestPayload as never,

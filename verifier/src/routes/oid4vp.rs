@@ -166,7 +166,7 @@ async fn signed(verifier: &Verifier, reference: &str, wallet_nonce: Option<&str>
         metadata["encrypted_response_enc_values_supported"] = object!(["A128GCM", "A256GCM"]);
     }
     let mut claims = object!({
-        "iss": client, "client_id": client, "aud": "https://self-issued.me/v2", "response_type": "vp_token", "response_mode": asked.response_mode,
+        "client_id": client, "aud": "https://self-issued.me/v2", "response_type": "vp_token", "response_mode": asked.response_mode,
         "response_uri": format!("{}/oid4vp/responses/{reference}", verifier.base.url), "nonce": derived(verifier, "nonce", id),
         "state": derived(verifier, "state", id), "dcql_query": query, "client_metadata": metadata, "iat": verifier.base.now().secs(),
         "exp": asked.expires_at / 1000,
