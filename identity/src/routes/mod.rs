@@ -23,6 +23,7 @@ mod sign_up;
 mod start;
 mod status_lists;
 mod token;
+mod type_metadata;
 
 use crate::state::Identity;
 use axum::Router;
@@ -48,6 +49,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/log", get(device_log::show))
         .route("/v1/log/consent", post(device_log::consent))
         .route("/v1/credential", post(credential::show))
+        .route("/v1/credential-types/device-binding", get(type_metadata::show))
         .route("/v1/status-lists/1", get(status_lists::show));
     // For the pages alone, which are of this origin: a cookie says who asks.
     let for_pages = Router::new()
@@ -103,6 +105,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
     // RFC 8414 puts the well-known part first, OpenID Connect Discovery last.
     let well_known = Router::new()
         .route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server))
+        .route(&format!("/.well-known/jwt-vc-issuer{path}"), get(type_metadata::issuer))
         .route(&format!("/.well-known/openid-credential-issuer{path}"), get(oid4vci::metadata))
         .route(&format!("{path}/.well-known/openid-configuration"), get(metadata::authorization_server));
     let pages = Router::new()

@@ -154,6 +154,42 @@ async fn metadata_is_served_plain_and_signed() {
     );
 }
 
+/// What SD-JWT VC and did:web have a service publish; the type's document has the digest that its tag says.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_service_publishes_of_itself() {
+    let server = Server::start(On::Sqlite).await;
+    let get = async |path: &str| Ask::new("GET", format!("{}{path}", server.public_url)).send().await.body;
+    let (issuer, jwks) = (get("/.well-known/jwt-vc-issuer/identity").await, get("/identity/jwks").await);
+    assert_eq!((&issuer["issuer"], &issuer["jwks"]), (&json!(format!("{}/identity", server.public_url)), &jwks));
+    for service in ["identity", "verifier"] {
+        let document = get(&format!("/{service}/did.json")).await;
+        let did = format!("did:web:{}:{service}", server.public_url.strip_prefix("http://").unwrap().replace(':', "%3A"));
+        assert_eq!((&document["id"], &document["assertionMethod"][0]), (&json!(did), &document["verificationMethod"][0]["id"]));
+        assert_eq!(document["verificationMethod"][0]["publicKeyJwk"]["x"], get(&format!("/{service}/jwks")).await["keys"][0]["x"]);
+    }
+    let answer = reqwest::get(format!("{}/identity/v1/credential-types/device-binding", server.public_url)).await.unwrap();
+    let tag = answer.headers()["etag"].to_str().unwrap().trim_matches('"').to_owned();
+    let text = answer.text().await.unwrap();
+    let digest = tag.strip_prefix("sha256-").unwrap().trim_end_matches('=').replace('+', "-").replace('/', "_");
+    assert_eq!(baton_protocol::key::hash(text.as_bytes()), digest);
+    let metadata: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(metadata["vct"], VCT);
+    // Every claim of a credential that is issued is in it, and disclosed as it says.
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let credential = laptop.enrolled().credential;
+    let compact = Compact::parse(&credential).unwrap();
+    let visible = Unverified::parse(compact.jwt, Typ::Credential).unwrap().unverified_claims().to_map();
+    let says =
+        |name: &str| metadata["claims"].as_array().unwrap().iter().find(|claim| claim["path"] == json!([name])).map(|claim| claim["sd"].clone());
+    for name in visible.keys().filter(|name| !["_sd", "_sd_alg", "vct"].contains(&name.as_str())) {
+        assert_eq!(says(name), Some(json!("never")), "{name}");
+    }
+    for disclosure in &compact.disclosures {
+        assert_eq!(says(disclosure.name().unwrap()), Some(json!("always")), "{:?}", disclosure.name());
+    }
+}
+
 /// Nonce missing, foreign, reused, expired; proof of another type, audience, time, algorithm, key, signature.
 #[tokio::test(flavor = "multi_thread")]
 async fn proofs_that_are_not_right() {
