@@ -45,6 +45,8 @@ struct File {
     max_devices: Option<i64>,
     issuer_memory: Option<usize>,
     #[serde(default)]
+    registration: bool,
+    #[serde(default)]
     client: Vec<Client>,
     #[serde(default)]
     relying_service: Vec<RelyingService>,
@@ -77,6 +79,8 @@ pub struct Config {
     pub relying_services: Vec<RelyingService>,
     /// Who may introspect tokens.
     pub operators: Vec<Operator>,
+    /// Whether OAuth clients may register themselves.
+    pub registration: bool,
 }
 
 impl Config {
@@ -103,6 +107,7 @@ impl Config {
             clients: if file.client.is_empty() { Clients::default() } else { Clients::new(file.client) },
             relying_services: file.relying_service,
             operators: file.operator,
+            registration: file.registration,
         };
         config.check()?;
         Ok(config)
@@ -143,6 +148,7 @@ impl Config {
             database: String,
             max_devices: i64,
             issuer_memory: usize,
+            registration: bool,
             relying_services: Vec<&'a str>,
         }
         let database = match &self.database_url {
@@ -153,7 +159,18 @@ impl Config {
         let Self { data_dir, listen, admin_listen, public_url, max_devices, issuer_memory, .. } = self;
         let (listen, admin_listen, max_devices, issuer_memory) = (*listen, *admin_listen, *max_devices, *issuer_memory);
         let approval_url = self.approval_url.as_deref();
-        let shown = Shown { data_dir, listen, admin_listen, public_url, approval_url, database, max_devices, issuer_memory, relying_services };
+        let shown = Shown {
+            data_dir,
+            listen,
+            admin_listen,
+            public_url,
+            approval_url,
+            database,
+            max_devices,
+            issuer_memory,
+            registration: self.registration,
+            relying_services,
+        };
         Ok(toml::to_string(&shown)?)
     }
 }

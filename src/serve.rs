@@ -122,6 +122,7 @@ async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
         pages_are_elsewhere: config.approval_url.is_some(),
         clients: config.clients.clone(),
         operators: config.operators.clone(),
+        registration: config.registration,
         max_devices: config.max_devices,
         verifier_url,
         verifier_keys,

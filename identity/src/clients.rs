@@ -1,6 +1,7 @@
 //! Public OAuth clients, by registration (RFC 6749 §2). A fresh install knows one: `baton-cli`, with loopback redirects of any port (RFC 8252 §7.3).
 
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Scopes that exist.
 pub const SCOPES: &[&str] = &["session:read", "session:write", "handoff:offer", "handoff:accept", "presence"];
@@ -19,9 +20,12 @@ pub struct Client {
     pub redirect_uris: Vec<String>,
 }
 
-/// All clients.
+/// All clients: the operator's, and those that registered themselves since.
 #[derive(Debug, Clone)]
-pub struct Clients(Vec<Client>);
+pub struct Clients {
+    configured: Vec<Client>,
+    registered: Arc<RwLock<Vec<Client>>>,
+}
 
 impl Default for Clients {
     fn default() -> Self {
@@ -31,19 +35,35 @@ impl Default for Clients {
             name: "Baton command line".into(),
             redirect_uris: vec!["http://127.0.0.1/callback".into(), "http://[::1]/callback".into()],
         };
-        Self(vec![cli])
+        Self::new(vec![cli])
     }
 }
 
 impl Clients {
     /// From a registry.
     pub fn new(clients: Vec<Client>) -> Self {
-        Self(clients)
+        Self { configured: clients, registered: Arc::default() }
     }
-    /// The client of that id.
-    pub fn get(&self, client_id: &str) -> Option<&Client> {
-        self.0.iter().find(|client| client.client_id == client_id)
+    /// The client of that id; one that the operator named comes first.
+    pub fn get(&self, client_id: &str) -> Option<Client> {
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        self.configured.iter().chain(registered.iter()).find(|client| client.client_id == client_id).cloned()
     }
+    /// One that has just registered.
+    pub(crate) fn add(&self, client: Client) {
+        self.registered.write().unwrap_or_else(PoisonError::into_inner).push(client);
+    }
+    /// All that registered before.
+    pub(crate) fn set_registered(&self, clients: Vec<Client>) {
+        *self.registered.write().unwrap_or_else(PoisonError::into_inner) = clients;
+    }
+}
+
+/// Whether a client may name this URI for itself: https with a host, or a loopback address (RFC 8252 §7.3), no fragment (RFC 6749 §3.1.2).
+pub fn is_registrable(uri: &str) -> bool {
+    let plain = uri.len() <= 512 && uri.bytes().all(|byte| byte.is_ascii_graphic()) && !uri.contains(['#', '@', '\\', '*']);
+    let rest = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://127.0.0.1/")).or_else(|| uri.strip_prefix("http://[::1]/"));
+    plain && rest.is_some_and(|rest| !uri.starts_with("https://") || rest.starts_with(|first: char| first.is_ascii_alphanumeric()))
 }
 
 impl Client {
@@ -90,6 +110,27 @@ mod tests {
             "http://127.0.0.1.evil.example/callback",
         ] {
             assert!(!cli.allows_redirect(bad), "{bad}");
+        }
+        assert!(
+            is_registrable("https://app.example/callback?x")
+                && is_registrable("http://127.0.0.1/callback")
+                && is_registrable("http://[::1]/callback")
+        );
+        for bad in [
+            "http://app.example/callback",
+            "https:///callback",
+            "https://app.example/#x",
+            "https://app.example@evil.example/",
+            "https://app.example\\@evil.example/",
+            "https://*.example/",
+            "javascript:alert(1)",
+            "com.example:/callback",
+            "http://127.0.0.1:1/callback",
+            "http://127.0.0.1.evil.example/",
+            "https://app.example/ x",
+            "",
+        ] {
+            assert!(!is_registrable(bad), "{bad}");
         }
         assert!(
             is_scope("session:read presence")

@@ -40,6 +40,8 @@ pub struct Config {
     pub pages_are_elsewhere: bool,
     /// Registered clients.
     pub clients: Clients,
+    /// Whether clients may register themselves.
+    pub registration: bool,
     /// Most devices of one account.
     pub max_devices: i64,
     /// The verifier, whose tokens for audience identity are taken.
@@ -76,10 +78,12 @@ impl Identity {
         Ok(Self { base, config, passkeys, peers, own_tokens, verifier_tokens, pump: Mutex::new(()), starts, sign_ins, prompts })
     }
 
-    /// What must stand in the database before the first request: the status list.
+    /// What must stand in the database before the first request, the status list, and what must be known from it: registered clients.
     pub async fn prepare(&self) -> Result<(), baton_service::database::Error> {
         let mut tx = self.base.db.begin().await?;
         crate::store::status::ensure(&mut tx).await?;
+        // Whoever registered before stays known, also when nobody may any more.
+        self.config.clients.set_registered(crate::store::clients::all(&mut tx).await?);
         tx.commit().await
     }
 

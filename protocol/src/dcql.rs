@@ -166,7 +166,7 @@ mod tests {
     fn query(value: Value) -> Query {
         serde_json::from_value(value).unwrap()
     }
-    fn one(more: Value) -> Value {
+    fn one(more: &Value) -> Value {
         let mut one = json!({"id": "device", "format": "dc+sd-jwt", "meta": {"vct_values": ["v"]}, "unheard_of": 1});
         one.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         one
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn claims_are_found_by_path_and_value() {
         let shown = json!({"vct": "v", "kind": "tv", "n": 4, "list": [{"a": 1}, {"a": 2}], "deep": {"er": true}});
-        let met = |claims: Value| query(json!({"credentials": [one(json!({"claims": claims}))]})).credentials[0].is_met_by(&shown);
+        let met = |claims: Value| query(json!({"credentials": [one(&json!({"claims": claims}))]})).credentials[0].is_met_by(&shown);
         for yes in [
             json!([{"path": ["kind"]}]),
             json!([{"path": ["kind"], "values": ["phone", "tv"]}]),
@@ -199,42 +199,42 @@ mod tests {
         }
         let sets = |shown: Value| {
             let claims = json!({"claims": [{"id": "a", "path": ["a"]}, {"id": "b", "path": ["b"]}], "claim_sets": [["a", "b"], ["b"]]});
-            query(json!({"credentials": [one(claims)]})).credentials[0].is_met_by(&shown)
+            query(json!({"credentials": [one(&claims)]})).credentials[0].is_met_by(&shown)
         };
         assert!(sets(json!({"vct": "v", "b": 1})) && !sets(json!({"vct": "v", "a": 1})) && !sets(json!({"vct": "other", "b": 1})));
     }
 
     #[test]
     fn sets_of_credentials() {
-        let asked = query(json!({"credentials": [one(json!({"id": "x"})), one(json!({"id": "y"})), one(json!({"id": "z"}))],
+        let asked = query(json!({"credentials": [one(&json!({"id": "x"})), one(&json!({"id": "y"})), one(&json!({"id": "z"}))],
             "credential_sets": [{"options": [["x"], ["y", "z"]]}, {"options": [["z"]], "required": false}]}));
         assert_eq!(asked.check(), Ok(()));
         let answered = |came: &[&str]| asked.is_answered_by(&came.iter().copied().collect());
         assert!(answered(&["x"]) && answered(&["y", "z"]) && answered(&["x", "z"]));
         assert!(!answered(&["y"]) && !answered(&["z"]) && !answered(&[]) && !answered(&["x", "other"]));
-        let all = query(json!({"credentials": [one(json!({"id": "x"})), one(json!({"id": "y"}))]}));
+        let all = query(json!({"credentials": [one(&json!({"id": "x"})), one(&json!({"id": "y"}))]}));
         assert!(all.is_answered_by(&["x", "y"].into()) && !all.is_answered_by(&["x"].into()));
     }
 
     #[test]
     fn what_could_not_be_asked_is_refused() {
         let check = |value: Value| serde_json::from_value::<Query>(value).map_or(Err(Vp::Query), |query| query.check());
-        assert_eq!(check(json!({"credentials": [one(json!({}))], "unheard_of": {}})), Ok(()));
+        assert_eq!(check(json!({"credentials": [one(&json!({}))], "unheard_of": {}})), Ok(()));
         for bad in [
             json!({}),
             json!({"credentials": []}),
-            json!({"credentials": [one(json!({})), one(json!({}))]}),
-            json!({"credentials": [one(json!({"id": "no spaces"}))]}),
-            json!({"credentials": [one(json!({"format": "mso_mdoc"}))]}),
-            json!({"credentials": [one(json!({"meta": {}}))]}),
-            json!({"credentials": [one(json!({"meta": {"vct_values": []}}))]}),
-            json!({"credentials": [one(json!({"claims": []}))]}),
-            json!({"credentials": [one(json!({"claims": [{"path": []}]}))]}),
-            json!({"credentials": [one(json!({"claims": [{"path": [-1]}]}))]}),
-            json!({"credentials": [one(json!({"claims": [{"path": ["a"], "values": []}]}))]}),
-            json!({"credentials": [one(json!({"claims": [{"path": ["a"]}], "claim_sets": [["a"]]}))]}),
-            json!({"credentials": [one(json!({}))], "credential_sets": []}),
-            json!({"credentials": [one(json!({}))], "credential_sets": [{"options": [["other"]]}]}),
+            json!({"credentials": [one(&json!({})), one(&json!({}))]}),
+            json!({"credentials": [one(&json!({"id": "no spaces"}))]}),
+            json!({"credentials": [one(&json!({"format": "mso_mdoc"}))]}),
+            json!({"credentials": [one(&json!({"meta": {}}))]}),
+            json!({"credentials": [one(&json!({"meta": {"vct_values": []}}))]}),
+            json!({"credentials": [one(&json!({"claims": []}))]}),
+            json!({"credentials": [one(&json!({"claims": [{"path": []}]}))]}),
+            json!({"credentials": [one(&json!({"claims": [{"path": [-1]}]}))]}),
+            json!({"credentials": [one(&json!({"claims": [{"path": ["a"], "values": []}]}))]}),
+            json!({"credentials": [one(&json!({"claims": [{"path": ["a"]}], "claim_sets": [["a"]]}))]}),
+            json!({"credentials": [one(&json!({}))], "credential_sets": []}),
+            json!({"credentials": [one(&json!({}))], "credential_sets": [{"options": [["other"]]}]}),
         ] {
             assert_eq!(check(bad.clone()), Err(Vp::Query), "{bad}");
         }

@@ -46,6 +46,8 @@ ids! {
     FamilyId = "fam_";
     /// A relying service's request to wallets.
     TransactionId = "vpt_";
+    /// A client that registered itself.
+    ClientId = "cli_";
     /// A credential offer to a wallet.
     OfferId = "off_";
     /// A consent.

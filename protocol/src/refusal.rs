@@ -160,6 +160,8 @@ family! {
         ExpiredToken => "expired_token", "expired";
         AccessDenied => "access_denied", "denied";
         InteractionRequired => "interaction_required", "interaction required";
+        RedirectUri => "invalid_redirect_uri", "redirect uri";
+        ClientMetadata => "invalid_client_metadata", "client metadata";
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub async fn authorization_server(State(identity): State<Arc<Identity>>) -> Json<Value> {
     let url = &identity.base.url;
     let scopes = [SIGN_IN_SCOPES, SCOPES].concat();
-    Json(json!({
+    let mut metadata = json!({
         "issuer": url,
         "authorization_endpoint": format!("{url}/authorize"),
         "token_endpoint": format!("{url}/token"),
@@ -41,7 +41,11 @@ pub async fn authorization_server(State(identity): State<Arc<Identity>>) -> Json
         "pre-authorized_grant_anonymous_access_supported": true,
         "authorization_details_types_supported": ["baton_device"],
         "status_list_aggregation_endpoint": format!("{url}/v1/status-lists/1"),
-    }))
+    });
+    if identity.config.registration {
+        metadata["registration_endpoint"] = format!("{url}/register").into();
+    }
+    Json(metadata)
 }
 
 /// `GET /did.json`

@@ -15,6 +15,7 @@ mod oid4vci;
 mod pages;
 mod passkeys;
 mod recovery;
+mod register;
 mod renew;
 mod requests;
 mod root;
@@ -44,6 +45,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/deferred_credential", post(oid4vci::deferred))
         .route("/notification", post(oid4vci::notification))
         .route("/credential-offers/{reference}", get(oid4vci::show_offer))
+        .route("/register", post(register::register))
         .route("/userinfo", get(app_resources::userinfo).post(app_resources::userinfo))
         .route("/revoke", post(app_resources::revoke))
         .route("/v1/log", get(device_log::show))

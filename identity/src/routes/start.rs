@@ -105,7 +105,7 @@ async fn read_form(identity: &Identity, peer: SocketAddr, uri: &Uri, headers: &H
     identity.starts.count(&address_key(peer.ip()), identity.base.now())?;
     let body = edge::bytes(body, edge::MAX_BODY).await?;
     let form = Form::parse(uri, headers, &body)?;
-    let client = identity.config.clients.get(form.need("client_id")?).cloned().ok_or_else(|| Problem::oauth(Oauth::Client))?;
+    let client = identity.config.clients.get(form.need("client_id")?).ok_or_else(|| Problem::oauth(Oauth::Client))?;
     Ok((form, client))
 }
 

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod ceremonies;
+pub mod clients;
 pub mod credential_offers;
 pub mod devices;
 pub mod logs;

@@ -29,7 +29,7 @@ export class Server {
     assert.ok(program, "BATON_PROGRAM names the program: run the tests with `make test`");
     const dir = mkdtempSync(join(tmpdir(), "baton-"));
     const key = createHash("sha256").update(RELYING_KEY).digest("base64url");
-    writeFileSync(join(dir, "baton.toml"), `[[relying_service]]\nname = "shop"\nkey_sha256 = "${key}"\n`);
+    writeFileSync(join(dir, "baton.toml"), `registration = true\n[[relying_service]]\nname = "shop"\nkey_sha256 = "${key}"\n`);
     // Below the ports that outgoing connections take.
     const port = 20_000 + Math.floor(Math.random() * 12_000);
     const url = `http://localhost:${port}`;

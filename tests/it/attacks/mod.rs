@@ -9,6 +9,7 @@ mod exchange;
 mod holders;
 mod presentations;
 mod refresh;
+mod register;
 mod wallets;
 
 use crate::support::{Server, logs};

@@ -122,7 +122,7 @@ fn text<'a>(answer: &'a Value, name: &str) -> &'a str {
 fn with_operator(config: &mut Config) {
     config.operators = vec![baton_identity::Operator { name: "audit".into(), key_sha256: hash(OPERATOR.as_bytes()) }];
     let second = baton_identity::Client { client_id: "shop".into(), app: "shop".into(), name: "Shop".into(), redirect_uris: vec![REDIRECT.into()] };
-    let cli = config.clients.get("baton-cli").unwrap().clone();
+    let cli = config.clients.get("baton-cli").unwrap();
     config.clients = baton_identity::Clients::new(vec![cli, second]);
 }
 

@@ -49,7 +49,7 @@ impl<'a> Wallet<'a> {
         let tx_code = made["tx_code"].as_str().unwrap().to_owned();
         let answer = wallet.redeem(&made["credential_offer"], &tx_code).await;
         assert_eq!((answer.status, &answer.body["token_type"]), (200, &json!("Bearer")), "{}", answer.body);
-        wallet.token = answer.body["access_token"].as_str().unwrap().to_owned();
+        answer.body["access_token"].as_str().unwrap().clone_into(&mut wallet.token);
         (wallet, tx_code)
     }
 

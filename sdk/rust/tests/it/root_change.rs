@@ -13,6 +13,9 @@ use baton_sdk::keys::SoftKey;
 use baton_sdk::root::{Root, sign_credential};
 use serde_json::json;
 
+/// What an attacker does to a change that is to be signed.
+type Spoil = Box<dyn Fn(&mut AppChange)>;
+
 fn next() -> Root {
     Root::from_seed(Secret::new([43; 32]))
 }
@@ -103,7 +106,7 @@ fn nothing_but_the_change_is_signed() {
     let (entries, change) = asked(false);
     let log = DeviceLog::replay(&entries).unwrap();
     let stranger = SoftKey::generate(&entropy).key().jwk();
-    let attacks: Vec<(&str, Box<dyn Fn(&mut AppChange)>)> = vec![
+    let attacks: Vec<(&str, Spoil)> = vec![
         ("another app", Box::new(|change| change.app = "shop".into())),
         ("nothing", Box::new(|change| change.entries.clear())),
         ("no consent", Box::new(|change| change.entries[0] = change.entries[0].replace("\"consent\":\"ey", "\"consent\":\"x"))),
