@@ -33,6 +33,9 @@ pub struct CredentialQuery {
     /// Which of the claims will do, most wanted first; all, without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_sets: Option<Vec<Vec<String>>>,
+    /// Which issuers will do, by rules that no issuer here can meet: refused, rather than left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_authorities: Option<Value>,
     /// More than one will do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub multiple: bool,
@@ -105,6 +108,9 @@ fn is_id(id: &str) -> bool {
 
 impl CredentialQuery {
     fn is_sound(&self) -> bool {
+        if self.trusted_authorities.is_some() {
+            return false;
+        }
         let claims = self.claims.as_deref().unwrap_or_default();
         let ids: BTreeSet<_> = claims.iter().filter_map(|claim| claim.id.as_deref()).collect();
         let paths = claims
@@ -226,6 +232,7 @@ mod tests {
             json!({"credentials": [one(&json!({})), one(&json!({}))]}),
             json!({"credentials": [one(&json!({"id": "no spaces"}))]}),
             json!({"credentials": [one(&json!({"format": "mso_mdoc"}))]}),
+            json!({"credentials": [one(&json!({"trusted_authorities": [{"type": "aki", "values": ["x"]}]}))]}),
             json!({"credentials": [one(&json!({"meta": {}}))]}),
             json!({"credentials": [one(&json!({"meta": {"vct_values": []}}))]}),
             json!({"credentials": [one(&json!({"claims": []}))]}),

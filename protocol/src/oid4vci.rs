@@ -31,7 +31,7 @@ impl Proof {
         if claims.text("aud") != Some(audience) || !fresh {
             return Err(Vci::Proof);
         }
-        let nonce = claims.text("nonce").ok_or(Vci::Nonce)?.to_owned();
+        let nonce = claims.text("nonce").ok_or(Vci::Proof)?.to_owned();
         Ok(Self { key, nonce })
     }
 }

@@ -13,7 +13,7 @@ const KEPT: usize = 256;
 pub struct Event {
     /// Which service.
     pub service: &'static str,
-    /// Path without query.
+    /// The route, as it is written in the router: `/broker/v1/sessions/{id}`.
     pub path: String,
     /// HTTP status of the answer.
     pub status: u16,

@@ -3,7 +3,7 @@
 use crate::audit::{Audit, Event};
 use crate::problem::{Problem, Refused};
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
@@ -59,10 +59,10 @@ pub fn open_to_page<S: Clone + Send + Sync + 'static>(routes: Router<S>, origin:
 }
 
 async fn watch(service: &'static str, audit: Audit, request: Request, next: Next) -> Response {
-    // The path alone: a query may carry what a log must not.
-    let path = request.uri().path().to_owned();
+    // The route's pattern: a query, and a path with a reference in it, may carry what a log must not.
+    let path = request.extensions().get::<MatchedPath>().map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned());
     #[cfg(debug_assertions)]
-    let method = request.method().clone();
+    let (method, whole) = (request.method().clone(), request.uri().path().to_owned());
     let refusal = refuse_early(&request).err();
     let mut response = match refusal {
         Some(problem) => problem.into_response(),
@@ -70,7 +70,7 @@ async fn watch(service: &'static str, audit: Audit, request: Request, next: Next
     };
     #[cfg(debug_assertions)]
     if response.status().is_success() {
-        crate::failpoint::after(method.as_str(), &path);
+        crate::failpoint::after(method.as_str(), &whole);
     }
     if let Some(Refused(refusal)) = response.extensions().get::<Refused>().copied() {
         audit.note(Event { service, path, status: response.status().as_u16(), refusal });

@@ -55,8 +55,9 @@ impl Server {
         let database_url = (on == On::Postgres).then(|| urls["broker"].clone());
         let flags = Flags { data_dir: Some(dir.path().to_path_buf()), public_url: Some(public_url), database_url, ..Flags::default() };
         let mut config = Config::load(flags).unwrap();
-        config.relying_services =
-            vec![baton_verifier::RelyingService { name: "shop".into(), key_sha256: baton_protocol::key::hash(RELYING_KEY.as_bytes()) }];
+        config.relying_services = [("shop", RELYING_KEY), ("cinema", OTHER_RELYING_KEY)]
+            .map(|(name, key)| baton_verifier::RelyingService { name: name.into(), key_sha256: baton_protocol::key::hash(key.as_bytes()) })
+            .into();
         change(&mut config);
         let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
         Self { public_url: config.public_url.clone(), port, running, urls, config, clock, dir_kept: dir }
@@ -135,6 +136,8 @@ impl Server {
 
 /// The API key of the tests' relying service.
 pub const RELYING_KEY: &str = "canary-relying-key-0123456789";
+/// And of another one.
+pub const OTHER_RELYING_KEY: &str = "canary-relying-key-9876543210";
 
 /// A free port below those the system gives outgoing connections, so that a server that comes back finds it free again.
 pub fn free_port() -> u16 {

@@ -1,4 +1,4 @@
--- OpenID4VP: what relying services asked for, and what came, until they have it or five minutes are over.
+-- OpenID4VP: what relying services asked for, and what came, each for five minutes.
 CREATE TABLE vp_transactions (
   transaction_id TEXT NOT NULL PRIMARY KEY,
   relying TEXT NOT NULL,
@@ -7,6 +7,7 @@ CREATE TABLE vp_transactions (
   transaction_data TEXT NOT NULL,
   response_mode TEXT NOT NULL,
   redirect_uri TEXT,
+  device TEXT,
   response_code_hash TEXT,
   state TEXT NOT NULL,
   result TEXT,

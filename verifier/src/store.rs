@@ -22,6 +22,8 @@ pub struct Transaction {
     pub response_mode: String,
     /// Where the wallet sends its person afterwards.
     pub redirect_uri: Option<String>,
+    /// The one device that may answer, if there is one.
+    pub device: Option<String>,
     /// Of what the person brings back there.
     pub response_code_hash: Option<String>,
     /// `waiting`, `answered` or `refused`.
@@ -37,8 +39,8 @@ pub struct Transaction {
 /// Keeps a transaction.
 pub async fn create(db: &mut AnyConnection, new: &Transaction, reference_hash: &str) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO vp_transactions (transaction_id, relying, reference_hash, query, transaction_data, response_mode, redirect_uri, state, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, $9)",
+        "INSERT INTO vp_transactions (transaction_id, relying, reference_hash, query, transaction_data, response_mode, redirect_uri, device, state, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10)",
     )
     .bind(&new.transaction_id)
     .bind(&new.relying)
@@ -47,6 +49,7 @@ pub async fn create(db: &mut AnyConnection, new: &Transaction, reference_hash: &
     .bind(&new.transaction_data)
     .bind(&new.response_mode)
     .bind(&new.redirect_uri)
+    .bind(&new.device)
     .bind(new.created_at)
     .bind(new.expires_at)
     .execute(db)
@@ -57,7 +60,7 @@ pub async fn create(db: &mut AnyConnection, new: &Transaction, reference_hash: &
 /// The transaction a link names, while it waits.
 pub async fn by_reference(db: &mut AnyConnection, hash: &str, now: Millis) -> Result<Option<Transaction>, Error> {
     sqlx::query_as(
-        "SELECT transaction_id, relying, query, transaction_data, response_mode, redirect_uri, response_code_hash, state, result, created_at, expires_at
+        "SELECT transaction_id, relying, query, transaction_data, response_mode, redirect_uri, device, response_code_hash, state, result, created_at, expires_at
          FROM vp_transactions WHERE reference_hash = $1 AND expires_at > $2 AND state = 'waiting'",
     )
     .bind(hash)
@@ -69,7 +72,7 @@ pub async fn by_reference(db: &mut AnyConnection, hash: &str, now: Millis) -> Re
 /// A transaction of a relying service.
 pub async fn of(db: &mut AnyConnection, id: &str, relying: &str, now: Millis) -> Result<Option<Transaction>, Error> {
     sqlx::query_as(
-        "SELECT transaction_id, relying, query, transaction_data, response_mode, redirect_uri, response_code_hash, state, result, created_at, expires_at
+        "SELECT transaction_id, relying, query, transaction_data, response_mode, redirect_uri, device, response_code_hash, state, result, created_at, expires_at
          FROM vp_transactions WHERE transaction_id = $1 AND relying = $2 AND expires_at > $3",
     )
     .bind(id)
@@ -79,16 +82,18 @@ pub async fn of(db: &mut AnyConnection, id: &str, relying: &str, now: Millis) ->
     .await
 }
 
-/// Takes the one answer; false when there was one before, or it is too late.
+/// Takes the one answer, and keeps it as long as it was waited for; false when there was one before, or it is too late.
 pub async fn answer(db: &mut AnyConnection, id: &str, state: &str, result: &str, response_code: Option<&str>, now: Millis) -> Result<bool, Error> {
     let done = sqlx::query(
-        "UPDATE vp_transactions SET state = $2, result = $3, response_code_hash = $4 WHERE transaction_id = $1 AND state = 'waiting' AND expires_at > $5",
+        "UPDATE vp_transactions SET state = $2, result = $3, response_code_hash = $4, expires_at = $6
+         WHERE transaction_id = $1 AND state = 'waiting' AND expires_at > $5",
     )
     .bind(id)
     .bind(state)
     .bind(result)
     .bind(response_code)
     .bind(now.0)
+    .bind(now.plus_secs(LIFETIME_SECS).0)
     .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)

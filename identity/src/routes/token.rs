@@ -7,7 +7,7 @@ use crate::store::devices;
 use crate::store::requests::{self, Request};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Uri};
 use baton_protocol::key::hash;
 use baton_protocol::refusal::Oauth;
@@ -16,10 +16,17 @@ use baton_service::form::Form;
 use baton_service::guard::{self, Proven};
 use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// `POST /token`
-pub async fn token(State(identity): State<Arc<Identity>>, uri: Uri, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+pub async fn token(
+    State(identity): State<Arc<Identity>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
     let arrived = identity.base.now();
     let body = edge::bytes(body, edge::MAX_BODY).await.map_err(|problem| problem.in_form(Dialect::Oauth))?;
     let form = Form::parse(&uri, &headers, &body)?;
@@ -29,7 +36,7 @@ pub async fn token(State(identity): State<Arc<Identity>>, uri: Uri, headers: Hea
     }
     // A wallet may have no key for proofs: what it gets opens nothing that the person does not approve.
     if form.get("grant_type") == Some(oid4vci::GRANT) {
-        return oid4vci::token(&identity, &headers, &form).await;
+        return oid4vci::token(&identity, peer.ip(), &headers, &form).await;
     }
     let proven = guard::proof(&identity.base, &headers, "POST", "/token", None, Dialect::Oauth)?;
     match form.need("grant_type")? {

@@ -3,10 +3,13 @@
 use baton_protocol::id::AccountId;
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
+use baton_service::locked;
 use sqlx::{AnyConnection, FromRow};
 
 /// How long an offer can be taken, and a token used.
 pub const LIFETIME_SECS: i64 = 600;
+/// How long after its request a token still fetches what the person approved, in seconds.
+const COLLECTED_SECS: i64 = 6 * 3600;
 /// Wrong transaction codes until an offer is void.
 const MAX_TX_FAILURES: i64 = 5;
 
@@ -58,16 +61,18 @@ pub async fn is_open(db: &mut AnyConnection, reference_hash: &str, now: Millis) 
     Ok(found > 0)
 }
 
-/// The offer of a code that can still be taken, and the hash its transaction code must have.
-pub async fn by_code(db: &mut AnyConnection, code_hash: &str, now: Millis) -> Result<Option<(String, String)>, Error> {
-    sqlx::query_as(
-        "SELECT offer_id, tx_code_hash FROM credential_offers WHERE code_hash = $1 AND redeemed_at IS NULL AND tx_failures < $2 AND expires_at > $3",
+/// The offer of a code that can still be taken, held against a second guess at once: its id, whose it is, and the hash its transaction code must have.
+pub async fn by_code(db: &mut AnyConnection, code_hash: &str, now: Millis) -> Result<Option<(String, String, String)>, Error> {
+    let sql = locked!(
+        "SELECT offer_id, account_id, tx_code_hash FROM credential_offers WHERE code_hash = $1 AND redeemed_at IS NULL AND tx_failures < $2 AND expires_at > $3"
     )
-    .bind(code_hash)
-    .bind(MAX_TX_FAILURES)
-    .bind(now.0)
-    .fetch_optional(db)
-    .await
+    .on(db);
+    sqlx::query_as(sql).bind(code_hash).bind(MAX_TX_FAILURES).bind(now.0).fetch_optional(db).await
+}
+
+/// Whose offer a code names; it may have been taken.
+pub async fn account_of(db: &mut AnyConnection, code_hash: &str) -> Result<Option<String>, Error> {
+    sqlx::query_scalar("SELECT account_id FROM credential_offers WHERE code_hash = $1").bind(code_hash).fetch_optional(db).await
 }
 
 /// Counts a wrong transaction code.
@@ -137,11 +142,12 @@ pub async fn token(db: &mut AnyConnection, hash: &str, now: Millis) -> Result<Op
     .await
 }
 
-/// Notes that the token's one request was made; false when it was before.
+/// Notes that the token's one request was made, and keeps the token past the person's decision; false when it was before.
 pub async fn requested(db: &mut AnyConnection, hash: &str, now: Millis) -> Result<bool, Error> {
-    let done = sqlx::query("UPDATE credential_tokens SET requested_at = $2 WHERE token_hash = $1 AND requested_at IS NULL")
+    let done = sqlx::query("UPDATE credential_tokens SET requested_at = $2, expires_at = $3 WHERE token_hash = $1 AND requested_at IS NULL")
         .bind(hash)
         .bind(now.0)
+        .bind(now.plus_secs(COLLECTED_SECS).0)
         .execute(db)
         .await?;
     Ok(done.rows_affected() == 1)

@@ -27,17 +27,17 @@ async function twice(ask) {
         return ask();
     }
 }
-async function signIn(DPoP, scope = "openid") {
+async function signIn(DPoP, one = client, scope = "openid") {
     const [verifier, state, nonce] = [oauth.generateRandomCodeVerifier(), oauth.generateRandomState(), oauth.generateRandomNonce()];
     const code_challenge = await oauth.calculatePKCECodeChallenge(verifier);
     const parameters = { response_type: "code", redirect_uri: REDIRECT, scope, code_challenge, code_challenge_method: "S256", state, nonce };
-    const pushed = await twice(async () => oauth.processPushedAuthorizationResponse(as, client, await oauth.pushedAuthorizationRequest(as, client, oauth.None(), parameters, { DPoP, ...insecure })));
+    const pushed = await twice(async () => oauth.processPushedAuthorizationResponse(as, one, await oauth.pushedAuthorizationRequest(as, one, oauth.None(), parameters, { DPoP, ...insecure })));
     const url = new URL(as.authorization_endpoint ?? "");
-    url.search = new URLSearchParams({ client_id: CLIENT, request_uri: pushed.request_uri }).toString();
-    const parametersBack = oauth.validateAuthResponse(as, client, await visit(server, url), state);
+    url.search = new URLSearchParams({ client_id: one.client_id, request_uri: pushed.request_uri }).toString();
+    const parametersBack = oauth.validateAuthResponse(as, one, await visit(server, url), state);
     return twice(async () => {
-        const answer = await oauth.authorizationCodeGrantRequest(as, client, oauth.None(), parametersBack, REDIRECT, verifier, { DPoP, ...insecure });
-        return oauth.processAuthorizationCodeResponse(as, client, answer, { expectedNonce: nonce, requireIdToken: true });
+        const answer = await oauth.authorizationCodeGrantRequest(as, one, oauth.None(), parametersBack, REDIRECT, verifier, { DPoP, ...insecure });
+        return oauth.processAuthorizationCodeResponse(as, one, answer, { expectedNonce: nonce, requireIdToken: true });
     });
 }
 async function proof({ privateKey, publicKey }, htm, htu, nonce) {
@@ -73,6 +73,16 @@ test("PAR, code, PKCE and DPoP with nonces; ID token, userinfo, refresh rotation
     const thief = oauth.DPoP(client, await oauth.generateKeyPair("ES256"));
     const stolen = twice(async () => oauth.processUserInfoResponse(as, client, claims.sub, await oauth.userInfoRequest(as, client, again.access_token, { DPoP: thief, ...insecure })));
     await assert.rejects(stolen, oauth.WWWAuthenticateChallengeError);
+});
+test("a client registers itself by RFC 7591, and signs its person in under a name of its own", async () => {
+    const registered = await oauth.processDynamicClientRegistrationResponse(await oauth.dynamicClientRegistrationRequest(as, { redirect_uris: ["http://127.0.0.1/callback"], client_name: "Another app", token_endpoint_auth_method: "none" }, insecure));
+    assert.match(registered.client_id, /^cli_/);
+    const subject = async (one) => {
+        const DPoP = oauth.DPoP(one, await oauth.generateKeyPair("ES256"));
+        return oauth.getValidatedIdTokenClaims(await signIn(DPoP, one))?.sub;
+    };
+    const [here, there] = [await subject(client), await subject({ client_id: registered.client_id })];
+    assert.ok(here !== undefined && there !== undefined && here !== there);
 });
 test("a device enrols by RFC 8628, and exchanges its presentation for a token by RFC 8693", async () => {
     const keys = await generateDeviceKeys();

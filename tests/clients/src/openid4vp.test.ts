@@ -60,7 +60,7 @@ const callbacks: Omit<CallbackContext, "generateRandom" | "clientAuthentication"
 for (const responseMode of ["direct_post", "direct_post.jwt"] as const) {
   test(`a wallet answers by ${responseMode}`, async () => {
     const query = { credentials: [{ id: "device", format: "dc+sd-jwt", meta: { vct_values: [VCT] }, claims: [{ path: ["kind"], values: ["tv", "phone"] }] }] };
-    const made = await relying<{ transaction: string; authorization_request: string }>("POST", "/transactions", { dcql_query: query, response_mode: responseMode });
+    const made = await relying<{ transaction: string; authorization_request: string }>("POST", "/transactions", { dcql_query: query, response_mode: responseMode, cross_device: true });
     const wallet = new Openid4vpClient({ callbacks });
     const { params } = wallet.parseOpenid4vpAuthorizationRequest({ authorizationRequest: made.authorization_request });
     const resolved = await wallet.resolveOpenId4vpAuthorizationRequest({ authorizationRequestPayload: params });

@@ -1,7 +1,7 @@
 //! OpenID4VP 1.0: what a relying service asked for comes back, and the negative cases of presentation, KB-12 to KB-16, each beside what passes.
 
 use super::{Answer, Ask, Rig};
-use crate::support::RELYING_KEY;
+use crate::support::{OTHER_RELYING_KEY, RELYING_KEY};
 use baton_protocol::b64;
 use baton_protocol::credential::VCT;
 use baton_protocol::jose::{Typ, Unverified};
@@ -30,7 +30,10 @@ impl<'a> Asked<'a> {
         Ask::new("POST", url).header("authorization", format!("Bearer {key}")).json(body).send().await
     }
 
-    async fn create(rig: &'a Rig, body: Value) -> Self {
+    async fn create(rig: &'a Rig, mut body: Value) -> Self {
+        if body["redirect_uri"].is_null() && body["device"].is_null() {
+            body["cross_device"] = json!(true);
+        }
         let made = Self::try_create(rig, RELYING_KEY, &body).await;
         assert_eq!(made.status, 201, "{}", made.body);
         let uri = made.body["request_uri"].as_str().unwrap().to_owned();
@@ -199,16 +202,76 @@ async fn whose_result_it_is() {
         assert!(expected == 200 || answer.code == "vp.session");
     }
     assert_eq!(asked.result_by("another key of nobody's", "").await.status, 401);
+    let theirs = asked.result_by(OTHER_RELYING_KEY, &format!("?response_code={code}")).await;
+    assert_eq!((theirs.status, theirs.code.as_str()), (404, "vp.state"), "KB-13: of another service");
     let unknown = Asked { rig: &rig, id: "vpt_01900000000070008000000000000000".into(), request: Map::new(), uri: String::new() };
     assert_eq!((unknown.result("").await.status, unknown.result("").await.code.as_str()), (404, "vp.state"));
+    let with = |name: &str, value: Value| {
+        let mut body = body.clone();
+        body[name] = value;
+        body
+    };
     for (body, code) in [
-        (json!({"dcql_query": {"credentials": []}}), "vp.query"),
-        (json!({"dcql_query": query(&json!([{"path": ["kind"]}])), "transaction_data": [{"type": "x", "credential_ids": ["other"]}]}), "vp.query"),
-        (json!({"dcql_query": query(&json!([{"path": ["kind"]}])), "transaction_data": [{"credential_ids": ["device"]}]}), "vp.query"),
-        (json!({"dcql_query": query(&json!([{"path": ["kind"]}])), "redirect_uri": "javascript:alert(1)"}), "input.invalid"),
-        (json!({"dcql_query": query(&json!([{"path": ["kind"]}])), "response_mode": "query"}), "input.invalid"),
+        (with("dcql_query", json!({"credentials": []})), "vp.query"),
+        (with("transaction_data", json!([{"type": "x", "credential_ids": ["other"]}])), "vp.query"),
+        (with("transaction_data", json!([{"type": "x", "credential_ids": ["device", "device"]}])), "vp.query"),
+        (with("transaction_data", json!([{"credential_ids": ["device"]}])), "vp.query"),
+        (with("redirect_uri", Value::Null), "input.invalid"),
+        (with("redirect_uri", json!("javascript:alert(1)")), "input.invalid"),
+        (with("redirect_uri", json!("http://localhost.evil.example/")), "input.invalid"),
+        (with("redirect_uri", json!("https://shop.example/#back")), "input.invalid"),
+        (with("response_mode", json!("query")), "input.invalid"),
     ] {
         assert_eq!(Asked::try_create(&rig, RELYING_KEY, &body).await.code, code, "{body}");
     }
     assert_eq!(Asked::try_create(&rig, "wrong", &body).await.status, 401);
+}
+
+/// KB-12: with a device named, or a browser to come back to, whoever was sent the request by somebody else answers for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_answer() {
+    let rig = Rig::new(On::Sqlite).await;
+    let body = json!({"dcql_query": query(&json!([{"path": ["kind"]}])), "device": rig.laptop.did()});
+    let asked = Asked::create(&rig, body).await;
+    assert_eq!(asked.request["client_metadata"]["client_name"], "shop");
+    let theirs = json!({"device": [asked.present(&rig.tv, &["kind"]).await]});
+    let answer = asked.answer(&theirs).await;
+    assert_eq!((answer.status, answer.code.as_str()), (403, "vp.session"));
+    assert_eq!(asked.result("").await.body["state"], "waiting");
+    let right = json!({"device": [asked.present(&rig.laptop, &["kind"]).await]});
+    assert_eq!(asked.answer(&right).await.status, 200);
+    assert!(asked.result("").await.body["credentials"]["device"][0]["checked_at"].is_i64());
+}
+
+/// KB-16: what is to be agreed to is agreed to, whichever of the credentials come; and the result says what that was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_is_agreed_to() {
+    let rig = Rig::new(On::Sqlite).await;
+    let one = |id: &str| json!({"id": id, "format": "dc+sd-jwt", "meta": {"vct_values": [VCT]}});
+    let body = json!({"dcql_query": {"credentials": [one("device"), one("second")], "credential_sets": [{"options": [["device"], ["second"]]}]},
+        "transaction_data": [{"type": "purchase", "credential_ids": ["device"], "amount": "12.00"}]});
+    let asked = Asked::create(&rig, body).await;
+    let text = asked.request["transaction_data"][0].clone();
+    let without = asked.present(&rig.laptop, &[]).await;
+    assert_eq!(asked.answer(&json!({"second": [without]})).await.code, "vp.invalid", "nobody agreed");
+    let data = TransactionData::from_text(text.as_str().unwrap());
+    let with = rig.laptop.present(asked.text("client_id"), asked.text("nonce"), &[data], &[]).await.unwrap();
+    assert_eq!(asked.answer(&json!({"device": [with]})).await.status, 200);
+    assert_eq!(asked.result("").await.body["transaction_data"], json!([text]));
+}
+
+/// Where answers are sealed nothing comes in clear but a wallet's no (§8.3.1).
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_answers_only() {
+    let rig = Rig::new(On::Sqlite).await;
+    let body = json!({"dcql_query": query(&json!([{"path": ["kind"]}])), "response_mode": "direct_post.jwt"});
+    let asked = Asked::create(&rig, body).await;
+    let token = json!({"device": [asked.present(&rig.laptop, &["kind"]).await]});
+    assert_eq!(asked.answer(&token).await.code, "vp.invalid", "in clear");
+    for sealed in ["", "x.y.z", "e30.e30.e30.e30.e30"] {
+        assert_eq!(asked.post(&[("response", sealed)]).await.code, "vp.invalid", "{sealed}");
+    }
+    assert_eq!(asked.post(&[("error", "access_denied"), ("state", "another")]).await.code, "vp.invalid");
+    assert_eq!(asked.post(&[("error", "access_denied"), ("state", asked.text("state"))]).await.status, 200);
+    assert_eq!(asked.result("").await.body["state"], "refused");
 }

@@ -217,7 +217,7 @@ async fn proofs_that_are_not_right() {
     let now = server.http().now().secs();
     let good = wallet.proof_of(&header, &claims);
     for (proof, code, why) in [
-        (with("nonce", Value::Null), "invalid_nonce", "no nonce"),
+        (with("nonce", Value::Null), "invalid_proof", "no nonce"),
         (with("nonce", json!("foreign")), "invalid_nonce", "another's nonce"),
         (with("nonce", json!(b64::encode([1; 40]))), "invalid_nonce", "one nobody gave"),
         (with("aud", json!("https://other.example")), "invalid_proof", "for another issuer"),
@@ -261,10 +261,9 @@ async fn proofs_that_are_not_right() {
     assert_eq!(wallet.credential(&wallet.proof_of(&by_kid, &claims)).await.status, 202, "did:key");
     assert_eq!(wallet.credential(&good).await.code, "invalid_nonce", "reused");
     let old = wallet.nonce().await;
-    let proof = wallet.proof_of(&header, &wallet.claims(&old));
-    clock.advance_secs(61);
+    clock.advance_secs(301);
     server.running.identity.pump().await.unwrap();
-    assert_ne!(wallet.credential(&proof).await.status, 202, "expired");
+    assert_eq!(wallet.credential(&wallet.proof_of(&header, &wallet.claims(&old))).await.code, "invalid_nonce", "expired");
     let answer = wallet.request().await;
     assert_eq!(answer.status, 202);
     // Another key than the one that asked.
@@ -328,4 +327,22 @@ async fn offers_are_taken_once() {
     assert_eq!(other.get("/v1/requests").await.unwrap()["requests"], json!([]), "another's");
     person.post(&format!("/v1/requests/{}/deny", waiting[0].as_str().unwrap()), &json!({})).await.unwrap();
     assert_eq!(wallet.deferred(&asked.body["transaction_id"]).await.code, "credential_request_denied");
+}
+
+/// A person who decides late, after the ten minutes of the token, has not enrolled a wallet that nobody can reach.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_approval_is_collected() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let (wallet, tx_code) = Wallet::with_token(&server, &mut person).await;
+    clock.advance_secs(290);
+    let transaction = wallet.request().await.body["transaction_id"].clone();
+    clock.advance_secs(330);
+    server.running.identity.pump().await.unwrap();
+    person.unlock().await.unwrap();
+    approve(&mut person, &tx_code).await.unwrap();
+    assert_eq!(wallet.deferred(&transaction).await.status, 200);
+    let kinds: Vec<_> = person.get("/v1/activity").await.unwrap()["events"].as_array().unwrap().iter().map(|event| event["kind"].clone()).collect();
+    assert!(kinds.contains(&json!("wallet.offer_taken")), "{kinds:?}");
 }

@@ -35,7 +35,13 @@ struct Ask {
     response_mode: Mode,
     #[serde(default)]
     transaction_data: Vec<Map<String, Value>>,
+    /// Where the person's browser goes afterwards, on the device that started it.
     redirect_uri: Option<String>,
+    /// The one device that may answer, where the relying service knows it.
+    device: Option<Did>,
+    /// That whoever answers need not be who started it. Without one of these three a result belongs to nobody.
+    #[serde(default)]
+    cross_device: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +74,7 @@ pub async fn create(State(verifier): State<Arc<Verifier>>, headers: HeaderMap, b
     let relying = authenticate(&verifier, &headers)?.name.clone();
     let ask: Ask = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     ask.dcql_query.check()?;
-    if ask.redirect_uri.as_deref().is_some_and(|uri| !uri.starts_with("https://") && !uri.starts_with("http://localhost")) {
+    if !ask.redirect_uri.as_deref().is_none_or(is_landing) || !(ask.redirect_uri.is_some() || ask.device.is_some() || ask.cross_device) {
         return Err(Input::Invalid.into());
     }
     let agreed = ask.transaction_data.iter().map(|data| agreed(data, &ask.dcql_query)).collect::<Result<Vec<_>, _>>()?;
@@ -81,6 +87,7 @@ pub async fn create(State(verifier): State<Arc<Verifier>>, headers: HeaderMap, b
         transaction_data: serde_json::to_string(&agreed).internal()?,
         response_mode: ask.response_mode.as_str().into(),
         redirect_uri: ask.redirect_uri,
+        device: ask.device.map(|device| device.to_string()),
         response_code_hash: None,
         state: "waiting".into(),
         result: None,
@@ -98,11 +105,19 @@ pub async fn create(State(verifier): State<Arc<Verifier>>, headers: HeaderMap, b
     ))
 }
 
+/// An https address, or one of this machine; without a fragment, in which the code would be lost.
+fn is_landing(uri: &str) -> bool {
+    let Ok(parsed) = uri.parse::<Uri>() else { return false };
+    let here = parsed.scheme_str() == Some("http") && parsed.host() == Some("localhost");
+    (parsed.scheme_str() == Some("https") || here) && !uri.contains('#') && parsed.authority().is_some_and(|name| !name.as_str().contains('@'))
+}
+
+/// One credential agrees to one thing (§5.1: the wallet is to use only one), so one is named.
 fn agreed(data: &Map<String, Value>, query: &Query) -> Result<Agreed, Vp> {
     let ids: Option<Vec<String>> =
         data.get("credential_ids").and_then(Value::as_array).and_then(|ids| ids.iter().map(|id| id.as_str().map(str::to_owned)).collect());
     let known = |id: &String| query.credentials.iter().any(|one| one.id == *id);
-    let ids = ids.filter(|ids| !ids.is_empty() && ids.iter().all(known)).ok_or(Vp::Query)?;
+    let ids = ids.filter(|ids| ids.len() == 1 && ids.iter().all(known)).ok_or(Vp::Query)?;
     if !data.get("type").is_some_and(Value::is_string) {
         return Err(Vp::Query);
     }
@@ -149,7 +164,11 @@ pub async fn request_for(
     body: Body,
 ) -> Result<Response, Problem> {
     let form = Form::parse(&uri, &headers, &edge::bytes(body, edge::MAX_BODY).await?)?;
-    signed(&verifier, &reference, form.get("wallet_nonce").filter(|nonce| nonce.len() <= 512)).await
+    let nonce = form.get("wallet_nonce");
+    if nonce.is_some_and(|nonce| nonce.len() > 512) {
+        return Err(Input::Invalid.into());
+    }
+    signed(&verifier, &reference, nonce).await
 }
 
 async fn signed(verifier: &Verifier, reference: &str, wallet_nonce: Option<&str>) -> Result<Response, Problem> {
@@ -158,7 +177,8 @@ async fn signed(verifier: &Verifier, reference: &str, wallet_nonce: Option<&str>
     let client = client_id(verifier);
     let agreed: Vec<Agreed> = serde_json::from_str(&asked.transaction_data).internal()?;
     let query: Value = serde_json::from_str(&asked.query).internal()?;
-    let mut metadata = object!({"vp_formats_supported": {"dc+sd-jwt": {"sd-jwt_alg_values": ["ES256"], "kb-jwt_alg_values": ["ES256"]}}});
+    // Who asks, for the person to read: the identifier is the verifier's alone.
+    let mut metadata = object!({"client_name": asked.relying, "vp_formats_supported": {"dc+sd-jwt": {"sd-jwt_alg_values": ["ES256"], "kb-jwt_alg_values": ["ES256"]}}});
     if asked.response_mode == Mode::DirectPostJwt.as_str() {
         let mut jwk = opener(verifier, id)?.public().internal()?.jwk_value();
         (jwk["kid"], jwk["use"], jwk["alg"]) = ("response".into(), "enc".into(), "ECDH-ES".into());
@@ -194,10 +214,12 @@ pub async fn response(
 }
 
 async fn respond(verifier: &Verifier, reference: &str, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
-    let form = Form::parse(uri, headers, &edge::bytes(body, edge::MAX_STATE_BODY).await?)?;
+    // Before a byte of the body is read.
     let asked = waiting(verifier, reference).await?;
+    let form = Form::parse(uri, headers, &edge::bytes(body, edge::MAX_STATE_BODY).await?)?;
     let id = &asked.transaction_id;
-    let (state, token, error) = if asked.response_mode == Mode::DirectPostJwt.as_str() {
+    // A wallet may say no in clear even where answers are sealed (§8.3.1).
+    let (state, token, error) = if asked.response_mode == Mode::DirectPostJwt.as_str() && form.get("error").is_none() {
         let opened = opener(verifier, id)?.open(form.get("response").ok_or(Vp::Invalid)?).map_err(|_| Vp::Invalid)?;
         let inside = json::object(&opened, edge::MAX_STATE_BODY).map_err(|_| Vp::Invalid)?;
         let text = |name: &str| inside.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -210,7 +232,7 @@ async fn respond(verifier: &Verifier, reference: &str, uri: &Uri, headers: &Head
         return Err(Vp::Invalid.into());
     }
     let (state, result) = match (token, error) {
-        (Some(token), None) => ("answered", object!({"credentials": answered(verifier, &asked, &token).await?})),
+        (Some(token), None) => ("answered", answered(verifier, &asked, &token).await?),
         // Said by the wallet; the relying service is told as much.
         (None, Some(error)) if error.len() <= 64 => ("refused", object!({"error": error})),
         _ => return Err(Vp::Invalid.into()),
@@ -235,7 +257,8 @@ async fn answered(verifier: &Verifier, asked: &Transaction, token: &Value) -> Re
     let agreed: Vec<Agreed> = serde_json::from_str(&asked.transaction_data).internal()?;
     let token = token.as_object().ok_or(Vp::Invalid)?;
     let came: BTreeSet<&str> = token.keys().map(String::as_str).collect();
-    if !query.is_answered_by(&came) {
+    let left_out = |one: &Agreed| !one.credential_ids.iter().any(|id| came.contains(id.as_str()));
+    if !query.is_answered_by(&came) || agreed.iter().any(left_out) {
         return Err(Vp::Invalid.into());
     }
     let mut all: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
@@ -251,10 +274,15 @@ async fn answered(verifier: &Verifier, asked: &Transaction, token: &Value) -> Re
             holders.insert(verdict.device.clone());
             all.entry(id).or_default().push(object!({"device": verdict.device, "issuer": verdict.issuer, "subject": verdict.log,
                 "client_id": verdict.client_id, "tier": verdict.tier, "jkt": verdict.jkt, "claims": claims, "expires_at": verdict.expires_at,
-                "status": {"value": "valid", "source": "standing"}}));
+                "status": {"value": "valid", "source": "standing"}, "checked_at": verifier.base.now().secs()}));
         }
     }
-    if holders.len() == 1 { Ok(object!(all)) } else { Err(Vp::Invalid.into()) }
+    let holder = holders.pop_first().filter(|_| holders.is_empty()).ok_or(Vp::Invalid)?;
+    if asked.device.as_deref().is_some_and(|device| device != holder.as_str()) {
+        return Err(Vp::Session.into());
+    }
+    let agreed: Vec<_> = agreed.into_iter().map(|one| one.text).collect();
+    Ok(object!({"credentials": all, "transaction_data": agreed}))
 }
 
 async fn check(verifier: &Verifier, id: &str, shown: &str, data: &[TransactionData]) -> Result<Verdict, Problem> {

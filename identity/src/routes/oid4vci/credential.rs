@@ -8,7 +8,7 @@ use crate::store::requests::{self, Handles, Request};
 use crate::store::{accounts, devices};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -21,10 +21,12 @@ use baton_protocol::oid4vci::Proof;
 use baton_protocol::refusal::{Token as TokenRefusal, Vci};
 use baton_service::edge;
 use baton_service::guard;
+use baton_service::limits::address_key;
 use baton_service::once::{self, Use};
 use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
 use serde_json::{Value, json as object};
 use sqlx::AnyConnection;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 fn refuse(why: Vci) -> Problem {
@@ -41,12 +43,32 @@ pub async fn nonce(State(identity): State<Arc<Identity>>) -> Json<Value> {
     Json(object!({"c_nonce": identity.base.nonce(Purpose::Credential, &any_key())}))
 }
 
-/// The token of a request, with the proof it wants, and its hash.
+/// Scheme and text of the one token a request may carry.
+fn presented(headers: &HeaderMap) -> Result<(&str, &str), TokenRefusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(TokenRefusal::Missing)?.to_str().map_err(|_| TokenRefusal::Scheme)?;
+    if values.next().is_some() {
+        return Err(TokenRefusal::Scheme);
+    }
+    value.split_once(' ').ok_or(TokenRefusal::Scheme)
+}
+
+/// Refuses a token nobody was given before anything is written or waited for: the one writer is for those who have one.
+async fn known(identity: &Identity, headers: &HeaderMap) -> Result<(), Problem> {
+    let (_, text) = presented(headers)?;
+    let mut db = identity.base.db.reader().acquire().await.internal()?;
+    credential_offers::token(&mut db, &hash(text.as_bytes()), identity.base.now()).await.internal()?.ok_or(TokenRefusal::Expired)?;
+    Ok(())
+}
+
+/// The token of a request, with the proof it wants, and its hash. Its account is held, as everywhere, before anything else of it.
 async fn authorize(identity: &Identity, db: &mut AnyConnection, headers: &HeaderMap, path: &str) -> Result<(Token, String), Problem> {
-    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or(TokenRefusal::Missing)?;
-    let (scheme, text) = value.split_once(' ').ok_or(TokenRefusal::Scheme)?;
-    let token_hash = hash(text.as_bytes());
-    let token = credential_offers::token(&mut *db, &token_hash, identity.base.now()).await.internal()?.ok_or(TokenRefusal::Expired)?;
+    let (scheme, text) = presented(headers)?;
+    let (token_hash, now) = (hash(text.as_bytes()), identity.base.now());
+    let token = credential_offers::token(&mut *db, &token_hash, now).await.internal()?.ok_or(TokenRefusal::Expired)?;
+    accounts::hold(&mut *db, &AccountId::parse(&token.account_id)?).await.internal()?;
+    // As it is now: its account may have been deleted meanwhile.
+    let token = credential_offers::token(&mut *db, &token_hash, now).await.internal()?.ok_or(TokenRefusal::Expired)?;
     match &token.jkt {
         Some(jkt) if scheme.eq_ignore_ascii_case("dpop") => {
             let proven = guard::proof(&identity.base, headers, "POST", path, Some(text), Dialect::Problem)?;
@@ -83,7 +105,13 @@ fn read(body: &[u8]) -> Result<String, Vci> {
 }
 
 /// `POST /credential`: makes the request that the person will see. The same key asking again gets the same answer.
-pub async fn credential(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub async fn credential(
+    State(identity): State<Arc<Identity>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    known(&identity, &headers).await?;
     let body = edge::bytes(body, edge::MAX_BODY).await?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
@@ -100,11 +128,10 @@ pub async fn credential(State(identity): State<Arc<Identity>>, headers: HeaderMa
     let id = RequestId::parse(&token.request_id)?;
     if credential_offers::requested(&mut tx, &token_hash, now).await.internal()? {
         let account = AccountId::parse(&token.account_id)?;
-        accounts::hold(&mut tx, &account).await.internal()?;
         if devices::key_use(&mut tx, proof.key.thumbprint().as_str()).await.internal()?.is_some() {
             return Err(refuse(Vci::Denied));
         }
-        requests::create(&mut tx, &request(&identity, &token, &proof)?, &Handles::default()).await.internal()?;
+        requests::create(&mut tx, &request(&identity, &token, &proof, peer.ip())?, &Handles::default()).await.internal()?;
         requests::bind_account(&mut tx, &id, &account).await.internal()?;
     } else {
         let known = requests::find(&mut tx, &id).await.internal()?.ok_or_else(|| refuse(Vci::Request))?;
@@ -116,7 +143,7 @@ pub async fn credential(State(identity): State<Arc<Identity>>, headers: HeaderMa
     Ok(later(&identity, &id))
 }
 
-fn request(identity: &Identity, token: &Token, proof: &Proof) -> Result<Request, Problem> {
+fn request(identity: &Identity, token: &Token, proof: &Proof, peer: IpAddr) -> Result<Request, Problem> {
     let (now, key) = (identity.base.now(), &proof.key);
     let client = identity.config.clients.get(&token.client_id).ok_or_else(|| refuse(Vci::Denied))?;
     Ok(Request {
@@ -131,7 +158,7 @@ fn request(identity: &Identity, token: &Token, proof: &Proof) -> Result<Request,
         // A wallet has one key; sessions are sealed to it as well.
         agreement_jwk: serde_json::to_string(&key.jwk()).internal()?,
         claims: object!({"name": "Wallet", "kind": "other"}).to_string(),
-        seen_address: "OpenID4VCI".into(),
+        seen_address: address_key(peer),
         redirect_uri: None,
         code_challenge: None,
         client_state: None,
@@ -160,6 +187,7 @@ fn later(identity: &Identity, request: &RequestId) -> Response {
 
 /// `POST /deferred_credential`
 pub async fn deferred(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    known(&identity, &headers).await?;
     let body = edge::bytes(body, edge::MAX_BODY).await?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
@@ -192,6 +220,7 @@ pub async fn deferred(State(identity): State<Arc<Identity>>, headers: HeaderMap,
 
 /// `POST /notification`: what the wallet did with it, for the person to see. The same again is the same.
 pub async fn notification(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<StatusCode, Problem> {
+    known(&identity, &headers).await?;
     let body = edge::bytes(body, edge::MAX_BODY).await?;
     let mut tx = identity.base.db.begin().await.internal()?;
     let (token, _) = authorize(&identity, &mut tx, &headers, "/notification").await?;
@@ -207,7 +236,6 @@ pub async fn notification(State(identity): State<Arc<Identity>>, headers: Header
     };
     let account = AccountId::parse(&token.account_id)?;
     devices::of_account(&mut tx, &account, device).await.internal()?.ok_or_else(|| refuse(Vci::NotificationId))?;
-    accounts::hold(&mut tx, &account).await.internal()?;
     let first =
         once::consume(&mut tx, &Use::new("notification", &format!("{id} {event}"), identity.base.now().plus_secs(24 * 3600))).await.internal()?;
     if first {

@@ -1,24 +1,28 @@
 //! Credential offers (§4) that a signed-in person makes for their wallet, and the token for one (§6): pre-authorized code and transaction code.
 
 use super::CONFIGURATION;
+use crate::ledger;
 use crate::page_session;
 use crate::routes::start::check_hash;
 use crate::state::Identity;
+use crate::store::accounts;
 use crate::store::credential_offers::{self, LIFETIME_SECS, New};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use baton_protocol::enrolment::{CHECK_CODE_DIGITS, check_code};
-use baton_protocol::id::{OfferId, RequestId};
+use baton_protocol::id::{AccountId, OfferId, RequestId};
 use baton_protocol::key::hash;
 use baton_protocol::refusal::{Enrol, Limit, Oauth};
 use baton_service::edge;
 use baton_service::form::Form;
 use baton_service::guard;
+use baton_service::limits::address_key;
 use baton_service::problem::{Form as Dialect, InternalExt as _, NOT_FOUND, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The grant (§4.1.1).
@@ -87,22 +91,30 @@ pub async fn show(State(identity): State<Arc<Identity>>, Path(reference): Path<S
 
 /// `POST /token` with a pre-authorized code: bound to a key when there is a proof, a bearer's otherwise. What it opens is one request, which the person
 /// still has to approve.
-pub async fn token(identity: &Identity, headers: &HeaderMap, form: &Form) -> Result<Json<Value>, Problem> {
+pub async fn token(identity: &Identity, peer: IpAddr, headers: &HeaderMap, form: &Form) -> Result<Json<Value>, Problem> {
     let (now, entropy) = (identity.base.now(), &identity.base.entropy);
     let refuse = || Problem::oauth(Oauth::Grant);
     let proven =
         if headers.contains_key("dpop") { Some(guard::proof(&identity.base, headers, "POST", "/token", None, Dialect::Oauth)?) } else { None };
     let (code, tx_code) = (hash(form.need("pre-authorized_code")?.as_bytes()), form.need("tx_code")?);
+    let address = address_key(peer);
+    identity.starts.count(&address, now)?;
     let mut tx = identity.base.db.begin().await.internal()?;
-    let (offer, expected) = credential_offers::by_code(&mut tx, &code, now).await.internal()?.ok_or_else(refuse)?;
+    let account = credential_offers::account_of(&mut tx, &code).await.internal()?.ok_or_else(refuse)?;
+    accounts::hold(&mut tx, &AccountId::parse(&account)?).await.internal()?;
+    let (offer, account, expected) = credential_offers::by_code(&mut tx, &code, now).await.internal()?.ok_or_else(refuse)?;
+    let account = AccountId::parse(&account)?;
+    let from = json!({"from": address});
     if check_hash(&offer, tx_code) != expected {
         credential_offers::wrong_tx_code(&mut tx, &offer).await.internal()?;
+        ledger::write(&mut tx, &account, "wallet.wrong_code", &from, now).await.internal()?;
         tx.commit().await.internal()?;
         return Err(refuse());
     }
     if !credential_offers::redeem(&mut tx, &offer, now).await.internal()? {
         return Err(refuse());
     }
+    ledger::write(&mut tx, &account, "wallet.offer_taken", &from, now).await.internal()?;
     if let Some(proven) = &proven {
         proven.consume(&identity.base, &mut tx).await.map_err(|problem| problem.in_form(Dialect::Oauth))?;
     }

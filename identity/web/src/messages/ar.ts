@@ -181,6 +181,8 @@ export const ar: Messages = {
       "app.signed_in": "سجّلت الدخول إلى تطبيق",
       "app.denied": "رفضت تسجيل الدخول إلى تطبيق",
       "app.signed_out": "سجّلت الخروج من تطبيق",
+      "wallet.offer_taken": "تم قبول عرض لمحفظة",
+      "wallet.wrong_code": "جُرّب رمز خاطئ لعرض محفظة",
       "wallet.accepted": "استلمت محفظة اعتمادها",
       "wallet.failed": "لم تستطع محفظة استعمال اعتمادها",
       "wallet.deleted": "حذفت محفظة اعتمادها",

@@ -181,6 +181,8 @@ export const de: Messages = {
       "app.signed_in": "Sie haben sich bei einer App angemeldet",
       "app.denied": "Sie haben eine Anmeldung bei einer App abgelehnt",
       "app.signed_out": "Sie haben sich von einer App abgemeldet",
+      "wallet.offer_taken": "Ein Angebot an eine Wallet wurde angenommen",
+      "wallet.wrong_code": "Für ein Angebot an eine Wallet wurde ein falscher Code versucht",
       "wallet.accepted": "Eine Wallet hat ihren Nachweis übernommen",
       "wallet.failed": "Eine Wallet konnte ihren Nachweis nicht verwenden",
       "wallet.deleted": "Eine Wallet hat ihren Nachweis gelöscht",

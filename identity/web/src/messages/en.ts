@@ -180,6 +180,8 @@ export const en = {
       "app.signed_in": "You signed in to an app",
       "app.denied": "You refused to sign in to an app",
       "app.signed_out": "You signed out of an app",
+      "wallet.offer_taken": "An offer to a wallet was taken",
+      "wallet.wrong_code": "A wrong code was tried for an offer to a wallet",
       "wallet.accepted": "A wallet took its credential",
       "wallet.failed": "A wallet could not use its credential",
       "wallet.deleted": "A wallet deleted its credential",

@@ -181,6 +181,8 @@ export const es: Messages = {
       "app.signed_in": "Iniciaste sesión en una aplicación",
       "app.denied": "Rechazaste iniciar sesión en una aplicación",
       "app.signed_out": "Cerraste sesión en una aplicación",
+      "wallet.offer_taken": "Se aceptó una oferta para una cartera",
+      "wallet.wrong_code": "Se probó un código erróneo para una oferta a una cartera",
       "wallet.accepted": "Una cartera tomó su credencial",
       "wallet.failed": "Una cartera no pudo usar su credencial",
       "wallet.deleted": "Una cartera borró su credencial",

@@ -181,6 +181,8 @@ export const zhHans: Messages = {
       "app.signed_in": "您登录了一个应用",
       "app.denied": "您拒绝登录某个应用",
       "app.signed_out": "您退出了某个应用",
+      "wallet.offer_taken": "提供给钱包的凭证邀请已被领取",
+      "wallet.wrong_code": "有人为钱包邀请输入了错误的代码",
       "wallet.accepted": "钱包接收了凭证",
       "wallet.failed": "钱包无法使用凭证",
       "wallet.deleted": "钱包删除了凭证",
