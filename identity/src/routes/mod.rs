@@ -114,6 +114,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route(&format!("{path}/authorize"), get(pages::index))
         .route("/", get(pages::index))
         .route("/device", get(pages::index))
+        .route("/wallet", get(pages::index))
         .route("/sessions", get(pages::index))
         .route("/activity", get(pages::index))
         .route("/passkeys", get(pages::index))

@@ -3,6 +3,7 @@
 import { Http, Offered, Refused, Session, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Device } from "@baton/sdk";
 import { Server, hurried } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
@@ -180,6 +181,68 @@ test("a second passkey, a new recovery code, taking everything along, leaving", 
   }
 });
 
+/** A wallet takes the offer behind a link and asks for its credential; gives how to fetch it. */
+async function takeOffer(link: string, code: string): Promise<() => Promise<{ status: number; body: { credentials?: { credential: string }[] } }>> {
+  const ask = async (url: string, headers: Record<string, string>, body: string): Promise<{ status: number; body: Record<string, string> }> => {
+    const answer = await fetch(url, { method: "POST", headers, body });
+    return { status: answer.status, body: (await answer.json()) as Record<string, string> };
+  };
+  const offer = (await (await fetch(new URL(link).searchParams.get("credential_offer_uri") ?? "")).json()) as { credential_issuer: string; grants: Record<string, Record<string, string>> };
+  const [grant, { "pre-authorized_code": secret }] = Object.entries(offer.grants)[0] as [string, Record<string, string>];
+  const form = new URLSearchParams({ grant_type: grant, "pre-authorized_code": secret ?? "", tx_code: code });
+  const token = await ask(`${offer.credential_issuer}/token`, { "content-type": "application/x-www-form-urlencoded" }, form.toString());
+  const nonce = await ask(`${offer.credential_issuer}/nonce`, {}, "");
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const { kty, crv, x, y } = publicKey.export({ format: "jwk" });
+  const text = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const claims = { aud: offer.credential_issuer, iat: Math.floor(Date.now() / 1000), nonce: nonce.body["c_nonce"] };
+  const input = `${text({ alg: "ES256", typ: "openid4vci-proof+jwt", jwk: { kty, crv, x, y } })}.${text(claims)}`;
+  const jwt = `${input}.${sign("sha256", Buffer.from(input), { key: privateKey, dsaEncoding: "ieee-p1363" }).toString("base64url")}`;
+  const headers = { "content-type": "application/json", authorization: `Bearer ${token.body["access_token"]}` };
+  const asked = await ask(`${offer.credential_issuer}/credential`, headers, JSON.stringify({ credential_configuration_id: "baton_device", proofs: { jwt: [jwt] } }));
+  assert.equal(asked.status, 202, JSON.stringify(asked.body));
+  return () => ask(`${offer.credential_issuer}/deferred_credential`, headers, JSON.stringify({ transaction_id: asked.body["transaction_id"] }));
+}
+
+test("a wallet: offered, asked for, approved, and a device like the others", { timeout: 180_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(server.url);
+    await page.goto(`${server.url}/wallet`);
+    await page.getByText("None yet").waitFor();
+    await full(page, "Laptop");
+    await page.goto(server.url);
+    await page.getByRole("link", { name: "Add a wallet" }).click();
+    const offered = async (): Promise<[string, string]> => {
+      await page.getByRole("button", { name: "Make an offer" }).click();
+      await page.getByRole("img", { name: "The offer as a QR code" }).waitFor();
+      await person.isAccessible();
+      const link = await page.getByRole("link", { name: "Open in a wallet" }).getAttribute("href");
+      return [link ?? "", (await page.locator(".code").innerText()).trim()];
+    };
+    const fetched = await takeOffer(...(await offered()));
+    assert.equal((await fetched()).status, 202);
+    await page.getByText("Wallet", { exact: true }).waitFor();
+    await person.isAccessible();
+    assert.equal((await fetched()).status, 202, "nothing before the person says so");
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("heading", { name: "Wallet is yours now" }).waitFor();
+    const { status, body } = await fetched();
+    assert.ok(status === 200 && body.credentials?.[0]?.credential.includes("~"));
+    await page.getByRole("link", { name: "Your devices" }).click();
+    await page.getByRole("button", { name: "Revoke Wallet" }).waitFor();
+
+    await page.getByRole("link", { name: "Add a wallet" }).click();
+    const refused = await takeOffer(...(await offered()));
+    await page.getByRole("button", { name: "Refuse" }).click();
+    await page.getByRole("heading", { name: "Refused" }).waitFor();
+    assert.equal((await refused()).status, 400);
+  } finally {
+    await person.close();
+  }
+});
+
 test("every page in every language, in both themes, on a phone and on a desktop", { timeout: 600_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
@@ -193,7 +256,7 @@ test("every page in every language, in both themes, on a phone and on a desktop"
       await page.goto(server.url);
       await page.getByRole("heading", { level: 1, name: heading }).waitFor();
       assert.deepEqual(await page.evaluate(() => [document.documentElement.lang, document.documentElement.dir]), [code, code === "ar" ? "rtl" : "ltr"]);
-      for (const path of ["/", "/sessions", "/activity", "/passkeys", "/settings", `/device#${request.userCode}`]) {
+      for (const path of ["/", "/sessions", "/activity", "/passkeys", "/settings", "/wallet", `/device#${request.userCode}`]) {
         await page.goto(server.url + path);
         await page.locator("h1").waitFor();
         await person.isAccessible();

@@ -20,7 +20,7 @@ fn details(agreement: &SoftKey, name: &str) -> String {
     json!([{"type": DETAILS_TYPE, "agreement_jwk": agreement.key().jwk(), "claims": {"name": name, "kind": "tv"}}]).to_string()
 }
 
-async fn device_authorization(rig: &Rig, key: &SoftKey, name: &str) -> Ask {
+pub async fn device_authorization(rig: &Rig, key: &SoftKey, name: &str) -> Ask {
     let agreement = SoftKey::generate(&system_entropy());
     let url = rig.identity("/device_authorization");
     let ask = Ask::new("POST", url.clone()).form(&[

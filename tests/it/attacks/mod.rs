@@ -10,6 +10,7 @@ mod holders;
 mod presentations;
 mod refresh;
 mod register;
+mod routes;
 mod wallets;
 
 use crate::support::{Server, logs};

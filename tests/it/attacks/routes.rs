@@ -1,0 +1,203 @@
+//! HTTP-05: every route of the three routers, and who is refused there. The table is held against the routers' own text: a route without a line fails.
+
+use super::enrolment::device_authorization;
+use super::{Ask, Proof, Rig};
+use baton_protocol::handoff::machine::Target;
+use baton_protocol::id::SignInId;
+use baton_sdk::keys::SoftKey;
+use baton_sdk::{Device, system_entropy};
+use baton_service::testing::On;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Who may ask. `anyone`: a client, a wallet or a browser that nothing is known of; what it sends says the rest. `page`: the cookie of a person.
+/// `device`: a token bound to its key. `manage`: a page's token. `token`: an app's or a wallet's. `relying`, `operator`: their API key. `ticket`: what a
+/// device got for one stream. Then a body, where `{}` would be refused before anybody asks who sent it; `-`: whose right body takes a ceremony to make, so
+/// that the shape is what refuses here (their own tests have them right and by a stranger).
+const TABLE: &str = include_str!("routes.txt");
+
+/// One line of it.
+struct Row {
+    service: &'static str,
+    method: &'static str,
+    path: &'static str,
+    who: &'static str,
+    body: &'static str,
+}
+
+impl Row {
+    fn json(&self) -> Value {
+        serde_json::from_str(self.body).unwrap_or_else(|_| json!({}))
+    }
+}
+
+fn table() -> Vec<Row> {
+    let row = |line: &'static str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [service, method, path, who] = *words.first_chunk().unwrap_or_else(|| panic!("{line}"));
+        Row { service, method, path, who, body: words.get(4).copied().unwrap_or("{}") }
+    };
+    TABLE.lines().filter(|line| !line.is_empty()).map(row).collect()
+}
+
+/// What the routers' text says.
+fn written() -> BTreeSet<String> {
+    let sources = [
+        ("identity", include_str!("../../../identity/src/routes/mod.rs")),
+        ("verifier", include_str!("../../../verifier/src/routes/mod.rs")),
+        ("broker", include_str!("../../../broker/src/routes/mod.rs")),
+    ];
+    let mut all = BTreeSet::new();
+    for (service, source) in sources {
+        for route in source.split(".route(").skip(1) {
+            let mut parts = route.splitn(3, '"');
+            let (path, handlers) = (parts.nth(1).unwrap(), parts.next().unwrap());
+            let handlers = handlers.split([';', '\n']).next().unwrap();
+            for (call, method) in [("get(", "GET"), ("post(", "POST")] {
+                if handlers.contains(call) {
+                    all.insert(format!("{service} {method} {path}"));
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_route_has_its_line() {
+    let lines: BTreeSet<_> = table().iter().map(|row| format!("{} {} {}", row.service, row.method, row.path)).collect();
+    assert_eq!(lines, written());
+    let known = ["anyone", "page", "device", "manage", "token", "relying", "operator", "ticket"];
+    assert!(table().iter().all(|row| known.contains(&row.who)), "somebody unknown");
+}
+
+/// Ids of the person's own things, in the place of what a path takes.
+struct Ids {
+    session: String,
+    handoff: String,
+    device: String,
+    grant: String,
+    passkey: String,
+    request: String,
+    sign_in: String,
+}
+
+impl Ids {
+    async fn of(rig: &Rig) -> Self {
+        let session = rig.session().await;
+        let handoff = session.offer(Target::Device(rig.tv.did().clone())).await.unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let grants = rig.person.get("/v1/grants").await.unwrap();
+        let passkeys = rig.person.get("/v1/passkeys").await.unwrap();
+        let entropy = system_entropy();
+        let started = rig.allow(&device_authorization(rig, &SoftKey::generate(&entropy), "Tablet").await).await;
+        let shown = rig.person.open_elsewhere(started["user_code"].as_str().unwrap()).await.unwrap();
+        Self {
+            session: session.id().to_string(),
+            handoff: handoff.id().to_string(),
+            device: rig.laptop.enrolled().device_id.to_string(),
+            grant: text(&grants["grants"][0]["grant"]),
+            passkey: text(&passkeys["passkeys"][0]["credential_id"]),
+            request: shown.request.to_string(),
+            sign_in: SignInId::new(rig.server.http().now(), entropy.bytes()).to_string(),
+        }
+    }
+
+    fn fill(&self, path: &str) -> String {
+        let id = match path.split('/').nth(2) {
+            Some("sessions") => &self.session,
+            Some("handoffs") => &self.handoff,
+            Some("manage") => &self.session,
+            Some("devices") => &self.device,
+            Some("grants") => &self.grant,
+            Some("passkeys") => &self.passkey,
+            Some("requests") => &self.request,
+            Some("sign-ins") => &self.sign_in,
+            _ => "unknown",
+        };
+        path.replace("{id}", id).replace("{app}", "unknown").replace("{reference}", "unknown")
+    }
+
+    fn stand_in(&self, text: &str) -> bool {
+        [&self.session, &self.handoff, &self.device, &self.grant, &self.passkey].iter().any(|id| text.contains(id.as_str()))
+    }
+}
+
+/// Nobody, somebody else's page, somebody else's device, and a device that was revoked: at every route that is not for anyone.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_refuses_whom_it_is_not_for() {
+    for on in [On::Sqlite, On::Postgres] {
+        let rig = Rig::new(on).await;
+        let ids = Ids::of(&rig).await;
+        let mut stranger = rig.server.person().await;
+        let theirs = rig.server.full(&mut stranger, "Laptop").await;
+        // What only counts, or says when somebody was seen.
+        let but = ["nonces", "counters", "used_once", "proofs"];
+        let guarded = || table().into_iter().filter(|row| row.who != "anyone");
+        let before = rig.server.dump(&but).await;
+        for row in guarded() {
+            let url = format!("{}/{}{}", rig.server.public_url, row.service, ids.fill(row.path));
+            let mut ask = Ask::new(row.method, url).header("origin", rig.server.public_url.clone());
+            if row.who == "operator" {
+                ask = ask.form(&[("token", "guess")]);
+            } else if row.method == "POST" {
+                ask = ask.json(&row.json());
+            }
+            let expected = match (row.who, row.body) {
+                (_, "-") => 400,
+                ("ticket", _) => 403,
+                _ => 401,
+            };
+            for ask in [ask.clone(), ask.header("authorization", "Bearer guess").header("cookie", "baton=guess")] {
+                let answer = ask.send().await;
+                assert_eq!(answer.status, expected, "nobody at {} {}: {}", row.method, row.path, answer.body);
+            }
+        }
+        for row in guarded().filter(|row| row.who == "page" && (row.method == "GET" || row.path.contains('{'))) {
+            let path = ids.fill(row.path);
+            let answer = if row.method == "GET" { stranger.get(&path).await } else { stranger.post(&path, &row.json()).await };
+            match answer {
+                // Another's app is nothing, as an app that there is not.
+                Ok(answer) if !row.path.contains('{') || row.path == "/v1/logs/{app}" => {
+                    assert!(!ids.stand_in(&answer.to_string()), "{path} tells a stranger")
+                }
+                Ok(answer) => panic!("{path} answers a stranger: {answer}"),
+                Err(error) => assert_ne!(baton::person::code(&error), Some("internal"), "{path}"),
+            }
+        }
+        assert_eq!(before, rig.server.dump(&but).await, "a refusal changed something");
+
+        // Each with a token for all there is, and a proof for exactly this request.
+        let rows: Vec<_> = guarded().filter(|row| row.service == "broker" && row.who == "device").collect();
+        for row in &rows {
+            let ask = right(&rig, &theirs, row, &ids).await;
+            let answer = ask.send().await;
+            let stands = row.path.contains('{');
+            assert!(stands || answer.status != 200 || !ids.stand_in(&answer.body.to_string()), "{} tells a stranger", row.path);
+            assert!(!stands || (400..500).contains(&answer.status), "{} {} answers a stranger: {}", row.method, row.path, answer.status);
+        }
+        let mut asks = Vec::new();
+        for row in &rows {
+            asks.push((right(&rig, &rig.laptop, row, &ids).await, row.path));
+        }
+        rig.person.revoke(&rig.laptop.enrolled().device_id).await.unwrap();
+        let before = rig.server.dump(&but).await;
+        for (ask, path) in asks {
+            let answer = ask.send().await;
+            assert!([401, 403].contains(&answer.status), "{path} answers a revoked device: {} {}", answer.status, answer.body);
+        }
+        assert_eq!(before, rig.server.dump(&but).await, "a revoked device changed something");
+    }
+}
+
+async fn right(rig: &Rig, device: &Device, row: &Row, ids: &Ids) -> Ask {
+    let url = rig.broker(&ids.fill(row.path));
+    let scope = "session:read session:write handoff:offer handoff:accept";
+    let token = device.token(&device.servers().broker, scope, None).await.unwrap();
+    let mut ask = Ask::new(row.method, url.clone()).header("authorization", format!("DPoP {token}"));
+    if row.method == "POST" {
+        ask = ask.json(&row.json());
+    }
+    let nonce = rig.dpop_nonce(device.signer(), &url, row.method, &ask, Some(&token)).await;
+    ask.header("dpop", Proof::new(rig, device.signer(), row.method, &url, Some(&token), &nonce).text())
+}
