@@ -218,6 +218,8 @@ test("a wallet: offered, asked for, approved, and a device like the others", { t
       await page.getByRole("button", { name: "Make an offer" }).click();
       await page.getByRole("img", { name: "The offer as a QR code" }).waitFor();
       await person.isAccessible();
+      const shots = process.env["BATON_SCREENSHOTS"];
+      if (shots !== undefined) await page.screenshot({ path: `${shots}/offer.png`, fullPage: true });
       const link = await page.getByRole("link", { name: "Open in a wallet" }).getAttribute("href");
       return [link ?? "", (await page.locator(".code").innerText()).trim()];
     };
