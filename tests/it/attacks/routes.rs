@@ -95,7 +95,7 @@ impl Ids {
         Self {
             session: session.id().to_string(),
             handoff: handoff.id().to_string(),
-            device: rig.laptop.enrolled().device_id.to_string(),
+            device: rig.laptop.enrolled().device_id,
             grant: text(&grants["grants"][0]["grant"]),
             passkey: text(&passkeys["passkeys"][0]["credential_id"]),
             request: shown.request.to_string(),
@@ -105,9 +105,9 @@ impl Ids {
 
     fn fill(&self, path: &str) -> String {
         let id = match path.split('/').nth(2) {
-            Some("sessions") => &self.session,
+            // The pages end and ask for sessions alone.
+            Some("sessions" | "manage") => &self.session,
             Some("handoffs") => &self.handoff,
-            Some("manage") => &self.session,
             Some("devices") => &self.device,
             Some("grants") => &self.grant,
             Some("passkeys") => &self.passkey,
@@ -159,7 +159,7 @@ async fn every_route_refuses_whom_it_is_not_for() {
             match answer {
                 // Another's app is nothing, as an app that there is not.
                 Ok(answer) if !row.path.contains('{') || row.path == "/v1/logs/{app}" => {
-                    assert!(!ids.stand_in(&answer.to_string()), "{path} tells a stranger")
+                    assert!(!ids.stand_in(&answer.to_string()), "{path} tells a stranger");
                 }
                 Ok(answer) => panic!("{path} answers a stranger: {answer}"),
                 Err(error) => assert_ne!(baton::person::code(&error), Some("internal"), "{path}"),
