@@ -6,7 +6,7 @@ use super::app_sign_in;
 use crate::clients::{Client, is_scope};
 use crate::state::Identity;
 use crate::store::devices;
-use crate::store::requests::{Handles, LIFETIME_SECS, Request, create};
+use crate::store::requests::{Handles, INTERVAL, LIFETIME_SECS, New, Request, create};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
@@ -23,9 +23,6 @@ use baton_service::problem::{Form as Dialect, InternalExt as _, Problem};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// Seconds between polls of lane 2.
-const INTERVAL: i64 = 5;
 
 /// `POST /par`
 pub async fn pushed(
@@ -133,34 +130,17 @@ fn read_details(text: &str) -> Result<DeviceDetails, Problem> {
 impl Asked {
     fn request(&self, identity: &Identity, lane: Lane) -> Request {
         let now = identity.base.now();
-        let key = self.proven.key();
-        Request {
+        let new = New {
             request_id: RequestId::new(now, identity.base.entropy.bytes()).to_string(),
-            lane: lane.as_str().into(),
-            client_id: self.client.client_id.clone(),
-            app: self.client.app.clone(),
+            lane,
+            client: &self.client,
             scope: self.scope.clone(),
-            device_jwk: key.jwk_value().to_string(),
-            did: key.did().to_string(),
-            jkt: key.thumbprint().0,
-            agreement_jwk: serde_json::to_string(&self.details.agreement_jwk).expect("strings"),
+            key: self.proven.key(),
+            agreement_jwk: &self.details.agreement_jwk,
             claims: serde_json::to_string(&self.details.claims).expect("strings"),
             seen_address: self.seen_address.clone(),
-            redirect_uri: None,
-            code_challenge: None,
-            client_state: None,
-            user_code_hash: None,
-            check_code_hash: None,
-            poll_interval: INTERVAL,
-            polled_at: None,
-            state: "requested".into(),
-            account_id: None,
-            offer: None,
-            status_idx: None,
-            outbox_seq: None,
-            created_at: now.0,
-            expires_at: now.plus_secs(LIFETIME_SECS).0,
-        }
+        };
+        Request::new(new, now)
     }
 }
 

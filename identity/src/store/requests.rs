@@ -1,8 +1,9 @@
 //! Enrolment requests: `requested -> approved`, or `denied`, or past their time. What is approved was fixed when the row was made.
 
+use crate::clients::Client;
 use baton_protocol::enrolment::{DeviceClaims, Lane, Shown};
 use baton_protocol::id::{AccountId, RequestId};
-use baton_protocol::key::{PublicKey, Thumbprint};
+use baton_protocol::key::{Jwk, PublicKey, Thumbprint};
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
 use baton_service::locked;
@@ -10,6 +11,8 @@ use sqlx::{AnyConnection, FromRow};
 
 /// How long a request lives.
 pub const LIFETIME_SECS: i64 = 600;
+/// Seconds between polls, at first.
+pub const INTERVAL: i64 = 5;
 /// How long an authorization code lives.
 pub const CODE_SECS: i64 = 60;
 /// Wrong check codes until a request is denied.
@@ -70,7 +73,57 @@ pub struct Request {
     pub expires_at: i64,
 }
 
+/// What a request is made of.
+pub struct New<'a> {
+    /// Its id.
+    pub request_id: String,
+    /// How the device asks.
+    pub lane: Lane,
+    /// The client it asks as.
+    pub client: &'a Client,
+    /// What becomes the grant.
+    pub scope: String,
+    /// The device key.
+    pub key: &'a PublicKey,
+    /// Where keys are to be sealed to.
+    pub agreement_jwk: &'a Jwk,
+    /// What the device says of itself.
+    pub claims: String,
+    /// Where it came from.
+    pub seen_address: String,
+}
+
 impl Request {
+    /// One that nobody has looked at.
+    pub fn new(new: New<'_>, now: Millis) -> Self {
+        Self {
+            request_id: new.request_id,
+            lane: new.lane.as_str().into(),
+            client_id: new.client.client_id.clone(),
+            app: new.client.app.clone(),
+            scope: new.scope,
+            device_jwk: new.key.jwk_value().to_string(),
+            did: new.key.did().to_string(),
+            jkt: new.key.thumbprint().0,
+            agreement_jwk: serde_json::to_string(new.agreement_jwk).expect("strings"),
+            claims: new.claims,
+            seen_address: new.seen_address,
+            redirect_uri: None,
+            code_challenge: None,
+            client_state: None,
+            user_code_hash: None,
+            check_code_hash: None,
+            poll_interval: INTERVAL,
+            polled_at: None,
+            state: "requested".into(),
+            account_id: None,
+            offer: None,
+            status_idx: None,
+            outbox_seq: None,
+            created_at: now.0,
+            expires_at: now.plus_secs(LIFETIME_SECS).0,
+        }
+    }
     /// How the device asked.
     pub fn lane(&self) -> Lane {
         if self.lane == Lane::CrossDevice.as_str() { Lane::CrossDevice } else { Lane::SameDevice }

@@ -1,10 +1,10 @@
 //! Nonce (§7), credential (§8), deferred credential (§9) and notification (§11) endpoints.
 
-use super::{CONFIGURATION, INTERVAL};
+use super::CONFIGURATION;
 use crate::ledger;
 use crate::state::Identity;
 use crate::store::credential_offers::{self, Token};
-use crate::store::requests::{self, Handles, Request};
+use crate::store::requests::{self, Handles, INTERVAL, Request};
 use crate::store::{accounts, devices};
 use axum::Json;
 use axum::body::Body;
@@ -144,36 +144,21 @@ pub async fn credential(
 }
 
 fn request(identity: &Identity, token: &Token, proof: &Proof, peer: IpAddr) -> Result<Request, Problem> {
-    let (now, key) = (identity.base.now(), &proof.key);
+    let key = &proof.key;
     let client = identity.config.clients.get(&token.client_id).ok_or_else(|| refuse(Vci::Denied))?;
-    Ok(Request {
+    let new = requests::New {
         request_id: token.request_id.clone(),
-        lane: Lane::CrossDevice.as_str().into(),
-        client_id: client.client_id.clone(),
-        app: client.app.clone(),
+        lane: Lane::CrossDevice,
+        client: &client,
         scope: "session:read handoff:accept".into(),
-        device_jwk: key.jwk_value().to_string(),
-        did: key.did().to_string(),
-        jkt: key.thumbprint().0,
+        key,
         // A wallet has one key; sessions are sealed to it as well.
-        agreement_jwk: serde_json::to_string(&key.jwk()).internal()?,
+        agreement_jwk: &key.jwk(),
         claims: object!({"name": "Wallet", "kind": "other"}).to_string(),
         seen_address: address_key(peer),
-        redirect_uri: None,
-        code_challenge: None,
-        client_state: None,
-        user_code_hash: None,
-        check_code_hash: Some(token.check_code_hash.clone()),
-        poll_interval: INTERVAL,
-        polled_at: None,
-        state: "requested".into(),
-        account_id: None,
-        offer: None,
-        status_idx: None,
-        outbox_seq: None,
-        created_at: now.0,
-        expires_at: now.plus_secs(requests::LIFETIME_SECS).0,
-    })
+    };
+    let check_code_hash = Some(token.check_code_hash.clone());
+    Ok(Request { check_code_hash, ..Request::new(new, identity.base.now()) })
 }
 
 fn transaction(identity: &Identity, request: &RequestId) -> String {

@@ -11,5 +11,3 @@ pub use offers::{GRANT, create as offer, show as show_offer, token};
 
 /// The one credential there is.
 pub const CONFIGURATION: &str = "baton_device";
-/// How often a wallet may ask for a deferred credential, in seconds.
-const INTERVAL: i64 = 5;
