@@ -61,10 +61,10 @@ pub async fn is_open(db: &mut AnyConnection, reference_hash: &str, now: Millis) 
     Ok(found > 0)
 }
 
-/// The offer of a code that can still be taken, held against a second guess at once: its id, whose it is, and the hash its transaction code must have.
-pub async fn by_code(db: &mut AnyConnection, code_hash: &str, now: Millis) -> Result<Option<(String, String, String)>, Error> {
+/// The offer of a code that can still be taken, held against a second guess at once: its id, and the hash its transaction code must have.
+pub async fn by_code(db: &mut AnyConnection, code_hash: &str, now: Millis) -> Result<Option<(String, String)>, Error> {
     let sql = locked!(
-        "SELECT offer_id, account_id, tx_code_hash FROM credential_offers WHERE code_hash = $1 AND redeemed_at IS NULL AND tx_failures < $2 AND expires_at > $3"
+        "SELECT offer_id, tx_code_hash FROM credential_offers WHERE code_hash = $1 AND redeemed_at IS NULL AND tx_failures < $2 AND expires_at > $3"
     )
     .on(db);
     sqlx::query_as(sql).bind(code_hash).bind(MAX_TX_FAILURES).bind(now.0).fetch_optional(db).await

@@ -100,10 +100,9 @@ pub async fn token(identity: &Identity, peer: IpAddr, headers: &HeaderMap, form:
     let address = address_key(peer);
     identity.starts.count(&address, now)?;
     let mut tx = identity.base.db.begin().await.internal()?;
-    let account = credential_offers::account_of(&mut tx, &code).await.internal()?.ok_or_else(refuse)?;
-    accounts::hold(&mut tx, &AccountId::parse(&account)?).await.internal()?;
-    let (offer, account, expected) = credential_offers::by_code(&mut tx, &code, now).await.internal()?.ok_or_else(refuse)?;
-    let account = AccountId::parse(&account)?;
+    let account = AccountId::parse(&credential_offers::account_of(&mut tx, &code).await.internal()?.ok_or_else(refuse)?)?;
+    accounts::hold(&mut tx, &account).await.internal()?;
+    let (offer, expected) = credential_offers::by_code(&mut tx, &code, now).await.internal()?.ok_or_else(refuse)?;
     let from = json!({"from": address});
     if check_hash(&offer, tx_code) != expected {
         credential_offers::wrong_tx_code(&mut tx, &offer).await.internal()?;
