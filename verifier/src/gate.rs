@@ -85,10 +85,24 @@ impl Gate {
 
     async fn work(self) {
         let _working = Working(&self);
-        // Whoever is ready to ask at this moment asks first, and shares the commit.
-        tokio::task::yield_now().await;
+        self.gather().await;
         while let Some(batch) = self.next() {
             self.commit(batch).await;
+            self.gather().await;
+        }
+    }
+
+    /// Whoever is ready to ask at this moment asks first, and shares the commit: until nobody came, or it is full.
+    async fn gather(&self) {
+        let waiting = || self.queue.lock().unwrap_or_else(PoisonError::into_inner).jobs.len();
+        let mut before = waiting();
+        loop {
+            tokio::task::yield_now().await;
+            let now = waiting();
+            if now <= before || now >= MOST {
+                return;
+            }
+            before = now;
         }
     }
 
