@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod demo;
+mod docs;
 pub mod peers;
 pub mod person;
 pub mod serve;

@@ -1,12 +1,12 @@
 //! All three services in one process: databases, keys, routes, the feed between them, and an orderly stop.
 
 use crate::config::Config;
+use crate::docs;
 use crate::peers::local::{LocalBroker, LocalVerifier};
 use anyhow::{Context as _, bail};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Html;
 use axum::routing::get;
 use baton_broker::Broker;
 use baton_identity::Identity;
@@ -167,16 +167,11 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
 }
 
 fn router(identity: &Arc<Identity>, verifier: &Arc<Verifier>, broker: &Arc<Broker>, audit: &Audit) -> Router {
-    let root = Router::new().route("/docs", get(docs_page));
     Router::new()
-        .merge(edge::wrap(root, "root", audit))
+        .merge(edge::wrap(docs::router(), "root", audit))
         .merge(edge::wrap(baton_identity::router(identity.clone(), "/identity"), "identity", audit))
         .merge(edge::wrap(baton_verifier::router(verifier.clone(), "/verifier"), "verifier", audit))
         .merge(edge::wrap(baton_broker::router(broker.clone(), "/broker"), "broker", audit))
-}
-
-async fn docs_page() -> Html<&'static str> {
-    Html(include_str!("pages/docs.html"))
 }
 
 type Health = (Arc<Identity>, Arc<Verifier>, Arc<Broker>);

@@ -61,8 +61,10 @@ pub fn open_to_page<S: Clone + Send + Sync + 'static>(routes: Router<S>, origin:
 async fn watch(service: &'static str, audit: Audit, request: Request, next: Next) -> Response {
     // The route's pattern: a query, and a path with a reference in it, may carry what a log must not.
     let path = request.extensions().get::<MatchedPath>().map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned());
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "testing"))]
     let (method, whole) = (request.method().clone(), request.uri().path().to_owned());
+    #[cfg(feature = "testing")]
+    let place = path.clone();
     let refusal = refuse_early(&request).err();
     let mut response = match refusal {
         Some(problem) => problem.into_response(),
@@ -83,6 +85,8 @@ async fn watch(service: &'static str, audit: Audit, request: Request, next: Next
         .entry(HeaderName::from_static("content-security-policy"))
         .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     headers.insert(HeaderName::from_static("x-frame-options"), HeaderValue::from_static("DENY"));
+    #[cfg(feature = "testing")]
+    let response = crate::witness::look(&method, &place, response).await;
     response
 }
 

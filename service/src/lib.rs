@@ -19,3 +19,5 @@ pub mod problem;
 pub mod standing;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "testing")]
+pub mod witness;

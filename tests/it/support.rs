@@ -46,6 +46,7 @@ impl Server {
     /// Starts one with another configuration than usual; a public URL of one's own leads to [`Self::direct`].
     pub async fn start_with(on: On, clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
         logs();
+        baton_service::witness::call(crate::documents::hold);
         let dir = tempfile::tempdir().unwrap();
         let url = urls(on, dir.path()).await;
         let urls: BTreeMap<_, _> = SERVICES.map(|name| (name, url(name))).into();

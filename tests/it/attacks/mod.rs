@@ -10,7 +10,7 @@ mod holders;
 mod presentations;
 mod refresh;
 mod register;
-mod routes;
+pub mod routes;
 mod wallets;
 
 use crate::support::{Server, logs};

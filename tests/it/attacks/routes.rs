@@ -10,7 +10,7 @@ use baton_service::testing::On;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Who may ask. `anyone`: a client, a wallet or a browser that nothing is known of; what it sends says the rest. `page`: the cookie of a person.
+/// Who may ask. `browser`: whoever opens a page. `anyone`: a client, a wallet or a browser that nothing is known of; what it sends says the rest. `page`: the cookie of a person.
 /// `device`: a token bound to its key. `manage`: a page's token. `token`: an app's or a wallet's. `relying`, `operator`: their API key. `ticket`: what a
 /// device got for one stream. Then a body, where `{}` would be refused before anybody asks who sent it; `-`: whose right body takes a ceremony to make, so
 /// that the shape is what refuses here (their own tests have them right and by a stranger).
@@ -40,6 +40,19 @@ fn table() -> Vec<Row> {
     TABLE.lines().filter(|line| !line.is_empty()).map(row).collect()
 }
 
+/// Method and full path of a service's routes, each with who may ask.
+pub fn who_may(service: &str) -> impl Iterator<Item = ((String, String), String)> {
+    table().into_iter().filter(move |row| row.service == service).map(|row| {
+        let own = format!("/{}", row.service);
+        let path = match row.who {
+            _ if row.path.contains("{path}") => row.path.replace("{path}", &own),
+            "browser" => row.path.to_owned(),
+            _ => format!("{own}{}", row.path),
+        };
+        ((row.method.to_owned(), path), row.who.to_owned())
+    })
+}
+
 /// What the routers' text says.
 fn written() -> BTreeSet<String> {
     let sources = [
@@ -67,7 +80,7 @@ fn written() -> BTreeSet<String> {
 fn every_route_has_its_line() {
     let lines: BTreeSet<_> = table().iter().map(|row| format!("{} {} {}", row.service, row.method, row.path)).collect();
     assert_eq!(lines, written());
-    let known = ["anyone", "page", "device", "manage", "token", "relying", "operator", "ticket"];
+    let known = ["anyone", "browser", "page", "device", "manage", "token", "relying", "operator", "ticket"];
     assert!(table().iter().all(|row| known.contains(&row.who)), "somebody unknown");
 }
 
@@ -135,7 +148,7 @@ async fn every_route_refuses_whom_it_is_not_for() {
         let theirs = rig.server.full(&mut stranger, "Laptop").await;
         // What only counts, or says when somebody was seen.
         let but = ["nonces", "counters", "used_once", "proofs"];
-        let guarded = || table().into_iter().filter(|row| row.who != "anyone");
+        let guarded = || table().into_iter().filter(|row| !matches!(row.who, "anyone" | "browser"));
         let before = rig.server.dump(&but).await;
         for row in guarded() {
             let url = format!("{}/{}{}", rig.server.public_url, row.service, ids.fill(row.path));
