@@ -12,7 +12,7 @@ demo: deps
 
 # Everything that must hold: formats, lints, and every test on both databases.
 test: deps test-deps check web
-	tests/with-postgres $(CARGO) test --workspace
+	tests/with-postgres tests/with-python $(CARGO) test --workspace
 	BATON_PROGRAM="$$($(CARGO) metadata --format-version 1 --no-deps | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')/debug/baton" npm test
 	tests/oracles/run
 
@@ -47,4 +47,4 @@ deps:
 	@scripts/deps pkg-config:pkg-config libssl-dev:/usr/include/openssl/ssl.h cc:gcc
 
 test-deps:
-	@scripts/deps postgresql:/usr/lib/postgresql chromium:chromium
+	@scripts/deps postgresql:/usr/lib/postgresql chromium:chromium 'python3-venv:/usr/lib/python3*/ensurepip'

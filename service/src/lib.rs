@@ -7,6 +7,7 @@ pub mod audit;
 pub mod base;
 pub mod database;
 pub mod edge;
+pub mod extract;
 #[cfg(debug_assertions)]
 mod failpoint;
 pub mod form;

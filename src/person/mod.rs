@@ -278,7 +278,8 @@ impl Person {
         Ok(self.post(&format!("/v1/grants/{grant}/withdraw"), &json!({})).await?["effective"] == true)
     }
 
-    fn cookie(&self) -> String {
+    /// What its browser sends: for a test that asks in its name.
+    pub fn cookie(&self) -> String {
         self.cookie.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -10,6 +10,7 @@ mod lifecycle;
 mod manage;
 mod middle;
 mod privacy;
+mod python;
 mod root;
 mod store;
 mod story;

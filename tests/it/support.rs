@@ -59,6 +59,7 @@ impl Server {
         config.relying_services = [("shop", RELYING_KEY), ("cinema", OTHER_RELYING_KEY)]
             .map(|(name, key)| baton_verifier::RelyingService { name: name.into(), key_sha256: baton_protocol::key::hash(key.as_bytes()) })
             .into();
+        config.operators = vec![baton_identity::Operator { name: "console".into(), key_sha256: baton_protocol::key::hash(OPERATOR_KEY.as_bytes()) }];
         change(&mut config);
         let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
         Self { public_url: config.public_url.clone(), port, running, urls, config, clock, dir_kept: dir }
@@ -137,7 +138,9 @@ impl Server {
 
 /// The API key of the tests' relying service.
 pub const RELYING_KEY: &str = "canary-relying-key-0123456789";
-/// And of another one.
+/// The API key of the tests' operator.
+pub const OPERATOR_KEY: &str = "canary-operator-key-0123456789";
+/// And of another relying service.
 pub const OTHER_RELYING_KEY: &str = "canary-relying-key-9876543210";
 
 /// A free port below those the system gives outgoing connections, so that a server that comes back finds it free again.

@@ -3,8 +3,9 @@
 use crate::state::Identity;
 use crate::{ledger, page_session};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
+use baton_service::extract::Query;
 use baton_service::problem::{InternalExt as _, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -85,7 +85,7 @@ fn every_route_has_its_line() {
 }
 
 /// Ids of the person's own things, in the place of what a path takes.
-struct Ids {
+pub struct Ids {
     session: String,
     handoff: String,
     device: String,
@@ -97,7 +97,7 @@ struct Ids {
 }
 
 impl Ids {
-    async fn of(rig: &Rig) -> Self {
+    pub async fn of(rig: &Rig) -> Self {
         let session = rig.session().await;
         let handoff = session.offer(Target::Device(rig.tv.did().clone())).await.unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -118,7 +118,7 @@ impl Ids {
         }
     }
 
-    fn fill(&self, path: &str) -> String {
+    pub fn fill(&self, path: &str) -> String {
         let id = match path.split('/').nth(2) {
             // The pages end and ask for sessions alone.
             Some("sessions" | "manage") => &self.session,

@@ -146,11 +146,13 @@ fn devices() -> Vec<Op> {
         op("GET /identity/v1/credential-types/device-binding", "Type metadata (SD-JWT VC), its digest as entity tag.")
             .answers(200, &json!("object"))
             .empty(304),
-        op("GET /identity/v1/status-lists/1", "The status list (Token Status List), with an entity tag.")
-            .query("time?", "text")
-            .text(200, "application/statuslist+jwt")
-            .empty(304)
-            .empty(501),
+        op(
+            "GET /identity/v1/status-lists/1",
+            "The status list (Token Status List), with an entity tag. `time` is answered 501: no list of the past is kept.",
+        )
+        .text(200, "application/statuslist+jwt")
+        .empty(304)
+        .empty(501),
     ]
 }
 

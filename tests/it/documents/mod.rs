@@ -3,6 +3,7 @@
 
 mod broker;
 mod events;
+mod fuzzed;
 mod identity;
 mod shorthand;
 mod verifier;
