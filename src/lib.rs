@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod docs;
+mod listener;
 pub mod peers;
 pub mod person;
 pub mod serve;

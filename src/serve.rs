@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::docs;
+use crate::listener::listen;
 use crate::peers::local::{LocalBroker, LocalVerifier};
 use anyhow::{Context as _, bail};
 use axum::Router;
@@ -20,7 +21,6 @@ use baton_service::{edge, once};
 use baton_verifier::Verifier;
 use sqlx::migrate::Migrator;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -189,16 +189,6 @@ async fn ready(State((identity, verifier, broker)): State<Health>) -> (StatusCod
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-    }
-}
-
-async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let until = async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(until).await {
-        tracing::error!(target: "baton", %error, "listener failed");
     }
 }
 

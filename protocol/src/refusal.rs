@@ -307,6 +307,7 @@ family! {
     /// More than is allowed.
     Limit {
         Body => "limit.body", "body";
+        Slow => "limit.slow", "slow";
         Rate => "limit.rate", "rate";
         Devices => "limit.devices", "devices";
         Streams => "limit.streams", "streams";

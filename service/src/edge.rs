@@ -2,7 +2,9 @@
 
 use crate::audit::{Audit, Event};
 use crate::problem::{Problem, Refused};
+use axum::Router;
 use axum::body::Body;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -11,7 +13,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Router, body::Bytes};
+use baton_protocol::json::Node;
 use baton_protocol::refusal::{Input, Limit};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -24,6 +26,8 @@ use tower_http::timeout::TimeoutLayer;
 pub const MAX_BODY: usize = 128 * 1024;
 /// Largest body where sealed state is carried.
 pub const MAX_STATE_BODY: usize = 1024 * 1024;
+/// How long the next part of a body may take to come.
+const BODY_WAIT: Duration = Duration::from_secs(if cfg!(feature = "testing") { 2 } else { 10 });
 
 /// Wraps a service's routes. `service` names it in events.
 pub fn wrap(routes: Router, service: &'static str, audit: &Audit) -> Router {
@@ -92,6 +96,9 @@ async fn watch(service: &'static str, audit: Audit, request: Request, next: Next
 
 fn refuse_early(request: &Request) -> Result<(), Problem> {
     let query = request.uri().query().unwrap_or_default();
+    if [request.uri().path(), query].iter().any(|text| text.contains("%00")) {
+        return Err(Input::Invalid.into());
+    }
     if query.split('&').any(|pair| matches!(pair.split('=').next(), Some("access_token" | "token" | "dpop"))) {
         return Err(Input::TokenInUrl.into());
     }
@@ -101,19 +108,45 @@ fn refuse_early(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Reads a body of at most `max` bytes.
+/// Reads a body of at most `max` bytes. One that says it is longer is not waited for, and no part of one for longer than [`BODY_WAIT`].
 pub async fn bytes(body: Body, max: usize) -> Result<Bytes, Problem> {
-    match Limited::new(body, max).collect().await {
-        Ok(all) => Ok(all.to_bytes()),
-        Err(why) if why.is::<LengthLimitError>() => Err(Limit::Body.into()),
-        Err(_) => Err(Input::Invalid.into()),
+    if body.size_hint().lower() > max as u64 {
+        return Err(Limit::Body.into());
+    }
+    let mut body = Limited::new(body, max);
+    let mut all = Vec::new();
+    loop {
+        match tokio::time::timeout(BODY_WAIT, body.frame()).await {
+            Err(_) => return Err(Limit::Slow.into()),
+            Ok(None) => return Ok(all.into()),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    all.extend_from_slice(&data);
+                }
+            }
+            Ok(Some(Err(why))) if why.is::<LengthLimitError>() => return Err(Limit::Body.into()),
+            Ok(Some(Err(_))) => return Err(Input::Invalid.into()),
+        }
     }
 }
 
 /// Reads one of our own bodies: JSON, strict, nothing unknown (the types deny it).
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    baton_protocol::json::node(bytes, MAX_STATE_BODY).map_err(|_| Input::Invalid)?;
+    let node = baton_protocol::json::node(bytes, MAX_STATE_BODY).map_err(|_| Input::Invalid)?;
+    if has_nul(&node) {
+        return Err(Input::Invalid.into());
+    }
     flat_json(bytes)
+}
+
+/// A NUL means nothing in any text of ours, and no database takes one.
+fn has_nul(node: &Node<'_>) -> bool {
+    match node {
+        Node::Text(text) => text.contains('\0'),
+        Node::Array(items) => items.iter().any(has_nul),
+        Node::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Node::Null | Node::Bool(_) | Node::Number(_) => false,
+    }
 }
 
 /// [`json`] for a body of texts and lists of texts alone: with nothing nested, serde itself refuses a member named twice, and one reading is enough.

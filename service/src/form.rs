@@ -45,10 +45,12 @@ fn decode(text: &[u8]) -> Option<String> {
             b'+' => b' ',
             b'%' => {
                 let hex = [*bytes.next()?, *bytes.next()?];
+                hex.iter().all(u8::is_ascii_hexdigit).then_some(())?;
                 u8::from_str_radix(std::str::from_utf8(&hex).ok()?, 16).ok()?
             }
             other => *other,
         });
     }
-    String::from_utf8(out).ok()
+    // No parameter has a NUL (RFC 6749 appendix A), and no database takes one in a text.
+    String::from_utf8(out).ok().filter(|text| !text.contains('\0'))
 }

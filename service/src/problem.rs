@@ -173,6 +173,7 @@ pub fn status(refusal: Refusal) -> StatusCode {
         },
         Refusal::Limit(limit) => match limit {
             Limit::Body => StatusCode::PAYLOAD_TOO_LARGE,
+            Limit::Slow => StatusCode::REQUEST_TIMEOUT,
             Limit::Devices => StatusCode::CONFLICT,
             Limit::Rate | Limit::Streams | Limit::Prompts => StatusCode::TOO_MANY_REQUESTS,
         },

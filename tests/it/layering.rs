@@ -37,3 +37,20 @@ fn protocol_stays_pure() {
         assert!(!dependencies.contains(io), "{io}");
     }
 }
+
+/// INP-04: no service can be made to ask anybody for anything, because none has what it would take.
+#[test]
+fn services_ask_nobody() {
+    for service in ["service", "identity", "verifier", "broker"] {
+        let out = Command::new(env!("CARGO"))
+            .args(["tree", "--package", &format!("baton-{service}"), "--edges", "normal", "--prefix", "none", "--offline"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        let tree = String::from_utf8(out.stdout).unwrap();
+        assert!(tree.contains("baton-protocol v"), "{service}: {tree}");
+        for client in ["reqwest", "ureq", "isahc", "hyper-rustls", "hyper-tls", "curl"] {
+            assert!(!tree.lines().any(|line| line.starts_with(client)), "{service} has {client}");
+        }
+    }
+}

@@ -8,7 +8,6 @@ use baton_protocol::presentation::{self, Expected};
 use baton_protocol::refusal::Kb;
 use baton_protocol::signer::Signer as _;
 use baton_protocol::status_list::{Status, StatusRef};
-use baton_protocol::time::Millis;
 use baton_service::testing::On;
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -66,7 +65,7 @@ async fn we_read_what_it_issues_and_shows() {
         PublicKey::from_jwk(&jwk).unwrap()
     };
     let (issuer, device) = (public(0), public(1));
-    let now = Millis::from_secs(i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap());
+    let now = baton_sdk::system_clock().now();
     let visible = Visible {
         iss: issuer.did(),
         sub: device.did(),

@@ -3,6 +3,7 @@
 
 mod broker;
 mod dpop;
+mod edge;
 mod enrolment;
 mod events;
 mod exchange;

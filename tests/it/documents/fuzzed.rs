@@ -91,6 +91,9 @@ impl Between {
         if ENDING.iter().any(|end| pattern.ends_with(end)) {
             return self.send(&method, &whole, &parts.headers, &more, &body).await;
         }
+        if method == "POST" && pattern.contains("/identity/v1/") && body.is_empty() {
+            more.push(("content-type", "application/json".into()));
+        }
         match who.as_str() {
             "page" => more.extend([("cookie", self.rig.person.cookie()), ("origin", self.rig.server.public_url.clone())]),
             "anyone" if pattern.contains("/v1/sign-") || pattern.contains("/v1/recovery") => {

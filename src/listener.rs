@@ -1,0 +1,80 @@
+//! Connections: HTTP/1.1 and HTTP/2 with bounds of our own on heads, streams and time, upgrades to WebSocket, and an orderly stop.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+/// Longest head of a request, all its header fields together.
+const MAX_HEAD: usize = 16 * 1024;
+/// Most header fields.
+const MAX_HEADERS: usize = 100;
+/// How long a head may take to arrive.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Most requests under way on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 64;
+/// Most streams of one that are reset before they are answered (CVE-2023-44487).
+const MAX_RESETS: usize = 32;
+/// How often a silent HTTP/2 connection is asked whether it is there.
+const ARE_YOU_THERE: Duration = Duration::from_secs(30);
+
+/// Serves until told to stop; then takes nothing new, and waits for what is under way.
+pub async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
+    let builder = bounded();
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stop| *stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(target: "baton", %error, "a connection was not accepted");
+                // Out of file descriptors, say: others have to end first.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // Answers and frames are small, and are wanted at once.
+        let _ = stream.set_nodelay(true);
+        let routes = routes.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            routes.clone().oneshot(request)
+        });
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let watched = graceful.watch(connection);
+        tokio::spawn(async move {
+            // How a client ends its connection is its own affair.
+            if let Err(error) = watched.await {
+                tracing::debug!(target: "baton", %error, "a connection ended");
+            }
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+fn bounded() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .keep_alive_interval(ARE_YOU_THERE)
+        .keep_alive_timeout(HEAD_TIME);
+    builder
+}
