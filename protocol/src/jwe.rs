@@ -1,5 +1,5 @@
-//! Opening a compact JWE (RFC 7516) of the one kind that wallets answer with: ECDH-ES on P-256 (RFC 7518 §4.6), A128GCM or A256GCM. No compression,
-//! no other key management, ever.
+//! A compact JWE (RFC 7516) of the one kind that wallets and services exchange: ECDH-ES on P-256 (RFC 7518 §4.6), A128GCM or A256GCM. No
+//! compression, no other key management, ever.
 
 use crate::key::{PublicKey, sha256};
 use crate::refusal::Jose;
@@ -9,6 +9,71 @@ use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
 
 /// Longest answer.
 const MAX: usize = 256 * 1024;
+
+/// How content is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enc {
+    /// `A128GCM`
+    A128Gcm,
+    /// `A256GCM`
+    A256Gcm,
+}
+
+impl Enc {
+    /// All of them, by name.
+    pub const NAMES: [&str; 2] = ["A128GCM", "A256GCM"];
+
+    /// Of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "A128GCM" => Some(Self::A128Gcm),
+            "A256GCM" => Some(Self::A256Gcm),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES[usize::from(self == Self::A256Gcm)]
+    }
+
+    /// The key that two agree on.
+    fn key(self, own: &PrivateKey, peer: &PublicKey, apu: &[u8], apv: &[u8]) -> Result<LessSafeKey, Jose> {
+        let (algorithm, length) = match self {
+            Self::A128Gcm => (&AES_128_GCM, 16),
+            Self::A256Gcm => (&AES_256_GCM, 32),
+        };
+        let peer = UnparsedPublicKey::new(&ECDH_P256, peer.sec1());
+        let key = agree(own, peer, Jose::Key, |shared| Ok(derive(shared, self.name(), apu, apv, length)))?;
+        Ok(LessSafeKey::new(UnboundKey::new(algorithm, &key[..length]).map_err(|_| Jose::Key)?))
+    }
+}
+
+/// Whom something is sealed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// Their key.
+    pub key: PublicKey,
+    /// What they call it.
+    pub kid: Option<String>,
+    /// How they want it.
+    pub enc: Enc,
+}
+
+impl Recipient {
+    /// Seals. Both random parts are used once, for this.
+    pub fn seal(&self, plain: &[u8], ephemeral: &Opener, iv: [u8; 12]) -> Result<String, Jose> {
+        let mut header = serde_json::json!({"alg": "ECDH-ES", "enc": self.enc.name(), "epk": ephemeral.public()?.jwk_value()});
+        if let Some(kid) = &self.kid {
+            header["kid"] = kid.as_str().into();
+        }
+        let protected = b64::encode(header.to_string());
+        let key = self.enc.key(&ephemeral.0, &self.key, &[], &[])?;
+        let mut sealed = plain.to_vec();
+        let tag =
+            key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(iv), Aad::from(protected.as_bytes()), &mut sealed).map_err(|_| Jose::Key)?;
+        Ok(format!("{protected}..{}.{}.{}", b64::encode(iv), b64::encode(&sealed), b64::encode(tag.as_ref())))
+    }
+}
 
 /// A key that answers are sealed to.
 pub struct Opener(PrivateKey);
@@ -43,17 +108,11 @@ impl Opener {
         if header.get("crit").is_some() {
             return Err(Jose::Crit);
         }
-        let (enc, algorithm, length) = match header.text("enc") {
-            Some(enc @ "A128GCM") => (enc, &AES_128_GCM, 16),
-            Some(enc @ "A256GCM") => (enc, &AES_256_GCM, 32),
-            _ => return Err(Jose::Alg),
-        };
+        let enc = header.text("enc").and_then(Enc::parse).ok_or(Jose::Alg)?;
         let epk = PublicKey::from_jwk_node(header.get("epk").ok_or(Jose::Key)?)?;
         let party = |name: &str| header.text(name).map_or(Ok(Vec::new()), b64::decode);
         let (apu, apv) = (party("apu")?, party("apv")?);
-        let peer = UnparsedPublicKey::new(&ECDH_P256, epk.sec1());
-        let key = agree(&self.0, peer, Jose::Key, |shared| Ok(derive(shared, enc, &apu, &apv, length)))?;
-        let key = LessSafeKey::new(UnboundKey::new(algorithm, &key[..length]).map_err(|_| Jose::Key)?);
+        let key = enc.key(&self.0, &epk, &apu, &apv)?;
         let nonce = Nonce::assume_unique_for_key(b64::decode_array::<12>(iv)?);
         let mut sealed = b64::decode(text)?;
         sealed.extend_from_slice(&b64::decode_array::<16>(tag)?);
@@ -89,6 +148,20 @@ mod tests {
         let peer = UnparsedPublicKey::new(&ECDH_P256, alice.sec1());
         let key = agree(&bob.0, peer, (), |shared| Ok(derive(shared, "A128GCM", b"Alice", b"Bob", 16))).unwrap();
         assert_eq!(b64::encode(&key[..16]), "VqqN6vgjbSBcIijNcacQGg");
+    }
+
+    #[test]
+    fn what_is_sealed_to_somebody_opens_for_them_alone() {
+        let (theirs, others) = (Opener::from_scalar(&[7; 32]).unwrap(), Opener::from_scalar(&[8; 32]).unwrap());
+        for enc in Enc::NAMES.map(|name| Enc::parse(name).unwrap()) {
+            let recipient = Recipient { key: theirs.public().unwrap(), kid: Some("k".into()), enc };
+            let sealed = recipient.seal(b"content", &Opener::from_scalar(&[9; 32]).unwrap(), [1; 12]).unwrap();
+            assert_eq!(theirs.open(&sealed).unwrap(), b"content");
+            assert_eq!(others.open(&sealed), Err(Jose::Sig));
+            let (head, rest) = sealed.split_once('.').unwrap();
+            let other_head = b64::encode(String::from_utf8(b64::decode(head).unwrap()).unwrap().replace("\"kid\":\"k\"", "\"kid\":\"l\""));
+            assert_eq!(theirs.open(&format!("{other_head}.{rest}")), Err(Jose::Sig), "its header is part of it");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ import { Server } from "@baton/sdk/test-server";
 import { HashAlgorithm, clientAuthenticationAnonymous, setGlobalConfig, type CallbackContext, type Jwk, type RequestDpopOptions } from "@openid4vc/oauth2";
 import { Openid4vciClient } from "@openid4vc/openid4vci";
 import { SDJwtVcInstance } from "@sd-jwt/sd-jwt-vc";
-import { SignJWT, exportJWK, generateKeyPair, importJWK, type JWK } from "jose";
+import { CompactEncrypt, SignJWT, compactDecrypt, exportJWK, generateKeyPair, importJWK, type JWK } from "jose";
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -26,7 +26,7 @@ interface Wallet {
 /** This version of the library refuses a deferred answer that has `credentials` and `notification_id`, which §9.2 allows: it has the condition the wrong way round. */
 function apart(notification: { id?: string }): typeof fetch {
   return async (input, init) => {
-    const answer = await fetch(input, init);
+    const answer = (init as { opened?: Response } | undefined)?.opened ?? (await fetch(input, init));
     if (!String(input).endsWith("/deferred_credential") || answer.status !== 200) return answer;
     const { notification_id, ...rest } = (await answer.json()) as { notification_id?: string };
     if (notification_id !== undefined) notification.id = notification_id;
@@ -34,13 +34,37 @@ function apart(notification: { id?: string }): typeof fetch {
   };
 }
 
-async function wallet(): Promise<Wallet> {
+/** §10 by `jose`, on the way: the library has no part in it. What the wallet asks goes out sealed to the issuer, and what comes back is opened. */
+async function sealing(inner: typeof fetch, seen: string[]): Promise<typeof fetch> {
+  const metadata = (await (await fetch(`${server.url}/.well-known/openid-credential-issuer/identity`)).json()) as {
+    credential_request_encryption: { jwks: { keys: JWK[] }; enc_values_supported: string[] };
+  };
+  const [jwk = assert.fail("no key")] = metadata.credential_request_encryption.jwks.keys;
+  const own = await generateKeyPair("ECDH-ES", { crv: "P-256" });
+  const to = { ...(await exportJWK(own.publicKey)), alg: "ECDH-ES", use: "enc", kid: "wallet" };
+  return async (input, init) => {
+    if (!/\/(deferred_)?credential$/.test(String(input))) return inner(input, init);
+    const body = { ...(JSON.parse(String(init?.body)) as object), credential_response_encryption: { jwk: to, enc: "A256GCM" } };
+    const header = { alg: "ECDH-ES", enc: "A128GCM", ...(jwk.kid === undefined ? {} : { kid: jwk.kid }) };
+    const sealed = await new CompactEncrypt(Buffer.from(JSON.stringify(body))).setProtectedHeader(header).encrypt(await importJWK(jwk, "ECDH-ES"));
+    const headers = new Headers(init?.headers);
+    headers.set("content-type", "application/jwt");
+    const answer = await fetch(input, { ...init, headers, body: sealed });
+    if (!answer.ok) return answer;
+    assert.equal(answer.headers.get("content-type"), "application/jwt");
+    const { plaintext, protectedHeader } = await compactDecrypt(await answer.text(), own.privateKey);
+    seen.push(`${answer.status} ${protectedHeader.enc} ${protectedHeader.kid}`);
+    return inner(input, { ...init, opened: new Response(new TextDecoder().decode(plaintext), { status: answer.status, headers: { "content-type": "application/json" } }) } as RequestInit);
+  };
+}
+
+async function wallet(seen?: string[]): Promise<Wallet> {
   const { publicKey, privateKey } = await generateKeyPair("ES256");
   const publicJwk = (await exportJWK(publicKey)) as Jwk;
   const unused = (): never => assert.fail("not needed");
   const notification = {};
   const callbacks: CallbackContext = {
-    fetch: apart(notification),
+    fetch: seen ? await sealing(apart(notification), seen) : apart(notification),
     hash: (data, alg) => createHash(alg === HashAlgorithm.Sha256 ? "sha256" : assert.fail(alg)).update(data).digest(),
     generateRandom: (length) => randomBytes(length),
     signJwt: async (_signer, { header, payload }) => ({ jwt: await new SignJWT(payload).setProtectedHeader(header as { alg: string }).sign(privateKey), signerJwk: publicJwk }),
@@ -105,6 +129,13 @@ test("an offer by value, without DPoP; taken once", async () => {
   const { byValue, txCode } = await server.offer();
   await issue(await wallet(), byValue, txCode, false);
   await assert.rejects(issue(await wallet(), byValue, txCode, false), /invalid_grant/);
+});
+
+test("requests and responses encrypted on the way (jose)", async () => {
+  const { byReference, txCode } = await server.offer();
+  const seen: string[] = [];
+  assert.match(await issue(await wallet(seen), byReference, txCode, true), /~$/);
+  assert.deepEqual(seen, ["202 A256GCM wallet", "202 A256GCM wallet", "200 A256GCM wallet"]);
 });
 
 /** The issuer is the person's own `did:key`. */

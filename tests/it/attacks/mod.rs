@@ -47,6 +47,8 @@ pub struct Answer {
     pub status: u16,
     pub code: String,
     pub nonce: Option<String>,
+    /// As it came.
+    pub text: String,
     pub body: Value,
 }
 
@@ -79,9 +81,10 @@ impl Ask {
         let answer = request.send().await.unwrap();
         let nonce = answer.headers().get("dpop-nonce").map(|value| value.to_str().unwrap().to_owned());
         let status = answer.status().as_u16();
-        let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default();
+        let text = answer.text().await.unwrap();
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
         let code = body["code"].as_str().or(body["error"].as_str()).unwrap_or_default().to_owned();
-        Answer { status, code, nonce, body }
+        Answer { status, code, nonce, text, body }
     }
 }
 

@@ -6,6 +6,7 @@ use baton::person::Person;
 use baton_protocol::b64;
 use baton_protocol::credential::{Tier, VCT};
 use baton_protocol::jose::{Typ, Unverified};
+use baton_protocol::jwe::{Enc, Opener, Recipient};
 use baton_protocol::key::PublicKey;
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::signer::Signer as _;
@@ -88,6 +89,69 @@ impl<'a> Wallet<'a> {
     async fn deferred(&self, transaction: &Value) -> Answer {
         self.ask("/deferred_credential", &json!({"transaction_id": transaction})).await
     }
+}
+
+/// §10: what the wallet asks and gets is sealed on the way, and its own key is believed where nobody could have put another in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_responses_are_encrypted_where_the_wallet_wants_it() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let (wallet, tx_code) = Wallet::with_token(&server, &mut person).await;
+    let metadata = Ask::new("GET", format!("{}/.well-known/openid-credential-issuer/identity", server.public_url)).send().await.body;
+    let offered = &metadata["credential_request_encryption"];
+    let jwk = &offered["jwks"]["keys"][0];
+    assert_eq!((&jwk["use"], &jwk["alg"]), (&json!("enc"), &json!("ECDH-ES")));
+    assert_eq!(metadata["credential_response_encryption"]["enc_values_supported"], json!(["A128GCM", "A256GCM"]));
+    let issuer = |enc| Recipient { key: PublicKey::from_jwk(jwk).unwrap(), kid: jwk["kid"].as_str().map(str::to_owned), enc };
+    let entropy = system_entropy();
+    let seal = |body: &Value, enc| issuer(enc).seal(body.to_string().as_bytes(), &Opener::from_scalar(&[3; 32]).unwrap(), entropy.bytes()).unwrap();
+    let sealed = async |path: &str, text: String| {
+        let mut ask = Ask::new("POST", wallet.url(path)).header("authorization", format!("Bearer {}", wallet.token));
+        ask.body = text.into_bytes();
+        ask.header("content-type", "application/jwt").send().await
+    };
+    let own = Opener::from_scalar(&[5; 32]).unwrap();
+    let mut to = own.public().unwrap().jwk_value();
+    (to["alg"], to["kid"], to["use"]) = (json!("ECDH-ES"), json!("mine"), json!("enc"));
+    let wanted = json!({"jwk": to, "enc": "A256GCM"});
+    let nonce = wallet.nonce().await;
+    let proof = wallet.proof_of(&wallet.header(), &wallet.claims(&nonce));
+    let body = |encryption: &Value| json!({"credential_configuration_id": "baton_device", "proofs": {"jwt": [proof]}, "credential_response_encryption": encryption});
+    // Each refused for its encryption alone: the proof stays unused.
+    assert_eq!(wallet.ask("/credential", &body(&wanted)).await.code, "invalid_encryption_parameters", "in clear");
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut other = wanted.clone();
+        change(&mut other);
+        other
+    };
+    for (encryption, why) in [
+        (with(&|w| w["enc"] = json!("A128CBC-HS256")), "another content encryption"),
+        (with(&|w| w["jwk"]["alg"] = json!("ECDH-ES+A128KW")), "another key management"),
+        (with(&|w| drop(w["jwk"].as_object_mut().unwrap().remove("alg"))), "no algorithm"),
+        (with(&|w| w["jwk"]["use"] = json!("sig")), "a key for something else"),
+        (with(&|w| w["jwk"]["d"] = json!("AAAA")), "a private key"),
+        (with(&|w| w["jwk"]["x"] = w["jwk"]["y"].clone()), "a point off the curve"),
+        (with(&|w| w["zip"] = json!("DEF")), "compression"),
+        (json!("mine"), "no object"),
+    ] {
+        assert_eq!(sealed("/credential", seal(&body(&encryption), Enc::A128Gcm)).await.code, "invalid_encryption_parameters", "{why}");
+    }
+    let good = seal(&body(&wanted), Enc::A128Gcm);
+    assert_eq!(sealed("/credential", format!("{}AA", &good[..good.len() - 2])).await.code, "invalid_encryption_parameters", "another tag");
+    let answer = sealed("/credential", good).await;
+    assert_eq!((answer.status, answer.body), (202, Value::Null));
+    let opened = |text: &str| serde_json::from_slice::<Value>(&own.open(text).unwrap()).unwrap();
+    let transaction = opened(&answer.text)["transaction_id"].clone();
+    assert!(!answer.text.contains(transaction.as_str().unwrap()));
+    approve(&mut person, &tx_code).await.unwrap();
+    let again = json!({"transaction_id": transaction, "credential_response_encryption": {"jwk": to, "enc": "A128GCM"}});
+    assert_eq!(wallet.ask("/deferred_credential", &again).await.code, "invalid_encryption_parameters", "in clear");
+    let answer = sealed("/deferred_credential", seal(&again, Enc::A256Gcm)).await;
+    let credential = opened(&answer.text)["credentials"][0]["credential"].clone();
+    assert!(answer.status == 200 && Compact::parse(credential.as_str().unwrap()).is_ok());
+    // Each request says anew whether its answer is to be sealed.
+    let plain = sealed("/deferred_credential", seal(&json!({"transaction_id": transaction}), Enc::A256Gcm)).await;
+    assert_eq!(plain.body["credentials"][0]["credential"], credential);
 }
 
 async fn approve(person: &mut Person, tx_code: &str) -> anyhow::Result<()> {

@@ -92,12 +92,15 @@ fn standards() -> Vec<Op> {
             .oauth()
             .asks_openly(&json!({"credential_configuration_id?": "text", "credential_identifier?": "text", "proofs?": "object"}))
             .answers(202, &json!("#Later"))
+            .text(202, "application/jwt")
             .refuses(&[429]),
         op("POST /identity/deferred_credential", "Whether it is there yet (OpenID4VCI 9).")
             .oauth()
             .asks_openly(&json!({"transaction_id": "text"}))
             .answers(200, &json!({"credentials": [{"credential": "sd-jwt"}], "notification_id": "text"}))
-            .answers(202, &json!("#Later")),
+            .text(200, "application/jwt")
+            .answers(202, &json!("#Later"))
+            .text(202, "application/jwt"),
         op("POST /identity/notification", "What the wallet did with it (OpenID4VCI 11).")
             .oauth()
             .asks_openly(&json!({"notification_id": "text", "event": "=credential_accepted|credential_failure|credential_deleted", "event_description?": "text"}))

@@ -1,6 +1,7 @@
 //! Nonce (§7), credential (§8), deferred credential (§9) and notification (§11) endpoints.
 
 use super::CONFIGURATION;
+use super::encryption::{self, Asked};
 use crate::ledger;
 use crate::state::Identity;
 use crate::store::credential_offers::{self, Token};
@@ -11,10 +12,11 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use baton_protocol::enrolment::Lane;
 use baton_protocol::id::{AccountId, RequestId};
-use baton_protocol::json;
+use baton_protocol::json::{self, Members};
+use baton_protocol::jwe::Recipient;
 use baton_protocol::key::{Thumbprint, hash};
 use baton_protocol::nonce::{LIFETIME_SECS as NONCE_SECS, Purpose};
 use baton_protocol::oid4vci::Proof;
@@ -83,18 +85,14 @@ async fn authorize(identity: &Identity, db: &mut AnyConnection, headers: &Header
     Ok((token, token_hash))
 }
 
-/// What was asked for; unknown members are ignored.
-fn read(body: &[u8]) -> Result<String, Vci> {
-    let body = json::members(body, edge::MAX_BODY).map_err(|_| Vci::Request)?;
+/// The proof in what was asked for; unknown members are ignored.
+fn proof_in(body: &Members<'_>) -> Result<String, Vci> {
     match (body.get("credential_configuration_id"), body.get("credential_identifier")) {
         (Some(id), None) if id.as_str() == Some(CONFIGURATION) => {}
         (Some(_), None) => return Err(Vci::Configuration),
         // No token of ours names identifiers.
         (None, Some(_)) => return Err(Vci::Identifier),
         _ => return Err(Vci::Request),
-    }
-    if body.get("credential_response_encryption").is_some() {
-        return Err(Vci::Encryption);
     }
     let proofs = body.get("proofs").and_then(|proofs| proofs.as_members()).ok_or(Vci::Proof)?;
     let jwts = proofs.get("jwt").and_then(|jwts| jwts.as_items()).ok_or(Vci::Proof)?;
@@ -116,7 +114,9 @@ pub async fn credential(
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let (token, token_hash) = authorize(&identity, &mut tx, &headers, "/credential").await?;
-    let proof = read(&body).map_err(refuse)?;
+    let asked = Asked::open(&identity, &headers, &body)?;
+    let (body, recipient) = asked.read().map_err(refuse)?;
+    let proof = proof_in(&body).map_err(refuse)?;
     let proof = Proof::check(&proof, &identity.base.url, now).map_err(refuse)?;
     if !identity.base.accepts_nonce(Purpose::Credential, &proof.nonce, &any_key()) {
         return Err(refuse(Vci::Nonce));
@@ -140,7 +140,7 @@ pub async fn credential(
         }
     }
     tx.commit().await.internal()?;
-    Ok(later(&identity, &id))
+    later(&identity, &id, recipient.as_ref())
 }
 
 fn request(identity: &Identity, token: &Token, proof: &Proof, peer: IpAddr) -> Result<Request, Problem> {
@@ -165,9 +165,9 @@ fn transaction(identity: &Identity, request: &RequestId) -> String {
     identity.base.keys.derived("baton/transaction/1", &[request.as_str()])
 }
 
-fn later(identity: &Identity, request: &RequestId) -> Response {
+fn later(identity: &Identity, request: &RequestId, recipient: Option<&Recipient>) -> Result<Response, Problem> {
     let body = object!({"transaction_id": transaction(identity, request), "interval": INTERVAL});
-    (StatusCode::ACCEPTED, Json(body)).into_response()
+    encryption::answer(identity, StatusCode::ACCEPTED, body, recipient)
 }
 
 /// `POST /deferred_credential`
@@ -177,20 +177,19 @@ pub async fn deferred(State(identity): State<Arc<Identity>>, headers: HeaderMap,
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let (token, _) = authorize(&identity, &mut tx, &headers, "/deferred_credential").await?;
-    let body = json::members(&body, edge::MAX_BODY).map_err(|_| refuse(Vci::Request))?;
+    let asked = Asked::open(&identity, &headers, &body)?;
+    // Each request says anew whom its answer is for (§9.1).
+    let (body, recipient) = asked.read().map_err(refuse)?;
     let id = RequestId::parse(&token.request_id)?;
     if token.requested_at.is_none() || body.text("transaction_id") != Some(&transaction(&identity, &id)) {
         return Err(refuse(Vci::Transaction));
-    }
-    if body.get("credential_response_encryption").is_some() {
-        return Err(refuse(Vci::Encryption));
     }
     let request = requests::find(&mut tx, &id).await.internal()?.ok_or_else(|| refuse(Vci::Transaction))?;
     match request.state.as_str() {
         "approved" => {}
         "requested" if !request.is_expired(now) => {
             tx.commit().await.internal()?;
-            return Ok(later(&identity, &id));
+            return later(&identity, &id, recipient.as_ref());
         }
         _ => return Err(refuse(Vci::Denied)),
     }
@@ -200,7 +199,8 @@ pub async fn deferred(State(identity): State<Arc<Identity>>, headers: HeaderMap,
     let issued = crate::routes::credential::issued(&identity, &request.jkt).await.map_err(|_| refuse(Vci::Denied))?;
     let device = issued.0["device_id"].as_str().unwrap_or_default().to_owned();
     let notification = format!("{device}.{}", identity.base.keys.derived("baton/notification/1", &[&device]));
-    Ok(Json(object!({"credentials": [{"credential": issued.0["credential"]}], "notification_id": notification})).into_response())
+    let body = object!({"credentials": [{"credential": issued.0["credential"]}], "notification_id": notification});
+    encryption::answer(&identity, StatusCode::OK, body, recipient.as_ref())
 }
 
 /// `POST /notification`: what the wallet did with it, for the person to see. The same again is the same.

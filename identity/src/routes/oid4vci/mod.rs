@@ -2,6 +2,7 @@
 //! the person's page signs it, this service cannot.
 
 mod credential;
+mod encryption;
 mod metadata;
 mod offers;
 
