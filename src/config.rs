@@ -2,10 +2,14 @@
 
 use anyhow::{Context as _, bail};
 use baton_identity::{Client, Clients, Operator};
+#[cfg(feature = "w3c")]
+use baton_verifier::Policy;
 use baton_verifier::RelyingService;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+#[cfg(feature = "w3c")]
+use std::path::Path;
 use std::path::PathBuf;
 
 /// What flags and environment say.
@@ -52,6 +56,8 @@ struct File {
     relying_service: Vec<RelyingService>,
     #[serde(default)]
     operator: Vec<Operator>,
+    /// Whose credentials the verifier trusts beside Baton's own: a file, beside this one unless its path is absolute.
+    trust_policy: Option<PathBuf>,
 }
 
 /// What is in force.
@@ -81,6 +87,9 @@ pub struct Config {
     pub operators: Vec<Operator>,
     /// Whether OAuth clients may register themselves.
     pub registration: bool,
+    /// Whose credentials are trusted, beside those of Baton's own people.
+    #[cfg(feature = "w3c")]
+    pub trust: Policy,
 }
 
 impl Config {
@@ -108,7 +117,13 @@ impl Config {
             relying_services: file.relying_service,
             operators: file.operator,
             registration: file.registration,
+            #[cfg(feature = "w3c")]
+            trust: trust(file.trust_policy.as_deref(), &path)?,
         };
+        #[cfg(not(feature = "w3c"))]
+        if file.trust_policy.is_some() {
+            bail!("trust_policy: this build reads no other people's credentials (feature w3c)");
+        }
         config.check()?;
         Ok(config)
     }
@@ -173,6 +188,17 @@ impl Config {
         };
         Ok(toml::to_string(&shown)?)
     }
+}
+
+/// Reads the policy file, if one is named.
+#[cfg(feature = "w3c")]
+fn trust(named: Option<&Path>, beside: &Path) -> anyhow::Result<Policy> {
+    let Some(named) = named else { return Ok(Policy::default()) };
+    let path = beside.parent().unwrap_or(Path::new(".")).join(named);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+    let policy: Policy = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    policy.check().map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))?;
+    Ok(policy)
 }
 
 /// The pages' own origin keeps a taken-over identity service away from the passkeys: so identity is neither that host nor beneath it.

@@ -108,6 +108,8 @@ async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
         identity_url: identity_url.clone(),
         issuer_memory: config.issuer_memory,
         relying_services: config.relying_services.clone(),
+        #[cfg(feature = "w3c")]
+        trust: config.trust.clone(),
     };
     let verifier = Arc::new(Verifier::new(verifier, verifier_config));
     let broker_config = baton_broker::Config {

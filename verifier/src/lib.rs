@@ -9,6 +9,8 @@ mod routes;
 mod state;
 mod store;
 
+#[cfg(feature = "w3c")]
+pub use baton_w3c::{Policy, Trusted};
 pub use issuer_cache::IssuerCache;
 pub use routes::router;
 pub use state::{Config, RelyingService, SCHEMA, Verifier, migrations};

@@ -40,6 +40,9 @@ pub struct Config {
     pub issuer_memory: usize,
     /// Who may ask.
     pub relying_services: Vec<RelyingService>,
+    /// Whose credentials are trusted, beside those of Baton's own people.
+    #[cfg(feature = "w3c")]
+    pub trust: baton_w3c::Policy,
 }
 
 /// The service.

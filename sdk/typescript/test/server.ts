@@ -24,12 +24,14 @@ export class Server {
     private readonly child: ChildProcess,
   ) {}
 
-  /** `approvalUrl`: the pages are at that origin. */
-  static async start(approvalUrl?: string): Promise<Server> {
+  /** `approvalUrl`: the pages are at that origin. `trustPolicy`: whose credentials the verifier trusts beside Baton's own, as TOML. */
+  static async start(approvalUrl?: string, trustPolicy?: string): Promise<Server> {
     assert.ok(program, "BATON_PROGRAM names the program: run the tests with `make test`");
     const dir = mkdtempSync(join(tmpdir(), "baton-"));
     const key = createHash("sha256").update(RELYING_KEY).digest("base64url");
-    writeFileSync(join(dir, "baton.toml"), `registration = true\n[[relying_service]]\nname = "shop"\nkey_sha256 = "${key}"\n`);
+    const trust = trustPolicy === undefined ? "" : 'trust_policy = "trust.toml"\n';
+    if (trustPolicy !== undefined) writeFileSync(join(dir, "trust.toml"), trustPolicy);
+    writeFileSync(join(dir, "baton.toml"), `registration = true\n${trust}[[relying_service]]\nname = "shop"\nkey_sha256 = "${key}"\n`);
     // Below the ports that outgoing connections take.
     const port = 20_000 + Math.floor(Math.random() * 12_000);
     const url = `http://localhost:${port}`;

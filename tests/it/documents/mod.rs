@@ -83,6 +83,11 @@ impl Op {
         self.answers.push((status, media, Some(json!({"type": "string"}))));
         self
     }
+    /// A status of an answer of its own that is a refusal's as well.
+    pub fn problem(mut self, status: u16) -> Self {
+        self.answers.push((status, "application/problem+json", Some(json!({"$ref": "#/components/schemas/Problem"}))));
+        self
+    }
     pub fn empty(mut self, status: u16) -> Self {
         self.answers.push((status, "", None));
         self

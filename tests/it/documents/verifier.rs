@@ -11,6 +11,11 @@ pub fn document() -> Value {
         schema(&json!({"device": "did", "issuer": "did", "subject": "text", "client_id": "text", "tier": "=full|limited", "jkt": "hash",
             "claims": {"*": "any"}, "expires_at": "at", "status": {"value": "=valid", "source": "=standing"}, "checked_at": "at"})),
     );
+    components.insert(
+        "Report".into(),
+        schema(&json!({"verified": "bool", "by?": "text", "types": ["text"], "subject?": "any", "checks": [{"check": "text", "ok": "bool", "reason?": "text"}],
+            "credentials?": ["#Report"]})),
+    );
     super::document("verifier", "Whether a presentation holds: for tokens, for relying services, and for wallets (OpenID4VP 1.0).", ops(), components)
 }
 
@@ -41,6 +46,16 @@ fn ops() -> Vec<Op> {
             .asks(&json!({"dcql_query": "object", "response_mode?": "=direct_post|direct_post.jwt", "transaction_data?": ["object"], "redirect_uri?": "url|null",
                 "device?": "did|null", "cross_device?": "bool"}))
             .answers(201, &json!({"transaction": "text", "client_id": "text", "request_uri": "url", "authorization_request": "text", "expires_in": "secs"})),
+        op("POST /verifier/credentials/verify", "Whether somebody else's credential holds (VC-API): each check with its reason. Issuers are trusted by the operator's policy alone.")
+            .asks_openly(&json!({"verifiableCredential": {"anyOf": ["object", "text"]}, "options?": "object"}))
+            .answers(200, &json!("#Report"))
+            .answers(400, &json!("#Report"))
+            .problem(400),
+        op("POST /verifier/presentations/verify", "The same of a presentation that was made for this challenge and this domain.")
+            .asks_openly(&json!({"verifiablePresentation": {"anyOf": ["object", "text"]}, "options": {"challenge": "text", "domain": "text"}}))
+            .answers(200, &json!("#Report"))
+            .answers(400, &json!("#Report"))
+            .problem(400),
         op("GET /verifier/v1/transactions/{id}", "What came of it, to the relying service that asked.")
             .query("response_code?", "text")
             .answers(

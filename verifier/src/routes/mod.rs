@@ -5,6 +5,8 @@ mod nonces;
 mod oid4vp;
 mod presentations;
 mod token;
+#[cfg(feature = "w3c")]
+mod vc_api;
 
 use crate::state::Verifier;
 use axum::Router;
@@ -26,6 +28,8 @@ pub fn router(verifier: Arc<Verifier>, path: &str) -> Router {
         .route("/v1/presentations/verify", post(presentations::verify))
         .route("/v1/transactions", post(oid4vp::create))
         .route("/v1/transactions/{id}", get(oid4vp::show));
+    #[cfg(feature = "w3c")]
+    let own = own.route("/credentials/verify", post(vc_api::credentials)).route("/presentations/verify", post(vc_api::presentations));
     let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
     Router::new().nest(path, own).merge(well_known).with_state(verifier)
 }

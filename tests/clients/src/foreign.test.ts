@@ -1,0 +1,117 @@
+/** Credentials that nobody here issued (Digital Bazaar's libraries, did-jwt-vc), verified by VC-API as a relying service does. */
+
+import { DataIntegrityProof } from "@digitalbazaar/data-integrity";
+import * as ecdsa from "@digitalbazaar/ecdsa-multikey";
+import { cryptosuite as ecdsaRdfc2019 } from "@digitalbazaar/ecdsa-rdfc-2019-cryptosuite";
+import * as ed25519 from "@digitalbazaar/ed25519-multikey";
+import { cryptosuite as eddsaRdfc2022 } from "@digitalbazaar/eddsa-rdfc-2022-cryptosuite";
+import * as vc from "@digitalbazaar/vc";
+import { RELYING_KEY, Server } from "@baton/sdk/test-server";
+import { ES256Signer } from "did-jwt";
+import { createVerifiableCredentialJwt, createVerifiablePresentationJwt } from "did-jwt-vc";
+import { exportJWK, generateKeyPair } from "jose";
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+const { defaultDocumentLoader: documentLoader } = vc;
+
+interface Issuer {
+  did: string;
+  suite: object;
+}
+
+async function issuer(key: ecdsa.KeyPair, cryptosuite: object): Promise<Issuer> {
+  const { publicKeyMultibase } = await key.export({ publicKey: true });
+  key.controller = `did:key:${publicKeyMultibase}`;
+  key.id = `${key.controller}#${publicKeyMultibase}`;
+  return { did: key.controller, suite: new DataIntegrityProof({ signer: key.signer(), cryptosuite }) };
+}
+
+interface Jwts {
+  did: string;
+  alg: string;
+  signer: ReturnType<typeof ES256Signer>;
+  kid: string;
+}
+
+async function jwts(): Promise<Jwts> {
+  const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
+  const { kty = "", crv = "", x = "", y = "" } = await exportJWK(publicKey);
+  const did = `did:jwk:${Buffer.from(JSON.stringify({ kty, crv, x, y })).toString("base64url")}`;
+  const { d = "" } = await exportJWK(privateKey);
+  return { did, alg: "ES256", signer: ES256Signer(Buffer.from(d, "base64url")), kid: `${did}#0` };
+}
+
+let server: Server;
+let [p256, ed]: Issuer[] = [];
+let byJwt: Jwts;
+before(async () => {
+  p256 = await issuer(await ecdsa.generate({ curve: "P-256" }), ecdsaRdfc2019);
+  ed = await issuer(await ed25519.generate(), eddsaRdfc2022);
+  byJwt = await jwts();
+  const trusted = [p256, ed, byJwt].map(({ did }) => `[[issuer]]\nid = "${did}"\ntypes = []\nalgorithms = ["ES256", "EdDSA", "ecdsa-rdfc-2019", "eddsa-rdfc-2022"]\n`);
+  server = await Server.start(undefined, trusted.join(""));
+});
+after(() => server.stop());
+
+interface Report {
+  verified: boolean;
+  subject?: { id?: string };
+  checks: { check: string; ok: boolean; reason?: string }[];
+  credentials?: Report[];
+}
+
+async function ask(path: string, body: object): Promise<[number, Report]> {
+  const headers = { authorization: `Bearer ${RELYING_KEY}`, "content-type": "application/json" };
+  const answer = await fetch(`${server.url}/verifier${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+  return [answer.status, (await answer.json()) as Report];
+}
+
+async function refused(path: string, body: object, check: string): Promise<void> {
+  const [status, report] = await ask(path, body);
+  const last = report.checks.at(-1);
+  assert.deepEqual([status, report.verified, last?.check, last?.ok], [400, false, check, false], JSON.stringify(report));
+}
+
+const subject = "did:example:ebfeb1f712ebc6f1c276e12ec21";
+
+function credential(by: string): object {
+  return { "@context": ["https://www.w3.org/ns/credentials/v2"], type: ["VerifiableCredential"], issuer: by, name: "Alumni", credentialSubject: { id: subject } };
+}
+
+test("Data Integrity by Digital Bazaar's libraries, both suites", async () => {
+  for (const by of [p256, ed]) {
+    assert.ok(by);
+    const signed = await vc.issue({ credential: credential(by.did), suite: by.suite, documentLoader });
+    const [status, report] = await ask("/credentials/verify", { verifiableCredential: signed, options: { unheard: "of" } });
+    assert.deepEqual([status, report.verified, report.subject?.id], [200, true, subject], JSON.stringify(report));
+    await refused("/credentials/verify", { verifiableCredential: { ...signed, name: "Other" } }, "proof");
+    await refused("/credentials/verify", { verifiableCredential: { ...signed, issuer: "did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv" } }, "policy");
+
+    const presentation = vc.createPresentation({ verifiableCredential: [await vc.issue({ credential: { ...credential(by.did), credentialSubject: { id: by.did } }, suite: by.suite, documentLoader })], holder: by.did, version: 2 });
+    const shown = await vc.signPresentation({ presentation, suite: by.suite, challenge: "n-1", domain: "https://shop.example", documentLoader });
+    const here = { challenge: "n-1", domain: "https://shop.example" };
+    const [shownStatus, shownReport] = await ask("/presentations/verify", { verifiablePresentation: shown, options: here });
+    assert.deepEqual([shownStatus, shownReport.verified, shownReport.credentials?.length], [200, true, 1], JSON.stringify(shownReport));
+    await refused("/presentations/verify", { verifiablePresentation: shown, options: { ...here, challenge: "n-2" } }, "occasion");
+  }
+});
+
+test("VCDM 1.1 as JWT by did-jwt-vc", async () => {
+  const header = { alg: "ES256", kid: byJwt.kid, typ: "JWT" } as const;
+  const content = { "@context": ["https://www.w3.org/2018/credentials/v1"], type: ["VerifiableCredential"], credentialSubject: { degree: "x" } };
+  const jwt = await createVerifiableCredentialJwt({ sub: byJwt.did, nbf: Math.floor(Date.now() / 1000) - 60, vc: content }, byJwt, { header });
+  const [status, report] = await ask("/credentials/verify", { verifiableCredential: jwt });
+  assert.deepEqual([status, report.verified, report.subject?.id], [200, true, byJwt.did], JSON.stringify(report));
+  const vp = { "@context": ["https://www.w3.org/2018/credentials/v1"], type: ["VerifiablePresentation"], verifiableCredential: [jwt] };
+  const shown = await createVerifiablePresentationJwt({ vp, nonce: "n-1", aud: "https://shop.example" }, byJwt, { header });
+  const here = { challenge: "n-1", domain: "https://shop.example" };
+  const [shownStatus, shownReport] = await ask("/presentations/verify", { verifiablePresentation: shown, options: here });
+  assert.deepEqual([shownStatus, shownReport.verified], [200, true], JSON.stringify(shownReport));
+  await refused("/presentations/verify", { verifiablePresentation: shown, options: { ...here, domain: "https://other.example" } }, "occasion");
+  const stranger = await jwts();
+  const theirs = await createVerifiableCredentialJwt({ sub: byJwt.did, nbf: 1, vc: content }, stranger, { header: { ...header, kid: stranger.kid } });
+  await refused("/credentials/verify", { verifiableCredential: theirs }, "policy");
+  const pretended = await createVerifiableCredentialJwt({ sub: byJwt.did, nbf: 1, vc: content }, { ...stranger, did: byJwt.did }, { header });
+  await refused("/credentials/verify", { verifiableCredential: pretended }, "proof");
+});

@@ -1,0 +1,194 @@
+//! A credential: its form, who may say so, the proof, its dates, its status.
+
+use crate::data_integrity::{self, Proof};
+use crate::jwt::Jwt;
+use crate::{MAX, Policy, Report, did};
+use chrono::DateTime;
+use serde_json::{Map, Value};
+
+const V1: &str = "https://www.w3.org/2018/credentials/v1";
+const V2: &str = "https://www.w3.org/ns/credentials/v2";
+
+/// How something is secured.
+pub enum Secured<'a> {
+    /// As a JWT.
+    Jwt(Box<Jwt<'a>>),
+    /// With a proof inside.
+    DataIntegrity(&'a Value),
+}
+
+impl<'a> Secured<'a> {
+    /// Finds out. `kind` is `Credential` or `Presentation`, `media` the media type of an envelope of it.
+    pub fn read(given: &'a Value, kind: &str, media: &str) -> Result<Self, &'static str> {
+        match given {
+            Value::String(text) => Ok(Self::Jwt(Box::new(Jwt::parse(text)?))),
+            Value::Object(members) if texts(members.get("type")).iter().any(|name| *name == format!("EnvelopedVerifiable{kind}")) => {
+                let id = members.get("id").and_then(Value::as_str).ok_or("the envelope is empty")?;
+                let jwt = id.strip_prefix("data:").and_then(|data| data.strip_prefix(media)).and_then(|rest| rest.strip_prefix(','));
+                let jwt = Jwt::parse(jwt.ok_or("the envelope is of another type")?)?;
+                if jwt.typ.as_deref() == media.strip_prefix("application/") {
+                    Ok(Self::Jwt(Box::new(jwt)))
+                } else {
+                    Err("the envelope is of another type")
+                }
+            }
+            Value::Object(members) if members.contains_key("proof") => {
+                if given.to_string().len() > MAX {
+                    return Err("too long");
+                }
+                Ok(Self::DataIntegrity(given))
+            }
+            Value::Object(_) => Err("nothing secures it"),
+            _ => Err("neither an object nor a JWT"),
+        }
+    }
+}
+
+/// What a credential says, whichever way it is secured.
+struct Said {
+    issuer: String,
+    types: Vec<String>,
+    algorithm: &'static str,
+    kid: String,
+    content: Map<String, Value>,
+    /// From the JWT around it (VCDM 1.1 §6.3.1).
+    not_before: Option<i64>,
+    ends: Option<i64>,
+}
+
+/// Verifies.
+pub async fn verify(given: &Value, policy: &Policy, now: i64) -> Report {
+    let mut report = Report::default();
+    let secured = Secured::read(given, "Credential", "application/vc+jwt");
+    let read = secured.and_then(|secured| Ok((said(&secured)?, secured)));
+    let Some((said, secured)) = report.note("form", read) else { return report };
+    (report.by, report.types) = (Some(said.issuer.clone()), said.types.clone());
+    if report.note("policy", policy.allows(&said.issuer, &said.types, said.algorithm)).is_none() {
+        return report;
+    }
+    // The key is the issuer's own.
+    let own = did::of_url(&said.kid).and_then(|of| if of == said.issuer { Ok(()) } else { Err("the key is not the issuer's") });
+    if report.note("key", own).is_none() {
+        return report;
+    }
+    let proven = match &secured {
+        Secured::Jwt(jwt) => jwt.check().await,
+        Secured::DataIntegrity(document) => match Proof::of(document, "assertionMethod").and_then(|proof| proof.check_dates(now)) {
+            Ok(()) => data_integrity::check_credential(document, now).await,
+            Err(why) => Err(why),
+        },
+    };
+    if report.note("proof", proven).is_none() || report.note("dates", said.check_dates(now)).is_none() {
+        return report;
+    }
+    // Nothing is fetched: whether it was revoked cannot be known, and so it does not count.
+    let status = if said.content.contains_key("credentialStatus") { Err("its status cannot be looked up") } else { Ok(()) };
+    if report.note("status", status).is_none() {
+        return report;
+    }
+    report.subject = said.content.get("credentialSubject").cloned();
+    report.verified = true;
+    report
+}
+
+fn said(secured: &Secured<'_>) -> Result<Said, &'static str> {
+    match secured {
+        Secured::DataIntegrity(document) => {
+            let proof = Proof::of(document, "assertionMethod")?;
+            let content = document.as_object().ok_or("no object")?.clone();
+            Said::of(content, proof.suite, proof.method)
+        }
+        Secured::Jwt(jwt) => match jwt.claims.get("vc") {
+            None => {
+                if jwt.typ.as_deref() != Some("vc+jwt") || context(&jwt.claims) != Some(V2) {
+                    return Err("the token is of another type");
+                }
+                Said::of(jwt.claims.clone(), jwt.algorithm, &jwt.kid)
+            }
+            Some(inside) => {
+                if jwt.typ.as_deref().is_some_and(|typ| typ != "JWT") {
+                    return Err("the token is of another type");
+                }
+                inside_jwt(jwt, inside)
+            }
+        },
+    }
+}
+
+/// VCDM 1.1 §6.3.1: what the token says beside `vc` and what `vc` says are one.
+fn inside_jwt(jwt: &Jwt<'_>, inside: &Value) -> Result<Said, &'static str> {
+    let mut content = inside.as_object().ok_or("vc is no object")?.clone();
+    if context(&content) != Some(V1) {
+        return Err("the first context is another");
+    }
+    let issuer = jwt.claims.get("iss").and_then(Value::as_str).ok_or("no issuer")?;
+    match content.get("issuer").map(id_of) {
+        None => drop(content.insert("issuer".into(), issuer.into())),
+        Some(named) if named == Some(issuer) => {}
+        Some(_) => return Err("two issuers"),
+    }
+    if let Some(sub) = jwt.claims.get("sub") {
+        let subject = content.entry("credentialSubject").or_insert_with(|| Value::Object(Map::new()));
+        let subject = subject.as_object_mut().ok_or("one subject is named, and not one is there")?;
+        if subject.entry("id").or_insert_with(|| sub.clone()) != sub {
+            return Err("two subjects");
+        }
+    }
+    let time = |name: &str| jwt.claims.get(name).map(|value| value.as_i64().ok_or("a date does not parse")).transpose();
+    let (not_before, ends) = (time("nbf")?, time("exp")?);
+    if not_before.is_none() && !content.contains_key("issuanceDate") {
+        return Err("it has no date of issue");
+    }
+    Ok(Said { not_before, ends, ..Said::of(content, jwt.algorithm, &jwt.kid)? })
+}
+
+impl Said {
+    fn of(content: Map<String, Value>, algorithm: &'static str, kid: &str) -> Result<Self, &'static str> {
+        if !matches!(context(&content), Some(V1 | V2)) {
+            return Err("the first context is another");
+        }
+        let types: Vec<_> = texts(content.get("type")).into_iter().map(str::to_owned).collect();
+        if !types.iter().any(|name| name == "VerifiableCredential") {
+            return Err("it is no credential");
+        }
+        if !content.get("credentialSubject").is_some_and(|subject| subject.is_object() || subject.is_array()) {
+            return Err("it has no subject");
+        }
+        let issuer = content.get("issuer").and_then(id_of).ok_or("no issuer")?.to_owned();
+        Ok(Self { issuer, types, algorithm, kid: kid.into(), content, not_before: None, ends: None })
+    }
+
+    fn check_dates(&self, now: i64) -> Result<(), &'static str> {
+        let date = |name: &str| self.content.get(name).map(|value| time(value).ok_or("a date does not parse")).transpose();
+        let starts = [date("validFrom")?, date("issuanceDate")?, self.not_before];
+        let ends = [date("validUntil")?, date("expirationDate")?, self.ends];
+        if starts.into_iter().flatten().any(|start| start > now) {
+            return Err("it is not valid yet");
+        }
+        if ends.into_iter().flatten().any(|end| end <= now) { Err("it has expired") } else { Ok(()) }
+    }
+}
+
+/// The first context.
+pub fn context(content: &Map<String, Value>) -> Option<&str> {
+    content.get("@context")?.as_array()?.first()?.as_str()
+}
+
+/// `"x"`, or `{"id": "x"}`.
+pub fn id_of(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("id")?.as_str())
+}
+
+/// One text or several.
+pub fn texts(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// An XML Schema dateTimeStamp, in Unix seconds.
+pub fn time(value: &Value) -> Option<i64> {
+    DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|at| at.timestamp())
+}

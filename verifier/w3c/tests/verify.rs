@@ -1,0 +1,287 @@
+//! What holds, and what is refused beside it with the attacked bit alone changed. Issued here by ssi; by libraries nobody here wrote in tests/clients.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use baton_w3c::{Occasion, Policy, Report, Trusted, verify_credential, verify_presentation};
+use serde_json::{Value, json};
+use ssi::JWK;
+use ssi::claims::data_integrity::{AnySuite, CryptographicSuite as _, ProofOptions};
+use ssi::claims::jws::JwsPayload as _;
+use ssi::claims::vc::{AnyJsonCredential, AnyJsonPresentation};
+use ssi::dids::{DIDJWK, DIDKey, DIDResolver as _};
+use ssi::verification_methods::{ProofPurpose, SingleSecretSigner};
+use std::pin::Pin;
+
+const NOW: i64 = 1_800_000_000;
+
+struct Party {
+    key: JWK,
+    did: String,
+    url: String,
+}
+
+fn by_key(key: JWK) -> Party {
+    let did = DIDKey::generate(&key).unwrap().to_string();
+    let url = DIDKey::generate_url(&key).unwrap().to_string();
+    let mut key = key;
+    key.key_id = Some(url.clone());
+    Party { key, did, url }
+}
+
+fn by_jwk(key: JWK) -> Party {
+    let url = DIDJWK::generate_url(&key.to_public()).to_string();
+    let mut key = key;
+    key.key_id = Some(url.clone());
+    Party { did: url.split('#').next().unwrap().into(), url, key }
+}
+
+fn parties() -> [Party; 4] {
+    let (p256, ed) = (JWK::generate_p256, || JWK::generate_ed25519().unwrap());
+    [by_key(p256()), by_key(ed()), by_jwk(p256()), by_jwk(ed())]
+}
+
+fn trusting(issuer: &Party) -> Policy {
+    let algorithms = ["ES256", "EdDSA", "ecdsa-rdfc-2019", "eddsa-rdfc-2022"].map(str::to_owned).to_vec();
+    Policy { issuer: vec![Trusted { id: issuer.did.clone(), types: vec!["ExampleAlumniCredential".into()], algorithms }] }
+}
+
+fn content(issuer: &Party, subject: &str) -> Value {
+    json!({
+        "@context": ["https://www.w3.org/ns/credentials/v2", "https://www.w3.org/ns/credentials/examples/v2"],
+        "id": "urn:uuid:36245ee9-9074-4b05-a777-febff2e69757",
+        "type": ["VerifiableCredential", "ExampleAlumniCredential"],
+        "issuer": issuer.did,
+        "validFrom": "2020-01-01T00:00:00Z",
+        "validUntil": "2040-01-01T00:00:00Z",
+        "credentialSubject": {"id": subject, "alumniOf": {"id": "did:example:c276e12ec21ebfeb1f712ebc6f1", "name": "Example University"}},
+    })
+}
+
+struct Text {
+    typ: Option<&'static str>,
+    content: Value,
+}
+
+impl ssi::claims::jws::JwsPayload for Text {
+    fn typ(&self) -> Option<&str> {
+        self.typ
+    }
+    fn payload_bytes(&self) -> std::borrow::Cow<'_, [u8]> {
+        self.content.to_string().into_bytes().into()
+    }
+}
+
+async fn jwt(by: &Party, typ: Option<&'static str>, content: Value) -> String {
+    Text { typ, content }.sign(&by.key).await.unwrap().into_string()
+}
+
+fn with_proof(by: &Party, content: Value) -> Pin<Box<impl Future<Output = Value> + '_>> {
+    Box::pin(proven(by, content))
+}
+
+async fn proven(by: &Party, content: Value) -> Value {
+    let credential: AnyJsonCredential = serde_json::from_value(content).unwrap();
+    let resolver = ssi::dids::AnyDidMethod::default().into_vm_resolver();
+    let signer = SingleSecretSigner::new(by.key.clone()).into_local();
+    let suite = suite_of(&by.key);
+    let options = ProofOptions::from_method(ssi::json_ld::iref::IriBuf::new(by.url.clone()).unwrap().into());
+    serde_json::to_value(suite.sign(credential, &resolver, &signer, options).await.unwrap()).unwrap()
+}
+
+fn suite_of(key: &JWK) -> AnySuite {
+    if key.algorithm == Some(ssi::jwk::Algorithm::EdDSA) || matches!(key.params, ssi::jwk::Params::OKP(_)) {
+        AnySuite::EdDsaRdfc2022
+    } else {
+        AnySuite::EcdsaRdfc2019
+    }
+}
+
+type Change = Box<dyn Fn(&mut Value)>;
+
+fn failed(report: &Report) -> (&'static str, &'static str) {
+    assert!(!report.verified && report.subject.is_none());
+    let last = report.checks.last().unwrap();
+    assert!(!last.ok);
+    (last.check, last.reason.unwrap())
+}
+
+#[tokio::test]
+async fn a_credential_holds_in_each_form_and_with_each_key() {
+    for issuer in parties() {
+        let policy = trusting(&issuer);
+        let text = jwt(&issuer, Some("vc+jwt"), content(&issuer, "did:example:me")).await;
+        let enveloped = json!({"@context": ["https://www.w3.org/ns/credentials/v2"], "type": "EnvelopedVerifiableCredential", "id": format!("data:application/vc+jwt,{text}")});
+        let first = json!({"iss": issuer.did, "sub": "did:example:me", "nbf": NOW - 10, "exp": NOW + 10, "vc": {
+            "@context": ["https://www.w3.org/2018/credentials/v1"], "type": ["VerifiableCredential", "ExampleAlumniCredential"], "credentialSubject": {"alumniOf": "x"}}});
+        let first = jwt(&issuer, Some("JWT"), first).await;
+        let proven = with_proof(&issuer, content(&issuer, "did:example:me")).await;
+        for (form, given) in [("vc+jwt", json!(text)), ("enveloped", enveloped), ("jwt_vc_json", json!(first)), ("proof", proven)] {
+            let report = verify_credential(&given, &policy, NOW).await;
+            assert!(report.verified, "{form} by {}: {:?}", issuer.did, report.checks);
+            assert_eq!(report.subject.unwrap()["id"], "did:example:me");
+            assert_eq!(failed(&verify_credential(&given, &Policy::default(), NOW).await), ("policy", "the issuer is not trusted"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_refused_for_each_thing_that_is_wrong_with_it() {
+    let [issuer, other, ..] = parties();
+    let policy = trusting(&issuer);
+    let good = content(&issuer, "did:example:me");
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        changed
+    };
+    for (typ, content, expected) in [
+        (Some("vc+jwt"), with(&|c| c["issuer"] = json!(other.did)), ("policy", "the issuer is not trusted")),
+        (Some("vc+jwt"), with(&|c| c["type"] = json!(["VerifiableCredential", "Other"])), ("policy", "the issuer is not trusted for this type")),
+        (Some("vc+jwt"), with(&|c| c["type"] = json!(["ExampleAlumniCredential"])), ("form", "it is no credential")),
+        (Some("vc+jwt"), with(&|c| c["validFrom"] = json!("2039-01-01T00:00:00Z")), ("dates", "it is not valid yet")),
+        (Some("vc+jwt"), with(&|c| c["validUntil"] = json!("2021-01-01T00:00:00Z")), ("dates", "it has expired")),
+        (Some("vc+jwt"), with(&|c| c["validUntil"] = json!("soon")), ("dates", "a date does not parse")),
+        (Some("vc+jwt"), with(&|c| c["credentialStatus"] = json!({"id": "https://x.example/1#5"})), ("status", "its status cannot be looked up")),
+        (Some("vc+jwt"), with(&|c| c["@context"] = json!(["https://x.example/"])), ("form", "the token is of another type")),
+        (Some("JWT"), good.clone(), ("form", "the token is of another type")),
+        (None, good.clone(), ("form", "the token is of another type")),
+    ] {
+        let text = jwt(&issuer, typ, content.clone()).await;
+        assert_eq!(failed(&verify_credential(&json!(text), &policy, NOW).await), expected, "{content}");
+    }
+    // Signed by another, who says that it is the issuer's key; and in the issuer's name by another's.
+    let mut pretends = by_key(JWK::generate_p256());
+    pretends.key.key_id = Some(issuer.url.clone());
+    let text = jwt(&pretends, Some("vc+jwt"), good.clone()).await;
+    assert_eq!(failed(&verify_credential(&json!(text), &policy, NOW).await), ("proof", "the signature does not hold"));
+    let text = jwt(&by_key(JWK::generate_p256()), Some("vc+jwt"), good.clone()).await;
+    assert_eq!(failed(&verify_credential(&json!(text), &policy, NOW).await), ("key", "the key is not the issuer's"));
+    // Heads that would have somebody else decide.
+    let text = jwt(&issuer, Some("vc+jwt"), good.clone()).await;
+    let rest = text.split_once('.').unwrap().1.to_owned();
+    let headed = |header: Value| json!(format!("{}.{rest}", baton_protocol::b64::encode(header.to_string())));
+    for (name, value, why) in [
+        ("alg", json!("none"), "the algorithm is not allowed"),
+        ("alg", json!("HS256"), "the algorithm is not allowed"),
+        ("jwk", json!({}), "the header has a parameter that is not allowed"),
+        ("jku", json!("https://x.example"), "the header has a parameter that is not allowed"),
+        ("x5c", json!([]), "the header has a parameter that is not allowed"),
+        ("crit", json!(["b64"]), "the header has a parameter that is not allowed"),
+        ("b64", json!(false), "the header has a parameter that is not allowed"),
+    ] {
+        let mut header = json!({"alg": "ES256", "typ": "vc+jwt", "kid": issuer.url});
+        header[name] = value;
+        assert_eq!(failed(&verify_credential(&headed(header), &policy, NOW).await), ("form", why), "{name}");
+    }
+    for kid in ["did:web:localhost#0", "https://x.example/key", "did:key:zDnaeX"] {
+        let header = json!({"alg": "ES256", "typ": "vc+jwt", "kid": kid});
+        assert_eq!(failed(&verify_credential(&headed(header), &policy, NOW).await).0, "key", "{kid}");
+    }
+    for text in ["", "a.b.c", "a.b", &text[..text.len() - 4], &format!("{text}A"), &format!("{text}.x")] {
+        let (check, _) = failed(&verify_credential(&json!(text), &policy, NOW).await);
+        assert!(["form", "proof"].contains(&check), "{text}");
+    }
+    let mut narrow = trusting(&issuer);
+    narrow.issuer[0].algorithms = vec!["EdDSA".into()];
+    assert_eq!(failed(&verify_credential(&json!(text), &narrow, NOW).await), ("policy", "the issuer is not trusted to sign like this"));
+}
+
+#[tokio::test]
+async fn a_proof_covers_everything_and_is_for_this_alone() {
+    for issuer in parties().into_iter().take(2) {
+        let policy = trusting(&issuer);
+        let good = with_proof(&issuer, content(&issuer, "did:example:me")).await;
+        assert!(verify_credential(&good, &policy, NOW).await.verified);
+        let other = by_key(JWK::generate_p256());
+        let changes: [(&str, Change, &str); 16] = [
+            ("another subject", Box::new(|c| c["credentialSubject"]["id"] = json!("did:example:other")), "proof"),
+            ("another claim", Box::new(|c| c["credentialSubject"]["alumniOf"]["name"] = json!("Other")), "proof"),
+            ("a claim more", Box::new(|c| c["credentialSubject"]["degree"] = json!("x")), "proof"),
+            ("a term nobody defines", Box::new(|c| c["credentialSubject"]["role_of_nobody"] = json!("admin")), "proof"),
+            ("a member at the top that nobody defines", Box::new(|c| c["admin"] = json!(true)), "proof"),
+            ("another date", Box::new(|c| c["validUntil"] = json!("2050-01-01T00:00:00Z")), "proof"),
+            ("a context that nobody carries", Box::new(|c| c["@context"][1] = json!("https://x.example/context")), "proof"),
+            ("a context of its own", Box::new(|c| c["@context"][1] = json!({"alumniOf": "https://x.example/other"})), "proof"),
+            ("no date", Box::new(|c| drop(c.as_object_mut().unwrap().remove("validUntil"))), "proof"),
+            ("another purpose", Box::new(|c| c["proof"]["proofPurpose"] = json!("authentication")), "form"),
+            ("another suite", Box::new(|c| c["proof"]["cryptosuite"] = json!("bbs-2023")), "form"),
+            ("another type of proof", Box::new(|c| c["proof"]["type"] = json!("Ed25519Signature2020")), "form"),
+            ("two proofs", Box::new(|c| c["proof"] = json!([c["proof"], c["proof"]])), "form"),
+            ("a proof that has ended", Box::new(|c| c["proof"]["expires"] = json!("2021-01-01T00:00:00Z")), "proof"),
+            ("a proof from the future", Box::new(|c| c["proof"]["created"] = json!("2039-01-01T00:00:00Z")), "proof"),
+            ("no proof", Box::new(|c| drop(c.as_object_mut().unwrap().remove("proof"))), "form"),
+        ];
+        for (why, change, check) in changes {
+            let mut changed = good.clone();
+            change(&mut changed);
+            assert_eq!(failed(&verify_credential(&changed, &policy, NOW).await).0, check, "{why}");
+        }
+        let mut changed = good.clone();
+        changed["proof"]["verificationMethod"] = json!(other.url);
+        assert_eq!(failed(&verify_credential(&changed, &policy, NOW).await), ("key", "the key is not the issuer's"));
+        // What would take for ever is not begun.
+        let mut many = good.clone();
+        many["credentialSubject"] = (0..10).map(|_| json!({"alumniOf": {"name": "x"}})).collect();
+        assert_eq!(failed(&verify_credential(&many, &policy, NOW).await), ("proof", "too many nodes have no id"));
+        let mut named = good;
+        named["credentialSubject"]["id"] = json!("_:b0");
+        assert_eq!(failed(&verify_credential(&named, &policy, NOW).await), ("proof", "a node is named inside the document"));
+    }
+}
+
+#[tokio::test]
+async fn a_presentation_is_by_the_holder_for_this_occasion() {
+    let [issuer, holder, ..] = parties();
+    let policy = trusting(&issuer);
+    let credential = jwt(&issuer, Some("vc+jwt"), content(&issuer, &holder.did)).await;
+    let envelope = |text: &str| json!({"@context": ["https://www.w3.org/ns/credentials/v2"], "type": "EnvelopedVerifiableCredential", "id": format!("data:application/vc+jwt,{text}")});
+    let shown = |text: &str| {
+        json!({"@context": ["https://www.w3.org/ns/credentials/v2"], "type": ["VerifiablePresentation"], "holder": holder.did, "nonce": "n-1", "aud": "https://shop.example",
+            "verifiableCredential": [envelope(text)]})
+    };
+    let here = Occasion { challenge: "n-1", domain: "https://shop.example" };
+    let good = jwt(&holder, Some("vp+jwt"), shown(&credential)).await;
+    let report = verify_presentation(&json!(good), &policy, &here, NOW).await;
+    assert!(report.verified, "{:?} {:?}", report.checks, report.credentials);
+    assert_eq!((report.by.as_deref(), report.credentials.len()), (Some(holder.did.as_str()), 1));
+    for (occasion, why) in [
+        (Occasion { challenge: "n-2", ..here }, "it was made for another occasion"),
+        (Occasion { domain: "https://other.example", ..here }, "it was made for somebody else"),
+    ] {
+        assert_eq!(failed(&verify_presentation(&json!(good), &policy, &occasion, NOW).await), ("occasion", why));
+    }
+    // Somebody else's credential; nobody's; one that does not hold.
+    let about_other = jwt(&issuer, Some("vc+jwt"), content(&issuer, "did:example:other")).await;
+    let text = jwt(&holder, Some("vp+jwt"), shown(&about_other)).await;
+    assert_eq!(failed(&verify_presentation(&json!(text), &policy, &here, NOW).await), ("holder", "one of them is about somebody else"));
+    let text = jwt(&holder, Some("vp+jwt"), shown(&credential[..credential.len() - 4])).await;
+    assert_eq!(failed(&verify_presentation(&json!(text), &policy, &here, NOW).await), ("credentials", "one of them does not hold"));
+    let mut none = shown(&credential);
+    none["verifiableCredential"] = json!([]);
+    let text = jwt(&holder, Some("vp+jwt"), none).await;
+    assert_eq!(failed(&verify_presentation(&json!(text), &policy, &here, NOW).await), ("credentials", "none, or too many"));
+    let mut another = shown(&credential);
+    another["holder"] = json!(issuer.did);
+    let text = jwt(&holder, Some("vp+jwt"), another).await;
+    assert_eq!(failed(&verify_presentation(&json!(text), &policy, &here, NOW).await), ("form", "two holders"));
+
+    // The same with a proof inside, around a credential with a proof inside.
+    let inner = with_proof(&issuer, content(&issuer, &holder.did)).await;
+    let outer: AnyJsonPresentation =
+        serde_json::from_value(json!({"@context": ["https://www.w3.org/ns/credentials/v2", "https://www.w3.org/ns/credentials/examples/v2"],
+        "type": ["VerifiablePresentation"], "holder": holder.did, "verifiableCredential": [inner]}))
+        .unwrap();
+    let resolver = ssi::dids::AnyDidMethod::default().into_vm_resolver();
+    let mut options = ProofOptions::from_method(ssi::json_ld::iref::IriBuf::new(holder.url.clone()).unwrap().into());
+    options.proof_purpose = ProofPurpose::Authentication;
+    options.challenge = Some("n-1".into());
+    options.domains = vec!["https://shop.example".into()];
+    let signer = SingleSecretSigner::new(holder.key.clone()).into_local();
+    let signed = suite_of(&holder.key).sign(outer, &resolver, &signer, options).await.unwrap();
+    let signed = serde_json::to_value(signed).unwrap();
+    let report = verify_presentation(&signed, &policy, &here, NOW).await;
+    assert!(report.verified, "{signed} {:?} {:?}", report.checks, report.credentials);
+    let mut moved = signed;
+    moved["proof"]["challenge"] = json!("n-2");
+    let there = Occasion { challenge: "n-2", ..here };
+    assert_eq!(failed(&verify_presentation(&moved, &policy, &there, NOW).await).0, "proof");
+}
