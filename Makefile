@@ -33,7 +33,7 @@ web: node_modules
 	@cd identity/web/dist && echo "bundle $$(find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1)"
 
 # Exactly what package-lock.json names.
-node_modules: package.json package-lock.json sdk/typescript/package.json identity/web/package.json tests/browser/package.json
+node_modules: package.json package-lock.json sdk/typescript/package.json sdk/typescript/examples/relying/package.json identity/web/package.json tests/browser/package.json
 	npm ci
 	@touch node_modules
 

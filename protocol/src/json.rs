@@ -35,6 +35,10 @@ pub fn node(bytes: &[u8], max: usize) -> Result<Node<'_>, Jose> {
     if bytes.len() > max {
         return Err(Jose::Limit);
     }
+    // Nothing that is sent is taken for serde_json's own way of handing a number on (see `number`).
+    if bytes.contains(&b'$') && bytes.windows(NUMBER.len()).any(|window| window == NUMBER.as_bytes()) {
+        return Err(Jose::Json);
+    }
     let mut input = serde_json::Deserializer::from_slice(bytes);
     let parsed = Strict(0).deserialize(&mut input).map_err(|_| Jose::Json)?;
     input.end().map_err(|_| Jose::Json)?;
@@ -167,6 +171,17 @@ impl<'a> Members<'a> {
     }
 }
 
+/// With its feature `arbitrary_precision`, which a library anywhere in a program may switch on, serde_json hands numbers that are no small integers on
+/// as an object with this one member.
+const NUMBER: &str = "$serde_json::private::Number";
+
+/// The number of such an object, as it is without that feature.
+fn number(name: &Cow<'_, str>, value: &Node<'_>) -> Option<Number> {
+    // With an escape in it the name was sent.
+    let Cow::Borrowed(NUMBER) = name else { return None };
+    value.as_str()?.parse::<f64>().ok().and_then(Number::from_f64)
+}
+
 struct Strict(usize);
 
 impl<'de> DeserializeSeed<'de> for Strict {
@@ -217,7 +232,11 @@ impl<'de> Visitor<'de> for Strict {
         // Room beforehand for the outermost alone: a text of many small objects is not to take many times its size.
         let mut members = Vec::with_capacity(if self.0 == 0 { 16 } else { 0 });
         while let Some(name) = map.next_key_seed(Name)? {
-            members.push((name, map.next_value_seed(Strict(self.0 + 1))?));
+            let value = map.next_value_seed(Strict(self.0 + 1))?;
+            if name == NUMBER {
+                return number(&name, &value).map(Node::Number).ok_or_else(|| A::Error::custom("number out of range"));
+            }
+            members.push((name, value));
         }
         let members = Members(members);
         if members.has_twins() { Err(A::Error::custom("duplicate member")) } else { Ok(Node::Object(members)) }
@@ -262,6 +281,19 @@ mod tests {
         let many = |last: &str| format!("{{{}\"{last}\":0}}", zeros.concat());
         assert!(object(many("m99").as_bytes(), 1 << 20).is_ok());
         assert_eq!(object(many("m98").as_bytes(), 1 << 20), Err(Jose::Json), "among many");
+    }
+
+    /// Whichever features of serde_json other libraries of the program switch on.
+    #[test]
+    fn numbers_are_numbers_and_nothing_else_is() {
+        for (text, number) in [("5", 5.0), ("-5", -5.0), ("1.5", 1.5), ("1e3", 1000.0), ("18446744073709551616", 18_446_744_073_709_551_616.0)] {
+            let Ok(Value::Number(read)) = value(text.as_bytes(), 99) else { panic!("{text}") };
+            assert_eq!(read.as_f64(), Some(number), "{text}");
+        }
+        assert_eq!(object(br#"{"a":[1.5,{"b":2.5}]}"#, 99).unwrap(), *serde_json::json!({"a": [1.5, {"b": 2.5}]}).as_object().unwrap());
+        for text in ["1e999", "-1e999", r#"{"$serde_json::private::Number":"5"}"#, r#"{"\u0024serde_json::private::Number":"5"}"#] {
+            assert_eq!(value(text.as_bytes(), 99), Err(Jose::Json), "{text}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-/** `@baton/sdk/node`: a keystore file for Node, and a WebSocket from elsewhere. */
+/** `@baton/sdk/node`: a keystore file for Node, a WebSocket from elsewhere, and a relying service's side. */
 
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from "node:crypto";
 import { open, readFile, rename } from "node:fs/promises";
@@ -9,6 +9,9 @@ import { surroundings, type Socket, type Surroundings } from "./http.js";
 import type { Jwk } from "./key.js";
 import { Refused } from "./refused.js";
 import { Turns, type Kept, type Store } from "./store.js";
+
+export { RelyingService, type Asked, type Check, type Outcome, type Query, type Report, type Shown, type Whose } from "./relying.js";
+export { Refused } from "./refused.js";
 
 /** What the SDK stands on in Node, with a WebSocket of the package `ws` or the like: Node 20 has none of its own. */
 export function nodeSurroundings(socket: (url: string) => unknown): Surroundings {

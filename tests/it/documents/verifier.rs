@@ -9,7 +9,7 @@ pub fn document() -> Value {
     components.insert(
         "Shown".into(),
         schema(&json!({"device": "did", "issuer": "did", "subject": "text", "client_id": "text", "tier": "=full|limited", "jkt": "hash",
-            "claims": {"*": "any"}, "expires_at": "at", "status": {"value": "=valid", "source": "=standing"}, "checked_at": "at"})),
+            "claims": {"*": "any"}, "expires_at": "at", "status": {"value": "=valid", "source": "=standing"}, "checks": [{"check": "text", "ok": "bool"}], "checked_at": "at"})),
     );
     components.insert(
         "Report".into(),

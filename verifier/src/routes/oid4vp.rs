@@ -252,6 +252,9 @@ async fn respond(verifier: &Verifier, reference: &str, uri: &Uri, headers: &Head
     }))
 }
 
+/// What has held of a credential that stands in a result, in the order it was looked at.
+const CHECKS: [&str; 8] = ["issuer", "dates", "holder", "audience", "nonce", "transaction_data", "status", "query"];
+
 /// What came, held against what was asked: every credential, every claim, one holder.
 async fn answered(verifier: &Verifier, asked: &Transaction, token: &Value) -> Result<Value, Problem> {
     let query: Query = serde_json::from_str(&asked.query).internal()?;
@@ -275,7 +278,8 @@ async fn answered(verifier: &Verifier, asked: &Transaction, token: &Value) -> Re
             holders.insert(verdict.device.clone());
             all.entry(id).or_default().push(object!({"device": verdict.device, "issuer": verdict.issuer, "subject": verdict.log,
                 "client_id": verdict.client_id, "tier": verdict.tier, "jkt": verdict.jkt, "claims": claims, "expires_at": verdict.expires_at,
-                "status": {"value": "valid", "source": "standing"}, "checked_at": verifier.base.now().secs()}));
+                "status": {"value": "valid", "source": "standing"}, "checks": CHECKS.map(|check| object!({"check": check, "ok": true})),
+                "checked_at": verifier.base.now().secs()}));
         }
     }
     let holder = holders.pop_first().filter(|_| holders.is_empty()).ok_or(Vp::Invalid)?;

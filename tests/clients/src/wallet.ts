@@ -1,0 +1,66 @@
+/** @openid4vc/openid4vp and dcql as a holder's wallet, with a device of the SDK for its key. */
+
+import type { Device } from "@baton/sdk";
+import { HashAlgorithm, setGlobalConfig, type CallbackContext, type Jwk } from "@openid4vc/oauth2";
+import { Openid4vpClient } from "@openid4vc/openid4vp";
+import { DcqlQuery } from "dcql";
+import { CompactEncrypt, importJWK, jwtVerify, type JWK } from "jose";
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+
+setGlobalConfig({ allowInsecureUrls: true });
+export const VCT = "urn:baton:vct:device-binding:1";
+
+/** `did:web` as its method has it: the key is looked up where the DID says. */
+async function keyOf(didUrl: string): Promise<Jwk> {
+  const [host = "", ...path] = (didUrl.split("#")[0] ?? "").slice("did:web:".length).split(":");
+  const url = `http://${decodeURIComponent(host)}/${path.join("/")}/did.json`;
+  const { verificationMethod } = (await (await fetch(url)).json()) as { verificationMethod: { id: string; publicKeyJwk: Jwk }[] };
+  return verificationMethod.find(({ id }) => id === didUrl)?.publicKeyJwk ?? assert.fail(didUrl);
+}
+
+const unused = (): never => assert.fail("not needed");
+const callbacks: Omit<CallbackContext, "generateRandom" | "clientAuthentication"> = {
+  hash: (data, alg) => createHash(alg === HashAlgorithm.Sha256 ? "sha256" : assert.fail(alg)).update(data).digest(),
+  signJwt: unused,
+  verifyJwt: async (signer, { compact }) => {
+    assert.equal(signer.method, "did");
+    const signerJwk = await keyOf((signer as { didUrl: string }).didUrl);
+    await jwtVerify(compact, await importJWK(signerJwk as JWK, "ES256"), { typ: "oauth-authz-req+jwt" });
+    return { verified: true, signerJwk };
+  },
+  encryptJwe: async ({ publicJwk, alg, enc, apu, apv }, data) => {
+    const sealing = new CompactEncrypt(new TextEncoder().encode(data)).setProtectedHeader({ alg, enc, ...(publicJwk.kid ? { kid: publicJwk.kid } : {}) });
+    if (apu !== undefined) sealing.setKeyManagementParameters({ apu: Buffer.from(apu, "base64url"), apv: Buffer.from(apv ?? "", "base64url") });
+    return { jwe: await sealing.encrypt(await importJWK(publicJwk as JWK, alg)), encryptionJwk: publicJwk };
+  },
+  decryptJwe: unused,
+};
+
+/** Fetches and checks the signed request, matches it against what the device can show, and answers as it is asked to. */
+export async function answer(device: Device, link: string, known: Record<string, string>): Promise<{ prefix: string; responseMode: unknown }> {
+  const wallet = new Openid4vpClient({ callbacks });
+  const { params } = wallet.parseOpenid4vpAuthorizationRequest({ authorizationRequest: link });
+  const { authorizationRequestPayload, client, dcql } = await wallet.resolveOpenId4vpAuthorizationRequest({ authorizationRequestPayload: params });
+  const responseMode = authorizationRequestPayload.response_mode;
+
+  // The query is read, and matched, by dcql.
+  const parsed = DcqlQuery.parse(dcql?.query as Parameters<typeof DcqlQuery.parse>[0]);
+  DcqlQuery.validate(parsed);
+  assert.ok(DcqlQuery.query(parsed, [{ credential_format: "dc+sd-jwt", vct: VCT, cryptographic_holder_binding: true, claims: known }]).can_be_satisfied);
+
+  const { nonce, client_id: audience } = authorizationRequestPayload as { nonce: string; client_id: string };
+  const shown = await device.present({ audience, nonce }, Object.keys(known));
+  const response = await wallet.createOpenid4vpAuthorizationResponse({
+    authorizationRequestPayload,
+    authorizationResponsePayload: { vp_token: { device: [shown] } },
+    ...(responseMode === "direct_post.jwt" ? { jarm: { encryption: { nonce: "n" }, serverMetadata: { authorization_signing_alg_values_supported: [], authorization_encryption_alg_values_supported: ["ECDH-ES"], authorization_encryption_enc_values_supported: ["A256GCM"] } } } : {}),
+  });
+  const sent = await wallet.submitOpenid4vpAuthorizationResponse({
+    authorizationRequestPayload: authorizationRequestPayload as never,
+    authorizationResponsePayload: response.authorizationResponsePayload,
+    ...(response.jarm ? { jarm: response.jarm } : {}),
+  });
+  assert.equal(sent.response.status, 200, await sent.response.clone().text());
+  return { prefix: client.prefix, responseMode };
+}
