@@ -176,9 +176,7 @@ impl<'a> Members<'a> {
 const NUMBER: &str = "$serde_json::private::Number";
 
 /// The number of such an object, as it is without that feature.
-fn number(name: &Cow<'_, str>, value: &Node<'_>) -> Option<Number> {
-    // With an escape in it the name was sent.
-    let Cow::Borrowed(NUMBER) = name else { return None };
+fn number(value: &Node<'_>) -> Option<Number> {
     value.as_str()?.parse::<f64>().ok().and_then(Number::from_f64)
 }
 
@@ -234,7 +232,9 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(name) = map.next_key_seed(Name)? {
             let value = map.next_value_seed(Strict(self.0 + 1))?;
             if name == NUMBER {
-                return number(&name, &value).map(Node::Number).ok_or_else(|| A::Error::custom("number out of range"));
+                // A name that had to be unescaped was sent.
+                let made = matches!(name, Cow::Borrowed(_)).then(|| number(&value)).flatten();
+                return made.map(Node::Number).ok_or_else(|| A::Error::custom("number out of range"));
             }
             members.push((name, value));
         }
