@@ -7,10 +7,12 @@ import * as ed25519 from "@digitalbazaar/ed25519-multikey";
 import { cryptosuite as eddsaRdfc2022 } from "@digitalbazaar/eddsa-rdfc-2022-cryptosuite";
 import * as vc from "@digitalbazaar/vc";
 import { RELYING_KEY, Server } from "@baton/sdk/test-server";
+import { SDJwtVcInstance } from "@sd-jwt/sd-jwt-vc";
 import { ES256Signer } from "did-jwt";
 import { createVerifiableCredentialJwt, createVerifiablePresentationJwt } from "did-jwt-vc";
-import { exportJWK, generateKeyPair } from "jose";
+import { exportJWK, generateKeyPair, type JWK } from "jose";
 import assert from "node:assert/strict";
+import { KeyObject, createHash, randomBytes, sign } from "node:crypto";
 import { after, before, test } from "node:test";
 
 const { defaultDocumentLoader: documentLoader } = vc;
@@ -28,6 +30,8 @@ async function issuer(key: ecdsa.KeyPair, cryptosuite: object): Promise<Issuer> 
 }
 
 interface Jwts {
+  privateKey: CryptoKey;
+  publicJwk: JWK;
   did: string;
   alg: string;
   signer: ReturnType<typeof ES256Signer>;
@@ -39,7 +43,7 @@ async function jwts(): Promise<Jwts> {
   const { kty = "", crv = "", x = "", y = "" } = await exportJWK(publicKey);
   const did = `did:jwk:${Buffer.from(JSON.stringify({ kty, crv, x, y })).toString("base64url")}`;
   const { d = "" } = await exportJWK(privateKey);
-  return { did, alg: "ES256", signer: ES256Signer(Buffer.from(d, "base64url")), kid: `${did}#0` };
+  return { privateKey, publicJwk: { kty, crv, x, y }, did, alg: "ES256", signer: ES256Signer(Buffer.from(d, "base64url")), kid: `${did}#0` };
 }
 
 let server: Server;
@@ -49,7 +53,7 @@ before(async () => {
   p256 = await issuer(await ecdsa.generate({ curve: "P-256" }), ecdsaRdfc2019);
   ed = await issuer(await ed25519.generate(), eddsaRdfc2022);
   byJwt = await jwts();
-  const trusted = [p256, ed, byJwt].map(({ did }) => `[[issuer]]\nid = "${did}"\ntypes = []\nalgorithms = ["ES256", "EdDSA", "ecdsa-rdfc-2019", "eddsa-rdfc-2022"]\n`);
+  const trusted = [p256, ed, byJwt].map(({ did }) => `[[issuer]]\nid = "${did}"\ntypes = ["https://x.example/alumni"]\nalgorithms = ["ES256", "EdDSA", "ecdsa-rdfc-2019", "eddsa-rdfc-2022"]\n`);
   server = await Server.start(undefined, trusted.join(""));
 });
 after(() => server.stop());
@@ -114,4 +118,30 @@ test("VCDM 1.1 as JWT by did-jwt-vc", async () => {
   await refused("/credentials/verify", { verifiableCredential: theirs }, "policy");
   const pretended = await createVerifiableCredentialJwt({ sub: byJwt.did, nbf: 1, vc: content }, { ...stranger, did: byJwt.did }, { header });
   await refused("/credentials/verify", { verifiableCredential: pretended }, "proof");
+});
+
+test("an SD-JWT VC by @sd-jwt/sd-jwt-vc, shown by its holder", async () => {
+  const holder = await jwts();
+  const signer = (key: CryptoKey) => async (data: string): Promise<string> =>
+    sign("sha256", Buffer.from(data), { key: KeyObject.from(key), dsaEncoding: "ieee-p1363" }).toString("base64url");
+  const library = new SDJwtVcInstance({
+    signer: signer(byJwt.privateKey),
+    signAlg: "ES256",
+    kbSigner: signer(holder.privateKey),
+    kbSignAlg: "ES256",
+    hasher: (data: string | ArrayBuffer) => createHash("sha256").update(typeof data === "string" ? data : new Uint8Array(data)).digest(),
+    hashAlg: "sha-256",
+    saltGenerator: (length: number) => randomBytes(length).toString("base64url"),
+  });
+  const now = Math.floor(Date.now() / 1000);
+  const claims = { iss: byJwt.did, vct: "https://x.example/alumni", iat: now, cnf: { jwk: holder.publicJwk }, degree: "x", grade: 1 };
+  const issued = await library.issue(claims as Parameters<typeof library.issue>[0], { _sd: ["degree", "grade"] } as never, { header: { kid: byJwt.kid } });
+  const [status, report] = await ask("/credentials/verify", { verifiableCredential: issued });
+  assert.deepEqual([status, report.subject], [200, { degree: "x", grade: 1 }], JSON.stringify(report));
+  const shown = await library.present(issued, { degree: true } as never, { kb: { payload: { iat: now, nonce: "a nonce", aud: "https://shop.example" } } });
+  const options = { challenge: "a nonce", domain: "https://shop.example" };
+  const [shownStatus, shownReport] = await ask("/presentations/verify", { verifiablePresentation: shown, options });
+  assert.deepEqual([shownStatus, shownReport.subject], [200, { degree: "x" }], JSON.stringify(shownReport));
+  await refused("/presentations/verify", { verifiablePresentation: shown, options: { ...options, challenge: "another" } }, "holder");
+  await refused("/presentations/verify", { verifiablePresentation: issued, options }, "holder");
 });

@@ -44,6 +44,11 @@ impl<'a> Jwt<'a> {
         Ok(Self { text, algorithm, typ: member("typ")?, kid: member("kid")?.ok_or("no key is named")?, claims })
     }
 
+    /// The payload's bytes.
+    pub fn payload(&self) -> Result<Vec<u8>, &'static str> {
+        self.text.split('.').nth(1).and_then(|part| b64::decode(part).ok()).ok_or("the payload does not parse")
+    }
+
     /// Checks the signature by the key that `kid` names.
     pub async fn check(&self) -> Result<(), &'static str> {
         let bad = "the signature does not hold";

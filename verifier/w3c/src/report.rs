@@ -6,7 +6,7 @@ use serde_json::Value;
 /// One check.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub struct Check {
-    /// `form`, `policy`, `key`, `proof`, `dates`, `status`, `occasion`, `holder`, `credentials`.
+    /// `form`, `policy`, `key`, `proof`, `disclosures`, `dates`, `status`, `occasion`, `holder`, `credentials`.
     pub check: &'static str,
     /// Whether it holds.
     pub ok: bool,
