@@ -8,9 +8,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
 
 /// Longest head of a request, all its header fields together.
@@ -23,6 +24,8 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 64;
 /// Most streams of one that are reset before they are answered (CVE-2023-44487).
 const MAX_RESETS: usize = 32;
+/// Most connections; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 20_000;
 /// How often a silent HTTP/2 connection is asked whether it is there.
 const ARE_YOU_THERE: Duration = Duration::from_secs(30);
 
@@ -30,6 +33,7 @@ const ARE_YOU_THERE: Duration = Duration::from_secs(30);
 pub async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
     let builder = bounded();
     let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -47,22 +51,41 @@ pub async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::R
         // Answers and frames are small, and are wanted at once.
         let _ = stream.set_nodelay(true);
         let routes = routes.clone();
+        let Ok(place) = places.clone().acquire_owned().await else { break };
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             routes.clone().oneshot(request)
         });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let watched = graceful.watch(connection);
+        let (builder, watcher) = (builder.clone(), graceful.watcher());
         tokio::spawn(async move {
+            let _place = place;
+            if tokio::time::timeout(HEAD_TIME, says_something(&stream)).await != Ok(true) {
+                return;
+            }
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
             // How a client ends its connection is its own affair.
-            if let Err(error) = watched.await {
+            if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(target: "baton", %error, "a connection ended");
             }
         });
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// Once it is known which HTTP a client speaks: from there on hyper counts the time. False when the client has gone.
+async fn says_something(stream: &TcpStream) -> bool {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut first = [0; PREFACE.len()];
+    loop {
+        match stream.peek(&mut first).await {
+            Ok(0) | Err(_) => return false,
+            Ok(count) if count == PREFACE.len() || !PREFACE.starts_with(&first[..count]) => return true,
+            // Part of a preface: the rest is on its way, or the time runs out.
+            Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }
 
 fn bounded() -> Builder<TokioExecutor> {

@@ -1,9 +1,9 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { defineConfig, type Plugin } from "vite";
 
-/** `/docs`: Swagger UI as it comes, beside the pages and apart from them. */
+/** `/docs`: Swagger UI as it comes, in a folder of its own. It is no part of the bundle that is put at the origin where passkeys live. */
 function documents(): Plugin {
   const theirs = createRequire(import.meta.url).resolve("swagger-ui-dist/package.json").replace("package.json", "");
   const files = [
@@ -12,8 +12,10 @@ function documents(): Plugin {
   ];
   return {
     name: "documents",
-    generateBundle() {
-      for (const file of files) this.emitFile({ type: "asset", fileName: `docs/${file.slice(file.lastIndexOf("/") + 1)}`, source: readFileSync(file) });
+    writeBundle() {
+      const to = new URL("docs/dist/", import.meta.url).pathname;
+      mkdirSync(to, { recursive: true });
+      for (const file of files) copyFileSync(file, to + file.slice(file.lastIndexOf("/") + 1));
     },
   };
 }

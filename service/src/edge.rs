@@ -34,9 +34,10 @@ pub fn wrap(routes: Router, service: &'static str, audit: &Audit) -> Router {
     let audit = audit.clone();
     routes
         .layer(DefaultBodyLimit::max(MAX_STATE_BODY))
-        .layer(middleware::from_fn(move |request, next| watch(service, audit.clone(), request, next)))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(30)))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::Internal("panic in a handler".into()).into_response()))
+        // Around all of them: no answer leaves without it.
+        .layer(middleware::from_fn(move |request, next| watch(service, audit.clone(), request, next)))
 }
 
 /// Lets pages of any origin ask: for routes where a token and a proof by the device's key say who asks, and a cookie never does.
@@ -74,6 +75,9 @@ async fn watch(service: &'static str, audit: Audit, request: Request, next: Next
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     };
+    if response.status() == StatusCode::REQUEST_TIMEOUT && !response.headers().contains_key(CONTENT_TYPE) {
+        response = Problem::from(Limit::Slow).into_response();
+    }
     #[cfg(debug_assertions)]
     if response.status().is_success() {
         crate::failpoint::after(method.as_str(), &whole);

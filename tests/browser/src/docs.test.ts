@@ -14,7 +14,7 @@ test("what each service answers can be read in a browser", async () => {
     page.on("console", (message) => void (message.type() === "error" && errors.push(message.text())));
     page.on("pageerror", (error) => void errors.push(error.message));
     const answer = await page.goto(`${server.url}/docs`);
-    assert.match(answer?.headers()["content-security-policy"] ?? "", /^default-src 'none'; script-src 'self'; .*frame-ancestors 'none'$/);
+    assert.match(answer?.headers()["content-security-policy"] ?? "", /^sandbox allow-scripts; default-src 'none'; script-src 'self'; .*frame-ancestors 'none'$/);
     for (const [service, summary] of [
       ["identity", "Pushes an authorization request"],
       ["verifier", "What a presentation is worth"],

@@ -80,7 +80,7 @@ async function refused(path: string, body: object, check: string): Promise<void>
 const subject = "did:example:ebfeb1f712ebc6f1c276e12ec21";
 
 function credential(by: string): object {
-  return { "@context": ["https://www.w3.org/ns/credentials/v2"], type: ["VerifiableCredential"], issuer: by, name: "Alumni", credentialSubject: { id: subject } };
+  return { "@context": ["https://www.w3.org/ns/credentials/v2"], id: "urn:uuid:36245ee9-9074-4b05-a777-febff2e69757", type: ["VerifiableCredential"], issuer: by, name: "Alumni", credentialSubject: { id: subject } };
 }
 
 test("Data Integrity by Digital Bazaar's libraries, both suites", async () => {

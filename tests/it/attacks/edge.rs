@@ -64,6 +64,18 @@ async fn http_01_bodies_are_bounded_in_size_and_time() {
     is_well(&server).await;
 }
 
+/// A connection that says nothing, or not yet which HTTP it speaks, has the time of a head and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn http_01_silent_connections_end() {
+    let server = Server::start(On::Sqlite).await;
+    for said in ["", "PRI * HT", "G"] {
+        // Nothing is answered; the server hangs up.
+        let answer = raw(&server, said.as_bytes(), "").await;
+        assert!(answer.is_empty() || status(&answer) == 408 || status(&answer) == 400, "{said}: {answer}");
+    }
+    is_well(&server).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http_02_heads_are_bounded() {
     let server = Server::start(On::Sqlite).await;

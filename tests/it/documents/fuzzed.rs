@@ -172,6 +172,7 @@ async fn whatever_is_asked_is_answered_as_documented() {
     let address = listener.local_addr().unwrap();
     let router = axum::Router::new().fallback(async |State(between): State<Arc<Between>>, request: Request| between.pass(request).await);
     let serving = tokio::spawn(axum::serve(listener, router.with_state(between.clone())).into_future());
+    let notes = tempfile::tempdir().unwrap();
     for service in ["identity", "verifier", "broker"] {
         let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
         let asking = tokio::process::Command::new(&python)
@@ -179,6 +180,8 @@ async fn whatever_is_asked_is_answered_as_documented() {
             .args(["--checks", checks, "--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "1", "--generation-deterministic"])
             .args(["--suppress-health-check", "all", "--no-color", "--warnings", "off", "--exclude-path", "/broker/v1/events"])
             .env("NO_PROXY", "*")
+            // It keeps notes where it runs.
+            .current_dir(notes.path())
             .stdin(Stdio::null())
             .output()
             .await

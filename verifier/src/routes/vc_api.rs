@@ -14,6 +14,7 @@ use baton_w3c::{Occasion, Report};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,10 +59,20 @@ pub async fn presentations(State(verifier): State<Arc<Verifier>>, headers: Heade
     Ok(answer(report.await?))
 }
 
+/// Most at once: whoever comes later waits.
+static AT_ONCE: Semaphore = Semaphore::const_new(4);
+
 /// On a thread of its own: canonicalization is work, and holds up nobody's handoff.
 async fn apart(check: impl FnOnce(tokio::runtime::Handle) -> Report + Send + 'static) -> Result<Report, Problem> {
+    let turn = AT_ONCE.acquire().await.internal()?;
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || check(runtime)).await.internal()
+    // The turn is over with the work, whether or not anybody still waits for it.
+    let work = move || {
+        let report = check(runtime);
+        drop(turn);
+        report
+    };
+    tokio::task::spawn_blocking(work).await.internal()
 }
 
 fn answer(report: Report) -> (StatusCode, Json<Report>) {

@@ -6,8 +6,8 @@ use crate::{MAX, Policy, Report, did};
 use chrono::DateTime;
 use serde_json::{Map, Value};
 
-const V1: &str = "https://www.w3.org/2018/credentials/v1";
-const V2: &str = "https://www.w3.org/ns/credentials/v2";
+pub const V1: &str = "https://www.w3.org/2018/credentials/v1";
+pub const V2: &str = "https://www.w3.org/ns/credentials/v2";
 
 /// How something is secured.
 pub enum Secured<'a> {
@@ -74,7 +74,7 @@ pub async fn verify(given: &Value, policy: &Policy, now: i64) -> Report {
     let proven = match &secured {
         Secured::Jwt(jwt) => jwt.check().await,
         Secured::DataIntegrity(document) => match Proof::of(document, "assertionMethod").and_then(|proof| proof.check_dates(now)) {
-            Ok(()) => data_integrity::check_credential(document, now).await,
+            Ok(()) => data_integrity::check_credential(document, policy.contexts(&said.issuer), now).await,
             Err(why) => Err(why),
         },
     };
@@ -82,7 +82,11 @@ pub async fn verify(given: &Value, policy: &Policy, now: i64) -> Report {
         return report;
     }
     // Nothing is fetched: whether it was revoked cannot be known, and so it does not count.
-    let status = if said.content.contains_key("credentialStatus") { Err("its status cannot be looked up") } else { Ok(()) };
+    let status = if said.content.contains_key("credentialStatus") || said.content.contains_key("status") {
+        Err("its status cannot be looked up")
+    } else {
+        Ok(())
+    };
     if report.note("status", status).is_none() {
         return report;
     }
@@ -103,7 +107,19 @@ fn said(secured: &Secured<'_>) -> Result<Said, &'static str> {
                 if jwt.typ.as_deref() != Some("vc+jwt") || context(&jwt.claims) != Some(V2) {
                     return Err("the token is of another type");
                 }
-                Said::of(jwt.claims.clone(), jwt.algorithm, &jwt.kid)
+                let said = Said::of(jwt.claims.clone(), jwt.algorithm, &jwt.kid)?;
+                // What a JWT says beside its credential (VC-JOSE-COSE §3.1.3) must be the same, and counts.
+                let text = |name: &str| jwt.claims.get(name).map(|value| value.as_str().ok_or("a claim has the wrong type")).transpose();
+                if text("iss")?.is_some_and(|iss| iss != said.issuer) {
+                    return Err("two issuers");
+                }
+                if text("sub")?.is_some_and(|sub| said.content.get("credentialSubject").and_then(id_of) != Some(sub)) {
+                    return Err("two subjects");
+                }
+                if text("jti")?.is_some_and(|jti| said.content.get("id").and_then(Value::as_str) != Some(jti)) {
+                    return Err("two ids");
+                }
+                Ok(Said { not_before: numeric(jwt, "nbf")?, ends: numeric(jwt, "exp")?, ..said })
             }
             Some(inside) => {
                 if jwt.typ.as_deref().is_some_and(|typ| typ != "JWT") {
@@ -128,18 +144,25 @@ fn inside_jwt(jwt: &Jwt<'_>, inside: &Value) -> Result<Said, &'static str> {
         Some(_) => return Err("two issuers"),
     }
     if let Some(sub) = jwt.claims.get("sub") {
+        if !sub.is_string() {
+            return Err("a claim has the wrong type");
+        }
         let subject = content.entry("credentialSubject").or_insert_with(|| Value::Object(Map::new()));
         let subject = subject.as_object_mut().ok_or("one subject is named, and not one is there")?;
         if subject.entry("id").or_insert_with(|| sub.clone()) != sub {
             return Err("two subjects");
         }
     }
-    let time = |name: &str| jwt.claims.get(name).map(|value| value.as_i64().ok_or("a date does not parse")).transpose();
-    let (not_before, ends) = (time("nbf")?, time("exp")?);
+    let (not_before, ends) = (numeric(jwt, "nbf")?, numeric(jwt, "exp")?);
     if not_before.is_none() && !content.contains_key("issuanceDate") {
         return Err("it has no date of issue");
     }
     Ok(Said { not_before, ends, ..Said::of(content, jwt.algorithm, &jwt.kid)? })
+}
+
+/// A NumericDate (RFC 7519 §2).
+pub fn numeric(jwt: &Jwt<'_>, name: &str) -> Result<Option<i64>, &'static str> {
+    jwt.claims.get(name).map(|value| value.as_i64().ok_or("a date does not parse")).transpose()
 }
 
 impl Said {
@@ -151,7 +174,9 @@ impl Said {
         if !types.iter().any(|name| name == "VerifiableCredential") {
             return Err("it is no credential");
         }
-        if !content.get("credentialSubject").is_some_and(|subject| subject.is_object() || subject.is_array()) {
+        let subjects = subjects(content.get("credentialSubject"));
+        let right = |subject: &&Value| subject.is_object() && subject.get("id").is_none_or(Value::is_string);
+        if subjects.is_empty() || !subjects.iter().all(right) {
             return Err("it has no subject");
         }
         let issuer = content.get("issuer").and_then(id_of).ok_or("no issuer")?.to_owned();
@@ -166,6 +191,15 @@ impl Said {
             return Err("it is not valid yet");
         }
         if ends.into_iter().flatten().any(|end| end <= now) { Err("it has expired") } else { Ok(()) }
+    }
+}
+
+/// All that it is about.
+pub fn subjects(value: Option<&Value>) -> Vec<&Value> {
+    match value {
+        Some(Value::Array(all)) => all.iter().collect(),
+        Some(one) => vec![one],
+        None => Vec::new(),
     }
 }
 

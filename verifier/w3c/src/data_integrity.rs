@@ -1,15 +1,38 @@
 //! Data Integrity proofs (VC Data Integrity 1.0) with `ecdsa-rdfc-2019` and `eddsa-rdfc-2022`. What a proof is for is read here, strictly; ssi
-//! canonicalizes and checks the signature. ssi refuses terms that no context defines, which would otherwise be covered by nothing.
+//! canonicalizes and checks the signature.
+//!
+//! A proof covers what JSON-LD makes of a document, and we report the document. So the two must say the same: contexts are pinned by policy, nothing
+//! is said in another way than by a context's own terms, everything but the credential itself has an absolute `id`, and what JSON-LD would drop is
+//! refused. (That values of one member are a set, so that their order is nobody's, stays.) With every node named, canonicalization has no orders to try.
 
-use crate::did;
+use crate::credential::{V1, V2, id_of};
+use crate::{Policy, did};
 use serde_json::{Map, Value};
 use ssi::claims::data_integrity::{AnyDataIntegrity, AnySuite, DataIntegrity};
 use ssi::claims::vc::{AnyJsonCredential, AnyJsonPresentation};
 use ssi::claims::{InvalidProof, VerificationParameters};
 use ssi::dids::DIDResolver as _;
+use ssi::json_ld::iref::Iri;
 
-/// Canonicalization tries the orders of blank nodes that look alike: a document with many would take for ever.
-const MAX_BLANK: usize = 8;
+/// Longest `proofValue`: a signature in base58.
+const MAX_VALUE: usize = 256;
+/// The context that VCDM 1.1 needs for a proof of this kind.
+const PROOF_CONTEXT: &str = "https://w3id.org/security/data-integrity/v2";
+/// Members whose text is an IRI: a relative one would be covered by nothing.
+const IRIS: [&str; 12] = [
+    "issuer",
+    "holder",
+    "credentialSubject",
+    "credentialSchema",
+    "credentialStatus",
+    "evidence",
+    "refreshService",
+    "relatedResource",
+    "termsOfUse",
+    "confidenceMethod",
+    "renderMethod",
+    "verifiableCredential",
+];
 /// How far ahead of ours the clock of whoever signed may be.
 const SKEW_SECS: i64 = 60;
 
@@ -44,8 +67,13 @@ impl<'a> Proof<'a> {
             return Err("the proof is for another purpose");
         }
         let known = ["type", "id", "cryptosuite", "created", "expires", "verificationMethod", "proofPurpose", "proofValue", "challenge", "domain"];
-        if !members.keys().all(|name| known.contains(&name.as_str())) {
+        // Each of them a text: nothing of a proof is a node of its own.
+        if !members.iter().all(|(name, value)| known.contains(&name.as_str()) && value.is_string()) {
             return Err("the proof has a member that is not known");
+        }
+        check_id(members.get("id"))?;
+        if text("proofValue").is_none_or(|value| value.len() > MAX_VALUE) {
+            return Err("the proof has no value");
         }
         Ok(Self { members, suite, method: text("verificationMethod").ok_or("no key is named")? })
     }
@@ -65,16 +93,16 @@ impl<'a> Proof<'a> {
     }
 }
 
-/// Checks a credential's proof.
-pub async fn check_credential(document: &Value, now: i64) -> Result<(), &'static str> {
-    bounded(document)?;
+/// Checks a credential's proof. `contexts`: those its issuer uses after the first.
+pub async fn check_credential(document: &Value, contexts: &[String], now: i64) -> Result<(), &'static str> {
+    plain_credential(document, contexts)?;
     let read: AnyDataIntegrity<AnyJsonCredential> = serde_json::from_value(document.clone()).map_err(|_| "it does not parse")?;
     told(&read.verify(parameters(now)?).await)
 }
 
 /// Checks a presentation's proof.
-pub async fn check_presentation(document: &Value, now: i64) -> Result<(), &'static str> {
-    bounded(document)?;
+pub async fn check_presentation(document: &Value, policy: &Policy, now: i64) -> Result<(), &'static str> {
+    plain_presentation(document, policy)?;
     let read: DataIntegrity<AnyJsonPresentation, AnySuite> = serde_json::from_value(document.clone()).map_err(|_| "it does not parse")?;
     told(&read.verify(parameters(now)?).await)
 }
@@ -96,28 +124,80 @@ fn told<E>(outcome: &Result<Result<(), ssi::claims::Invalid>, E>) -> Result<(), 
     }
 }
 
-/// Trees of few nodes alone: no node that is named inside the document, and few that have no name.
-fn bounded(document: &Value) -> Result<(), &'static str> {
-    let mut blank = 0;
-    count(document, &mut blank)?;
-    if blank > MAX_BLANK { Err("too many nodes have no id") } else { Ok(()) }
+/// A credential that says in JSON what it says in RDF.
+fn plain_credential(document: &Value, contexts: &[String]) -> Result<(), &'static str> {
+    let members = document.as_object().ok_or("no object")?;
+    check_contexts(members, contexts)?;
+    check_id(members.get("id"))?;
+    check_members(members)
 }
 
-fn count(value: &Value, blank: &mut usize) -> Result<(), &'static str> {
+/// The same of a presentation and of the one credential in it.
+fn plain_presentation(document: &Value, policy: &Policy) -> Result<(), &'static str> {
+    let members = document.as_object().ok_or("no object")?;
+    check_contexts(members, &[])?;
+    check_id(members.get("id"))?;
+    let inside = match members.get("verifiableCredential") {
+        Some(Value::Array(all)) if all.len() == 1 => &all[0],
+        Some(one @ Value::Object(_)) => one,
+        _ => return Err("there must be one credential"),
+    };
+    // Part of what is canonicalized, like all of it.
+    Proof::of(inside, "assertionMethod")?;
+    let issuer = inside.get("issuer").and_then(id_of).unwrap_or_default();
+    plain_credential(inside, policy.contexts(issuer))?;
+    if inside.get("id").is_none() {
+        return Err("the credential in it has no id");
+    }
+    let rest: Map<String, Value> =
+        members.iter().filter(|(name, _)| *name != "verifiableCredential").map(|(name, value)| (name.clone(), value.clone())).collect();
+    check_members(&rest)
+}
+
+fn check_contexts(members: &Map<String, Value>, more: &[String]) -> Result<(), &'static str> {
+    let named = members.get("@context").and_then(Value::as_array).ok_or("the contexts are not those of the policy")?;
+    let named: Option<Vec<_>> = named.iter().map(Value::as_str).collect();
+    let named = named.ok_or("the contexts are not those of the policy")?;
+    let rest = match named.split_first() {
+        Some((&V1, rest)) => rest.strip_suffix(&[PROOF_CONTEXT]).unwrap_or(rest),
+        Some((&V2, rest)) => rest,
+        _ => return Err("the first context is another"),
+    };
+    if rest == more { Ok(()) } else { Err("the contexts are not those of the policy") }
+}
+
+/// An absolute IRI, if there is one: any other is left out of what is signed.
+fn check_id(id: Option<&Value>) -> Result<(), &'static str> {
+    match id {
+        None => Ok(()),
+        Some(id) if id.as_str().is_some_and(|id| !id.starts_with("_:") && Iri::new(id).is_ok()) => Ok(()),
+        Some(_) => Err("an id is no absolute IRI"),
+    }
+}
+
+/// The members of a credential or presentation itself.
+fn check_members(members: &Map<String, Value>) -> Result<(), &'static str> {
+    members.iter().filter(|(name, _)| *name != "@context" && *name != "proof").try_for_each(|(name, value)| check_member(name, value))
+}
+
+fn check_member(name: &str, value: &Value) -> Result<(), &'static str> {
+    if name.starts_with('@') || name.contains(':') || matches!(name, "proof" | "") {
+        return Err("a member is named in a way that is not allowed");
+    }
     match value {
-        Value::Array(items) => items.iter().try_for_each(|item| count(item, blank)),
-        Value::Object(members) => {
-            let id = members.get("id").or(members.get("@id")).and_then(Value::as_str);
-            if id.is_some_and(|id| id.starts_with("_:")) {
-                return Err("a node is named inside the document");
-            }
-            if members.keys().any(|name| matches!(name.as_str(), "@graph" | "@included" | "@reverse")) {
-                return Err("a keyword is not allowed");
-            }
-            *blank += usize::from(id.is_none());
-            members.iter().filter(|(name, _)| *name != "@context" && *name != "proof").try_for_each(|(_, value)| count(value, blank))
+        Value::Null => Err("a member says nothing"),
+        Value::Array(items) if items.is_empty() => Err("a member says nothing"),
+        Value::Array(items) => {
+            items.iter().try_for_each(|item| if item.is_array() { Err("a list is inside a list") } else { check_member(name, item) })
         }
-        Value::String(text) if text.starts_with("_:") => Err("a node is named inside the document"),
-        _ => Ok(()),
+        Value::Object(members) => {
+            if members.get("id").is_none() {
+                return Err("a node has no id");
+            }
+            check_id(members.get("id"))?;
+            members.iter().try_for_each(|(name, value)| check_member(name, value))
+        }
+        Value::String(_) if name == "id" || IRIS.contains(&name) => check_id(Some(value)),
+        Value::String(_) | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
 }

@@ -17,8 +17,14 @@ impl DIDResolver for Carried {
     }
 }
 
+/// Longest DID URL: a P-256 JWK as did:jwk, twice, and room.
+const MAX_URL: usize = 1024;
+
 /// The DID of a DID URL.
 pub fn of_url(url: &str) -> Result<&str, &'static str> {
+    if url.len() > MAX_URL {
+        return Err("the key is named by no DID URL");
+    }
     let (did, _) = url.split_once('#').ok_or("the key is named by no DID URL")?;
     if did.starts_with("did:key:") || did.starts_with("did:jwk:") { Ok(did) } else { Err("the key is named by neither did:key nor did:jwk") }
 }

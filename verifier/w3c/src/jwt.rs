@@ -52,6 +52,7 @@ impl<'a> Jwt<'a> {
     /// Checks the signature by the key that `kid` names.
     pub async fn check(&self) -> Result<(), &'static str> {
         let bad = "the signature does not hold";
+        did::of_url(&self.kid)?;
         let jws = JwsSlice::new(self.text.as_bytes()).map_err(|_| bad)?;
         let decoded = jws.decode().map_err(|_| bad)?;
         let keys = VerificationParameters::from_resolver(did::Carried.into_vm_resolver::<AnyJwkMethod>());

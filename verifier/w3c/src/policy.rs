@@ -24,6 +24,10 @@ pub struct Trusted {
     pub types: Vec<String>,
     /// How it may sign.
     pub algorithms: Vec<String>,
+    /// Contexts of its credentials after the first, in their order: exactly these, where a proof is inside. What a context calls things is up to it, so
+    /// read it before it is named here.
+    #[serde(default)]
+    pub contexts: Vec<String>,
 }
 
 impl Policy {
@@ -41,6 +45,11 @@ impl Policy {
             }
         }
         Ok(())
+    }
+
+    /// The contexts that an issuer's credentials have after the first.
+    pub(crate) fn contexts(&self, issuer: &str) -> &[String] {
+        self.issuer.iter().find(|one| one.id == issuer).map_or(&[], |one| &one.contexts)
     }
 
     /// Whether this issuer may say this, signed like that.

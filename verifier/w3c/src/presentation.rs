@@ -1,6 +1,6 @@
 //! A presentation: made by whoever holds the credentials, for this very occasion.
 
-use crate::credential::{self, Secured, id_of, texts};
+use crate::credential::{self, Secured, id_of, numeric, subjects, texts};
 use crate::data_integrity::{self, Proof};
 use crate::{Policy, Report, did};
 use serde_json::{Map, Value};
@@ -44,7 +44,7 @@ pub async fn verify(given: &Value, policy: &Policy, occasion: &Occasion<'_>, now
     }
     let proven = match &secured {
         Secured::Jwt(jwt) => jwt.check().await,
-        Secured::DataIntegrity(document) => data_integrity::check_presentation(document, now).await,
+        Secured::DataIntegrity(document) => data_integrity::check_presentation(document, policy, now).await,
     };
     if report.note("proof", proven).is_none() {
         return report;
@@ -65,12 +65,10 @@ pub async fn verify(given: &Value, policy: &Policy, occasion: &Occasion<'_>, now
     if report.note("credentials", all_hold).is_none() {
         return report;
     }
-    let theirs = |subject: &Value| id_of(subject).is_none_or(|id| id == said.holder);
-    let held = report.credentials.iter().filter_map(|one| one.subject.as_ref()).all(|subject| match subject {
-        Value::Array(all) => all.iter().all(theirs),
-        one => theirs(one),
-    });
-    let held = if held { Ok(()) } else { Err("one of them is about somebody else") };
+    // One that names nobody could be shown by anybody.
+    let theirs = |subject: &&Value| id_of(subject) == Some(said.holder.as_str());
+    let held = report.credentials.iter().all(|one| subjects(one.subject.as_ref()).iter().all(theirs));
+    let held = if held { Ok(()) } else { Err("one of them is not about whoever shows it") };
     report.verified = report.note("holder", held).is_some();
     report
 }
@@ -95,8 +93,7 @@ fn said(secured: &Secured<'_>, now: i64) -> Result<Said, &'static str> {
                 }
                 _ => return Err("the token is of another type"),
             };
-            let time = |name: &str| jwt.claims.get(name).map(|value| value.as_i64().ok_or("a date does not parse")).transpose();
-            if time("exp")?.is_some_and(|exp| exp <= now) || time("nbf")?.is_some_and(|nbf| nbf > now) {
+            if numeric(jwt, "exp")?.is_some_and(|exp| exp <= now) || numeric(jwt, "nbf")?.is_some_and(|nbf| nbf > now) {
                 return Err("it is not valid now");
             }
             let nonce = jwt.claims.get("nonce").and_then(Value::as_str).map(str::to_owned);

@@ -41,7 +41,8 @@ fn parties() -> [Party; 4] {
 
 fn trusting(issuer: &Party) -> Policy {
     let algorithms = ["ES256", "EdDSA", "ecdsa-rdfc-2019", "eddsa-rdfc-2022"].map(str::to_owned).to_vec();
-    Policy { issuer: vec![Trusted { id: issuer.did.clone(), types: vec!["ExampleAlumniCredential".into()], algorithms }] }
+    let contexts = vec!["https://www.w3.org/ns/credentials/examples/v2".into()];
+    Policy { issuer: vec![Trusted { id: issuer.did.clone(), types: vec!["ExampleAlumniCredential".into()], algorithms, contexts }] }
 }
 
 fn content(issuer: &Party, subject: &str) -> Value {
@@ -95,6 +96,10 @@ fn suite_of(key: &JWK) -> AnySuite {
     }
 }
 
+fn push(list: &mut Value, item: Value) {
+    list.as_array_mut().unwrap().push(item);
+}
+
 type Change = Box<dyn Fn(&mut Value)>;
 
 fn failed(report: &Report) -> (&'static str, &'static str) {
@@ -142,6 +147,14 @@ async fn a_token_is_refused_for_each_thing_that_is_wrong_with_it() {
         (Some("vc+jwt"), with(&|c| c["validUntil"] = json!("soon")), ("dates", "a date does not parse")),
         (Some("vc+jwt"), with(&|c| c["credentialStatus"] = json!({"id": "https://x.example/1#5"})), ("status", "its status cannot be looked up")),
         (Some("vc+jwt"), with(&|c| c["@context"] = json!(["https://x.example/"])), ("form", "the token is of another type")),
+        (Some("vc+jwt"), with(&|c| c["status"] = json!({"status_list": {"idx": 1}})), ("status", "its status cannot be looked up")),
+        (Some("vc+jwt"), with(&|c| c["exp"] = json!(NOW)), ("dates", "it has expired")),
+        (Some("vc+jwt"), with(&|c| c["nbf"] = json!(NOW + 1)), ("dates", "it is not valid yet")),
+        (Some("vc+jwt"), with(&|c| c["iss"] = json!(other.did)), ("form", "two issuers")),
+        (Some("vc+jwt"), with(&|c| c["sub"] = json!("did:example:other")), ("form", "two subjects")),
+        (Some("vc+jwt"), with(&|c| c["jti"] = json!("urn:uuid:other")), ("form", "two ids")),
+        (Some("vc+jwt"), with(&|c| c["credentialSubject"] = json!([])), ("form", "it has no subject")),
+        (Some("vc+jwt"), with(&|c| c["credentialSubject"]["id"] = json!(5)), ("form", "it has no subject")),
         (Some("JWT"), good.clone(), ("form", "the token is of another type")),
         (None, good.clone(), ("form", "the token is of another type")),
     ] {
@@ -172,7 +185,7 @@ async fn a_token_is_refused_for_each_thing_that_is_wrong_with_it() {
         header[name] = value;
         assert_eq!(failed(&verify_credential(&headed(header), &policy, NOW).await), ("form", why), "{name}");
     }
-    for kid in ["did:web:localhost#0", "https://x.example/key", "did:key:zDnaeX"] {
+    for kid in ["did:web:localhost#0", "https://x.example/key", "did:key:zDnaeX", &format!("did:key:z{}#x", "1".repeat(40_000))] {
         let header = json!({"alg": "ES256", "typ": "vc+jwt", "kid": kid});
         assert_eq!(failed(&verify_credential(&headed(header), &policy, NOW).await).0, "key", "{kid}");
     }
@@ -192,7 +205,7 @@ async fn a_proof_covers_everything_and_is_for_this_alone() {
         let good = with_proof(&issuer, content(&issuer, "did:example:me")).await;
         assert!(verify_credential(&good, &policy, NOW).await.verified);
         let other = by_key(JWK::generate_p256());
-        let changes: [(&str, Change, &str); 16] = [
+        let changes: [(&str, Change, &str); 40] = [
             ("another subject", Box::new(|c| c["credentialSubject"]["id"] = json!("did:example:other")), "proof"),
             ("another claim", Box::new(|c| c["credentialSubject"]["alumniOf"]["name"] = json!("Other")), "proof"),
             ("a claim more", Box::new(|c| c["credentialSubject"]["degree"] = json!("x")), "proof"),
@@ -209,6 +222,61 @@ async fn a_proof_covers_everything_and_is_for_this_alone() {
             ("a proof that has ended", Box::new(|c| c["proof"]["expires"] = json!("2021-01-01T00:00:00Z")), "proof"),
             ("a proof from the future", Box::new(|c| c["proof"]["created"] = json!("2039-01-01T00:00:00Z")), "proof"),
             ("no proof", Box::new(|c| drop(c.as_object_mut().unwrap().remove("proof"))), "form"),
+            // What JSON-LD leaves out of what is signed, or reads in another way than JSON does.
+            (
+                "a context that makes a term nothing",
+                Box::new(|c| {
+                    push(&mut c["@context"], json!({"admin": null}));
+                    c["credentialSubject"]["admin"] = json!(true);
+                }),
+                "proof",
+            ),
+            ("a context inside", Box::new(|c| c["credentialSubject"]["@context"] = json!({"admin": null})), "proof"),
+            (
+                "a context that swaps two terms",
+                Box::new(|c| push(&mut c["@context"], json!({"name": null, "called": "https://schema.org/name"}))),
+                "proof",
+            ),
+            ("a context more", Box::new(|c| push(&mut c["@context"], json!("https://w3id.org/security/data-integrity/v2"))), "proof"),
+            ("a context less", Box::new(|c| drop(c["@context"].as_array_mut().unwrap().pop())), "proof"),
+            ("contexts in another order", Box::new(|c| c["@context"].as_array_mut().unwrap().reverse()), "form"),
+            ("a keyword of nobody", Box::new(|c| c["credentialSubject"]["@admin"] = json!(true)), "proof"),
+            ("an index", Box::new(|c| c["credentialSubject"]["@index"] = json!("admin")), "proof"),
+            ("nothing", Box::new(|c| c["credentialSubject"]["admin"] = json!(null)), "proof"),
+            ("an empty list", Box::new(|c| c["credentialSubject"]["admin"] = json!([])), "proof"),
+            ("an empty list where something stands", Box::new(|c| c["evidence"] = json!([])), "proof"),
+            (
+                "an end by its long name",
+                Box::new(|c| {
+                    let end = c.as_object_mut().unwrap().remove("validUntil").unwrap();
+                    c["https://www.w3.org/2018/credentials#validUntil"] =
+                        json!({"@type": "http://www.w3.org/2001/XMLSchema#dateTime", "@value": end});
+                }),
+                "proof",
+            ),
+            (
+                "a status by its long name",
+                Box::new(|c| c["https://www.w3.org/2018/credentials#credentialStatus"] = json!({"id": "https://x.example/1"})),
+                "proof",
+            ),
+            ("a type by its long name", Box::new(|c| c["@type"] = json!(["Other"])), "proof"),
+            (
+                "a subject by its long name",
+                Box::new(|c| {
+                    let id = c["credentialSubject"].as_object_mut().unwrap().remove("id").unwrap();
+                    c["credentialSubject"]["@id"] = id;
+                }),
+                "proof",
+            ),
+            ("an id that is no IRI", Box::new(|c| c["credentialSubject"]["id"] = json!("alice")), "proof"),
+            ("an id that is no text", Box::new(|c| c["credentialSubject"]["id"] = json!(5)), "form"),
+            ("no id", Box::new(|c| drop(c["credentialSubject"].as_object_mut().unwrap().remove("id"))), "proof"),
+            ("a relative reference", Box::new(|c| c["termsOfUse"] = json!("terms")), "proof"),
+            ("a proof inside", Box::new(|c| c["credentialSubject"]["proof"] = json!({"id": "urn:x:y", "type": "DataIntegrityProof"})), "proof"),
+            ("a list in a list", Box::new(|c| c["credentialSubject"]["name"] = json!([["x"]])), "proof"),
+            ("a proof with a node inside", Box::new(|c| c["proof"]["domain"] = json!({"type": "x"})), "form"),
+            ("a proof with a context", Box::new(|c| c["proof"]["@context"] = json!({"admin": null})), "form"),
+            ("a proof that is long", Box::new(|c| c["proof"]["proofValue"] = json!(format!("z{}", "1".repeat(60_000)))), "form"),
         ];
         for (why, change, check) in changes {
             let mut changed = good.clone();
@@ -221,10 +289,14 @@ async fn a_proof_covers_everything_and_is_for_this_alone() {
         // What would take for ever is not begun.
         let mut many = good.clone();
         many["credentialSubject"] = (0..10).map(|_| json!({"alumniOf": {"name": "x"}})).collect();
-        assert_eq!(failed(&verify_credential(&many, &policy, NOW).await), ("proof", "too many nodes have no id"));
+        assert_eq!(failed(&verify_credential(&many, &policy, NOW).await), ("proof", "a node has no id"));
         let mut named = good;
         named["credentialSubject"]["id"] = json!("_:b0");
-        assert_eq!(failed(&verify_credential(&named, &policy, NOW).await), ("proof", "a node is named inside the document"));
+        assert_eq!(failed(&verify_credential(&named, &policy, NOW).await), ("proof", "an id is no absolute IRI"));
+        let terms: serde_json::Map<_, _> = (0..1500).map(|n| (format!("a{n}"), json!(format!("a{}:x", n + 1)))).collect();
+        named["credentialSubject"]["id"] = json!("did:example:me");
+        push(&mut named["@context"], Value::Object(terms));
+        assert_eq!(failed(&verify_credential(&named, &policy, NOW).await), ("proof", "the contexts are not those of the policy"));
     }
 }
 
@@ -252,7 +324,14 @@ async fn a_presentation_is_by_the_holder_for_this_occasion() {
     // Somebody else's credential; nobody's; one that does not hold.
     let about_other = jwt(&issuer, Some("vc+jwt"), content(&issuer, "did:example:other")).await;
     let text = jwt(&holder, Some("vp+jwt"), shown(&about_other)).await;
-    assert_eq!(failed(&verify_presentation(&json!(text), &policy, &here, NOW).await), ("holder", "one of them is about somebody else"));
+    assert_eq!(failed(&verify_presentation(&json!(text), &policy, &here, NOW).await), ("holder", "one of them is not about whoever shows it"));
+    // One that names nobody is nobody's to show.
+    let mut nobody = content(&issuer, &holder.did);
+    nobody["credentialSubject"].as_object_mut().unwrap().remove("id");
+    let about_nobody = jwt(&issuer, Some("vc+jwt"), nobody).await;
+    assert!(verify_credential(&json!(about_nobody), &policy, NOW).await.verified);
+    let text = jwt(&holder, Some("vp+jwt"), shown(&about_nobody)).await;
+    assert_eq!(failed(&verify_presentation(&json!(text), &policy, &here, NOW).await), ("holder", "one of them is not about whoever shows it"));
     let text = jwt(&holder, Some("vp+jwt"), shown(&credential[..credential.len() - 4])).await;
     assert_eq!(failed(&verify_presentation(&json!(text), &policy, &here, NOW).await), ("credentials", "one of them does not hold"));
     let mut none = shown(&credential);
@@ -266,10 +345,9 @@ async fn a_presentation_is_by_the_holder_for_this_occasion() {
 
     // The same with a proof inside, around a credential with a proof inside.
     let inner = with_proof(&issuer, content(&issuer, &holder.did)).await;
-    let outer: AnyJsonPresentation =
-        serde_json::from_value(json!({"@context": ["https://www.w3.org/ns/credentials/v2", "https://www.w3.org/ns/credentials/examples/v2"],
+    let outer: AnyJsonPresentation = serde_json::from_value(json!({"@context": ["https://www.w3.org/ns/credentials/v2"],
         "type": ["VerifiablePresentation"], "holder": holder.did, "verifiableCredential": [inner]}))
-        .unwrap();
+    .unwrap();
     let resolver = ssi::dids::AnyDidMethod::default().into_vm_resolver();
     let mut options = ProofOptions::from_method(ssi::json_ld::iref::IriBuf::new(holder.url.clone()).unwrap().into());
     options.proof_purpose = ProofPurpose::Authentication;
@@ -280,6 +358,23 @@ async fn a_presentation_is_by_the_holder_for_this_occasion() {
     let signed = serde_json::to_value(signed).unwrap();
     let report = verify_presentation(&signed, &policy, &here, NOW).await;
     assert!(report.verified, "{signed} {:?} {:?}", report.checks, report.credentials);
+    // Said in another way, inside or outside; and several, whose graphs would look alike.
+    for change in [
+        (|vp| push(&mut vp["verifiableCredential"]["@context"], json!({"admin": null}))) as fn(&mut Value),
+        |vp| push(&mut vp["@context"], json!({"admin": null})),
+        |vp| vp["@admin"] = json!(true),
+        |vp| vp["verifiableCredential"]["proof"]["domain"] = json!([{"type": "x"}, {"type": "x"}]),
+        |vp| vp["verifiableCredential"]["credentialSubject"]["@admin"] = json!(true),
+        |vp| vp["verifiableCredential"] = json!([vp["verifiableCredential"], vp["verifiableCredential"]]),
+    ] {
+        let mut changed = signed.clone();
+        if let Value::Array(all) = &changed["verifiableCredential"] {
+            changed["verifiableCredential"] = all[0].clone();
+        }
+        assert!(verify_presentation(&changed, &policy, &here, NOW).await.verified);
+        change(&mut changed);
+        assert_eq!(failed(&verify_presentation(&changed, &policy, &here, NOW).await).0, "proof");
+    }
     let mut moved = signed;
     moved["proof"]["challenge"] = json!("n-2");
     let there = Occasion { challenge: "n-2", ..here };
