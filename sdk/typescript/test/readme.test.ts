@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { around } from "./people.js";
-import { Server } from "./server.js";
+import { RELYING_KEY, Server } from "./server.js";
 
 const place = (name: string): URL => new URL(`../../${name}`, import.meta.url);
 
@@ -47,7 +47,8 @@ const approved = async (url: string): Promise<string> => (await server.approve(u
 const approvedElsewhere = (code: string, check: string): Promise<unknown> => server.approve(code, check);
 const show = (...shown: string[]): void => assert.ok(shown.every((text) => text !== ""));
 const keystore = join(mkdtempSync(join(tmpdir(), "baton-readme-")), "device.key");
-void [around, server, approved, approvedElsewhere, show, keystore];
+const apiKey = ${JSON.stringify(RELYING_KEY)};
+void [apiKey, around, server, approved, approvedElsewhere, show, keystore];
 ${rest}
 }
 `;
