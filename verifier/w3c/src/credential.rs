@@ -134,6 +134,10 @@ fn said(secured: &Secured<'_>) -> Result<Said, &'static str> {
 /// VCDM 1.1 §6.3.1: what the token says beside `vc` and what `vc` says are one.
 fn inside_jwt(jwt: &Jwt<'_>, inside: &Value) -> Result<Said, &'static str> {
     let mut content = inside.as_object().ok_or("vc is no object")?.clone();
+    // What would end it must be where it is looked for.
+    if ["status", "credentialStatus", "validFrom", "validUntil", "issuanceDate", "expirationDate"].iter().any(|name| jwt.claims.contains_key(*name)) {
+        return Err("something is said beside vc that belongs inside");
+    }
     if context(&content) != Some(V1) {
         return Err("the first context is another");
     }

@@ -5,7 +5,7 @@
 //! is said in another way than by a context's own terms, everything but the credential itself has an absolute `id`, and what JSON-LD would drop is
 //! refused. (That values of one member are a set, so that their order is nobody's, stays.) With every node named, canonicalization has no orders to try.
 
-use crate::credential::{V1, V2, id_of};
+use crate::credential::{V1, V2, id_of, texts};
 use crate::{Policy, did};
 use serde_json::{Map, Value};
 use ssi::claims::data_integrity::{AnyDataIntegrity, AnySuite, DataIntegrity};
@@ -13,6 +13,7 @@ use ssi::claims::vc::{AnyJsonCredential, AnyJsonPresentation};
 use ssi::claims::{InvalidProof, VerificationParameters};
 use ssi::dids::DIDResolver as _;
 use ssi::json_ld::iref::Iri;
+use std::collections::BTreeSet;
 
 /// Longest `proofValue`: a signature in base58.
 const MAX_VALUE: usize = 256;
@@ -128,15 +129,13 @@ fn told<E>(outcome: &Result<Result<(), ssi::claims::Invalid>, E>) -> Result<(), 
 fn plain_credential(document: &Value, contexts: &[String]) -> Result<(), &'static str> {
     let members = document.as_object().ok_or("no object")?;
     check_contexts(members, contexts)?;
-    check_id(members.get("id"))?;
-    check_members(members)
+    Walk::of(members)?.members(members)
 }
 
 /// The same of a presentation and of the one credential in it.
 fn plain_presentation(document: &Value, policy: &Policy) -> Result<(), &'static str> {
     let members = document.as_object().ok_or("no object")?;
     check_contexts(members, &[])?;
-    check_id(members.get("id"))?;
     let inside = match members.get("verifiableCredential") {
         Some(Value::Array(all)) if all.len() == 1 => &all[0],
         Some(one @ Value::Object(_)) => one,
@@ -151,7 +150,7 @@ fn plain_presentation(document: &Value, policy: &Policy) -> Result<(), &'static 
     }
     let rest: Map<String, Value> =
         members.iter().filter(|(name, _)| *name != "verifiableCredential").map(|(name, value)| (name.clone(), value.clone())).collect();
-    check_members(&rest)
+    Walk::of(members)?.members(&rest)
 }
 
 fn check_contexts(members: &Map<String, Value>, more: &[String]) -> Result<(), &'static str> {
@@ -175,29 +174,55 @@ fn check_id(id: Option<&Value>) -> Result<(), &'static str> {
     }
 }
 
-/// The members of a credential or presentation itself.
-fn check_members(members: &Map<String, Value>) -> Result<(), &'static str> {
-    members.iter().filter(|(name, _)| *name != "@context" && *name != "proof").try_for_each(|(name, value)| check_member(name, value))
-}
+/// What only the credential itself may say: anywhere else it would be said of another node, or of the same one out of our sight.
+const ITS_OWN: [&str; 8] =
+    ["proof", "credentialStatus", "credentialSubject", "validFrom", "validUntil", "issuanceDate", "expirationDate", "verifiableCredential"];
+/// Beyond these a number has several spellings, and some of them are too much for ssi.
+const WHOLE: std::ops::RangeInclusive<i64> = -9_007_199_254_740_991..=9_007_199_254_740_991;
 
-fn check_member(name: &str, value: &Value) -> Result<(), &'static str> {
-    if name.starts_with('@') || name.contains(':') || matches!(name, "proof" | "") {
-        return Err("a member is named in a way that is not allowed");
+/// Looks at a document's nodes. RDF knows a node by its id alone: one that was described in two places could be taken apart and put together anew.
+struct Walk<'a>(BTreeSet<&'a str>);
+
+impl<'a> Walk<'a> {
+    fn of(members: &'a Map<String, Value>) -> Result<Self, &'static str> {
+        check_id(members.get("id"))?;
+        Ok(Self(members.get("id").and_then(Value::as_str).into_iter().collect()))
     }
-    match value {
-        Value::Null => Err("a member says nothing"),
-        Value::Array(items) if items.is_empty() => Err("a member says nothing"),
-        Value::Array(items) => {
-            items.iter().try_for_each(|item| if item.is_array() { Err("a list is inside a list") } else { check_member(name, item) })
+
+    /// The members of a credential or presentation itself.
+    fn members(&mut self, members: &'a Map<String, Value>) -> Result<(), &'static str> {
+        members.iter().filter(|(name, _)| *name != "@context" && *name != "proof").try_for_each(|(name, value)| self.member(name, value))
+    }
+
+    fn member(&mut self, name: &str, value: &'a Value) -> Result<(), &'static str> {
+        if name.starts_with('@') || name.contains(':') || name.is_empty() {
+            return Err("a member is named in a way that is not allowed");
         }
-        Value::Object(members) => {
-            if members.get("id").is_none() {
-                return Err("a node has no id");
+        match value {
+            Value::Null => Err("a member says nothing"),
+            Value::Array(items) if items.is_empty() => Err("a member says nothing"),
+            Value::Array(items) => {
+                items.iter().try_for_each(|item| if item.is_array() { Err("a list is inside a list") } else { self.member(name, item) })
             }
-            check_id(members.get("id"))?;
-            members.iter().try_for_each(|(name, value)| check_member(name, value))
+            Value::Object(members) => self.node(members),
+            Value::String(_) if name == "id" || IRIS.contains(&name) => check_id(Some(value)),
+            Value::Number(number) => {
+                let whole = number.as_i64().filter(|whole| WHOLE.contains(whole) && whole.to_string() == number.to_string());
+                whole.map(|_| ()).ok_or("a number is not whole, or too large")
+            }
+            Value::String(_) | Value::Bool(_) => Ok(()),
         }
-        Value::String(_) if name == "id" || IRIS.contains(&name) => check_id(Some(value)),
-        Value::String(_) | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+
+    fn node(&mut self, members: &'a Map<String, Value>) -> Result<(), &'static str> {
+        check_id(members.get("id"))?;
+        let id = members.get("id").and_then(Value::as_str).ok_or("a node has no id")?;
+        if members.len() > 1 && !self.0.insert(id) {
+            return Err("a node is described twice");
+        }
+        if members.keys().any(|name| ITS_OWN.contains(&name.as_str())) || texts(members.get("type")).contains(&"VerifiableCredential") {
+            return Err("a node says what only the credential itself may say");
+        }
+        members.iter().try_for_each(|(name, value)| self.member(name, value))
     }
 }

@@ -300,6 +300,68 @@ async fn a_proof_covers_everything_and_is_for_this_alone() {
     }
 }
 
+/// RDF knows a node by its id: what was signed of it in one place could be said in another.
+#[tokio::test]
+async fn a_node_is_described_once() {
+    let [issuer, ..] = parties();
+    let policy = trusting(&issuer);
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut changed = content(&issuer, "did:example:me");
+        changed["id"] = json!("urn:uuid:c1");
+        changed["credentialSubject"]["provenBy"] = json!({"id": "urn:uuid:c1"});
+        change(&mut changed);
+        changed
+    };
+    let plain = with_proof(&issuer, with(&|_| {})).await;
+    assert!(verify_credential(&plain, &policy, NOW).await.verified, "named again, and not described");
+    for (signed, moved, why) in [
+        (
+            with(&|c| c["validUntil"] = json!("2021-01-01T00:00:00Z")),
+            (|c| {
+                let end = c.as_object_mut().unwrap().remove("validUntil").unwrap();
+                c["credentialSubject"]["provenBy"] = json!({"id": "urn:uuid:c1", "type": ["VerifiableCredential"], "validUntil": end});
+            }) as fn(&mut Value),
+            "a node is described twice",
+        ),
+        (
+            with(&|c| c["credentialSubject"]["alumniOf"]["knows"] = json!({"id": "did:example:other"})),
+            |c| c["credentialSubject"]["knows"] = json!({"id": "did:example:c276e12ec21ebfeb1f712ebc6f1", "name": "Example University"}),
+            "a node is described twice",
+        ),
+        (
+            with(&|_| {}),
+            |c| c["credentialSubject"]["alumniOf"]["credentialStatus"] = json!({"id": "urn:x:y"}),
+            "a node says what only the credential itself may say",
+        ),
+        (with(&|_| {}), |c| c["credentialSubject"]["n"] = json!(0.5), "a number is not whole, or too large"),
+        (with(&|_| {}), |c| c["credentialSubject"]["n"] = json!(9_007_199_254_740_992_i64), "a number is not whole, or too large"),
+    ] {
+        let mut given = with_proof(&issuer, signed).await;
+        moved(&mut given);
+        assert_eq!(failed(&verify_credential(&given, &policy, NOW).await), ("proof", why), "{given}");
+    }
+    let five: Value = serde_json::from_str(r#"{"n": 5e0}"#).unwrap();
+    let mut given = plain;
+    given["credentialSubject"]["n"] = five["n"].clone();
+    assert_eq!(failed(&verify_credential(&given, &policy, NOW).await), ("proof", "a number is not whole, or too large"));
+    // The same beside `vc` of a JWT.
+    let first = |name: &str, value: Value| {
+        let mut claims = json!({"iss": issuer.did, "sub": "did:example:me", "nbf": NOW - 10, "vc": {"@context": ["https://www.w3.org/2018/credentials/v1"],
+            "type": ["VerifiableCredential", "ExampleAlumniCredential"], "credentialSubject": {"alumniOf": "x"}}});
+        claims[name] = value;
+        claims
+    };
+    assert!(verify_credential(&json!(jwt(&issuer, Some("JWT"), first("nonce", json!("n"))).await), &policy, NOW).await.verified);
+    for name in ["status", "credentialStatus", "expirationDate", "validUntil"] {
+        let text = jwt(&issuer, Some("JWT"), first(name, json!({"id": "urn:x:y"}))).await;
+        assert_eq!(
+            failed(&verify_credential(&json!(text), &policy, NOW).await),
+            ("form", "something is said beside vc that belongs inside"),
+            "{name}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_presentation_is_by_the_holder_for_this_occasion() {
     let [issuer, holder, ..] = parties();
