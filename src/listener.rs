@@ -31,6 +31,8 @@ const ARE_YOU_THERE: Duration = Duration::from_secs(30);
 
 /// Serves until told to stop; then takes nothing new, and waits for what is under way.
 pub async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
+    // Handlers become routes here, once, and not anew for each request.
+    let routes: Router = routes.with_state(());
     let builder = bounded();
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
