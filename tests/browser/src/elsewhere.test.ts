@@ -78,10 +78,13 @@ test("identity's own origin shows no pages, makes no passkeys, and may not ask f
     const ask = (from: string): Promise<number> =>
       fetch(`${server.url}/identity/v1/sign-in/start`, { method: "POST", headers: { "content-type": "application/json", origin: from }, body: "{}" }).then((answer) => answer.status);
     assert.deepEqual([await ask(server.url), await ask(origin)], [403, 200]);
-    await page.goto(`${server.url}/docs`);
+    await page.goto(`${server.url}/identity/jwks`);
     const used = (host: string): Promise<string> =>
       page.evaluate((rpId) => navigator.credentials.get({ publicKey: { challenge: new Uint8Array(32), rpId } }).then(() => "used", (error: Error) => error.name), host);
     assert.equal(await used("approve.localhost"), "SecurityError");
+    // Nor of any host's from the documents, whose scripts are other people's: they run in a sandbox.
+    await page.goto(`${server.url}/docs`);
+    assert.equal(await used("localhost"), "NotAllowedError");
     // Another origin reads nothing, though the browser would send the cookie along.
     await page.goto(films.at("laptop"));
     const read = await page.evaluate((url) => fetch(`${url}/identity/v1/account`, { credentials: "include" }).then(() => "read", () => "refused"), server.url);
