@@ -24,7 +24,7 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 64;
 /// Most streams of one that are reset before they are answered (CVE-2023-44487).
 const MAX_RESETS: usize = 32;
-/// Most connections; more wait to be accepted.
+/// Most connections that speak HTTP; more wait to be accepted. (Event streams have left it, and have a limit for each device.)
 const MAX_CONNECTIONS: usize = 20_000;
 /// How often a silent HTTP/2 connection is asked whether it is there.
 const ARE_YOU_THERE: Duration = Duration::from_secs(30);
@@ -37,8 +37,9 @@ pub async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::R
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async { (places.clone().acquire_owned().await, listener.accept().await) };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             _ = stopped.wait_for(|stop| *stop) => break,
         };
         let (stream, peer) = match accepted {
@@ -53,16 +54,20 @@ pub async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::R
         // Answers and frames are small, and are wanted at once.
         let _ = stream.set_nodelay(true);
         let routes = routes.clone();
-        let Ok(place) = places.clone().acquire_owned().await else { break };
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             routes.clone().oneshot(request)
         });
-        let (builder, watcher) = (builder.clone(), graceful.watcher());
+        let (builder, watcher, mut stopped) = (builder.clone(), graceful.watcher(), stopped.clone());
         tokio::spawn(async move {
             let _place = place;
-            if tokio::time::timeout(HEAD_TIME, says_something(&stream)).await != Ok(true) {
+            // One that has said nothing keeps nobody from stopping.
+            let speaks = tokio::select! {
+                said = tokio::time::timeout(HEAD_TIME, says_something(&stream)) => said == Ok(true),
+                _ = stopped.wait_for(|stop| *stop) => false,
+            };
+            if !speaks {
                 return;
             }
             let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
