@@ -3,8 +3,7 @@
 //! A verifier's first call is [`verify`]; what it gives cannot be used before [`Pending::admit`] has been told the device's status.
 
 use crate::credential::{self, Credential, IssuerMemory, Tier};
-use crate::jose::{Draft, MAX_TOKEN, Typ, Unverified};
-use crate::json::{self, Members, Node};
+use crate::jose::{Draft, Typ, Unverified};
 use crate::key::{self, Did, Thumbprint};
 use crate::refusal::{Jose, Kb, Status as StatusRefusal, Vc};
 use crate::sd_jwt::Compact;
@@ -32,24 +31,6 @@ pub struct KeyBinding {
     /// Only `sha-256`, if named at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_data_hashes_alg: Option<String>,
-}
-
-impl KeyBinding {
-    /// From claims as they were read: a known claim of the wrong type is refused, unknown ones are ignored.
-    fn read(claims: &Members<'_>) -> Result<Self, Jose> {
-        let optional = |name: &str| claims.get(name).filter(|value| **value != Node::Null);
-        let text = |value: &Node<'_>| value.as_str().map(str::to_owned).ok_or(Jose::ClaimType);
-        let needed = |name: &str| claims.get(name).ok_or(Jose::ClaimType).and_then(text);
-        let texts = |value: &Node<'_>| value.as_items().ok_or(Jose::ClaimType)?.iter().map(text).collect::<Result<Vec<_>, _>>();
-        Ok(Self {
-            aud: needed("aud")?,
-            iat: claims.get("iat").and_then(Node::as_i64).ok_or(Jose::ClaimType)?,
-            nonce: needed("nonce")?,
-            sd_hash: needed("sd_hash")?,
-            transaction_data_hashes: optional("transaction_data_hashes").map(texts).transpose()?,
-            transaction_data_hashes_alg: optional("transaction_data_hashes_alg").map(text).transpose()?,
-        })
-    }
 }
 
 /// One thing agreed to: JSON in base64url, hashed as that string.
@@ -176,10 +157,8 @@ pub fn verify(presentation: &str, expected: &Expected<'_>, memory: &impl IssuerM
     let compact = Compact::parse(presentation)?;
     let kb = compact.kb.ok_or(Kb::Missing)?;
     let credential = credential::check(&compact, memory, now)?;
-    let kb = Unverified::split(kb, Typ::KeyBinding).map_err(|why| if why == Jose::Typ { Kb::Typ } else { Kb::Jose(why) })?;
-    let claims = json::members(kb.payload(), MAX_TOKEN).map_err(Kb::Jose)?;
-    kb.check(&kb.digest(), &credential.key).map_err(|_| Kb::Key)?;
-    let kb = KeyBinding::read(&claims).map_err(Kb::Jose)?;
+    let kb = Unverified::parse(kb, Typ::KeyBinding).map_err(|why| if why == Jose::Typ { Kb::Typ } else { Kb::Jose(why) })?;
+    let kb: KeyBinding = kb.verify(&credential.key).map_err(|_| Kb::Key)?.claims().map_err(Kb::Jose)?;
     if kb.aud != expected.audience {
         return Err(Kb::Aud.into());
     }
