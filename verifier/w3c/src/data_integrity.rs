@@ -129,7 +129,7 @@ fn told<E>(outcome: &Result<Result<(), ssi::claims::Invalid>, E>) -> Result<(), 
 fn plain_credential(document: &Value, contexts: &[String]) -> Result<(), &'static str> {
     let members = document.as_object().ok_or("no object")?;
     check_contexts(members, contexts)?;
-    Walk::of(members)?.members(members)
+    Walk::of(members)?.members(members, &["@context", "proof"])
 }
 
 /// The same of a presentation and of the one credential in it.
@@ -148,9 +148,7 @@ fn plain_presentation(document: &Value, policy: &Policy) -> Result<(), &'static 
     if inside.get("id").is_none() {
         return Err("the credential in it has no id");
     }
-    let rest: Map<String, Value> =
-        members.iter().filter(|(name, _)| *name != "verifiableCredential").map(|(name, value)| (name.clone(), value.clone())).collect();
-    Walk::of(members)?.members(&rest)
+    Walk::of(members)?.members(members, &["@context", "proof", "verifiableCredential"])
 }
 
 fn check_contexts(members: &Map<String, Value>, more: &[String]) -> Result<(), &'static str> {
@@ -189,9 +187,9 @@ impl<'a> Walk<'a> {
         Ok(Self(members.get("id").and_then(Value::as_str).into_iter().collect()))
     }
 
-    /// The members of a credential or presentation itself.
-    fn members(&mut self, members: &'a Map<String, Value>) -> Result<(), &'static str> {
-        members.iter().filter(|(name, _)| *name != "@context" && *name != "proof").try_for_each(|(name, value)| self.member(name, value))
+    /// The members of a credential or presentation itself, but for those that are looked at by themselves.
+    fn members(&mut self, members: &'a Map<String, Value>, but: &[&str]) -> Result<(), &'static str> {
+        members.iter().filter(|(name, _)| !but.contains(&name.as_str())).try_for_each(|(name, value)| self.member(name, value))
     }
 
     fn member(&mut self, name: &str, value: &'a Value) -> Result<(), &'static str> {

@@ -20,6 +20,11 @@ impl DIDResolver for Carried {
 /// Longest DID URL: a P-256 JWK as did:jwk, twice, and room.
 const MAX_URL: usize = 1024;
 
+/// Whether a DID URL names a key of this issuer's.
+pub fn is_of(url: &str, issuer: &str) -> Result<(), &'static str> {
+    if of_url(url)? == issuer { Ok(()) } else { Err("the key is not the issuer's") }
+}
+
 /// The DID of a DID URL.
 pub fn of_url(url: &str) -> Result<&str, &'static str> {
     if url.len() > MAX_URL {

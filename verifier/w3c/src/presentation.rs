@@ -93,7 +93,7 @@ fn said(secured: &Secured<'_>, now: i64) -> Result<Said, &'static str> {
                 }
                 _ => return Err("the token is of another type"),
             };
-            if numeric(jwt, "exp")?.is_some_and(|exp| exp <= now) || numeric(jwt, "nbf")?.is_some_and(|nbf| nbf > now) {
+            if numeric(&jwt.claims, "exp")?.is_some_and(|exp| exp <= now) || numeric(&jwt.claims, "nbf")?.is_some_and(|nbf| nbf > now) {
                 return Err("it is not valid now");
             }
             let nonce = jwt.claims.get("nonce").and_then(Value::as_str).map(str::to_owned);

@@ -1,6 +1,7 @@
 //! SD-JWT VCs (`dc+sd-jwt`) of other issuers. Disclosures and key binding are `baton_protocol`'s, which is strict about both; the issuer's signature is
 //! ssi's, so that EdDSA counts as well. A holder's key is P-256.
 
+use crate::credential::numeric;
 use crate::jwt::Jwt;
 use crate::{Occasion, Policy, Report, did};
 use baton_protocol::jose::{Typ, Unverified};
@@ -37,7 +38,7 @@ pub async fn verify(text: &str, policy: &Policy, occasion: Option<&Occasion<'_>>
     let Some((compact, jwt, issuer, vct)) = report.note("form", read()) else { return report };
     (report.by, report.types) = (Some(issuer.clone()), vec![vct]);
     let allowed = policy.allows(&issuer, &report.types, jwt.algorithm);
-    let own = did::of_url(&jwt.kid).and_then(|of| if of == issuer { Ok(()) } else { Err("the key is not the issuer's") });
+    let own = did::is_of(&jwt.kid, &issuer);
     if report.note("policy", allowed).is_none() || report.note("key", own).is_none() || report.note("proof", jwt.check().await).is_none() {
         return report;
     }
@@ -69,12 +70,11 @@ pub async fn verify(text: &str, policy: &Policy, occasion: Option<&Occasion<'_>>
 }
 
 fn dates(claims: &Map<String, Value>, now: i64) -> Result<(), &'static str> {
-    let time = |name: &str| claims.get(name).map(|value| value.as_i64().ok_or("a date does not parse")).transpose();
-    let starts = [time("nbf")?, time("iat")?];
+    let starts = [numeric(claims, "nbf")?, numeric(claims, "iat")?];
     if starts.into_iter().flatten().any(|start| start > now) {
         return Err("it is not valid yet");
     }
-    if time("exp")?.is_some_and(|exp| exp <= now) { Err("it has expired") } else { Ok(()) }
+    if numeric(claims, "exp")?.is_some_and(|exp| exp <= now) { Err("it has expired") } else { Ok(()) }
 }
 
 /// The key-binding JWT (RFC 9901 §4.3): by the key the issuer named, over exactly this, now, for this occasion.
