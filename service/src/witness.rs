@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use std::sync::OnceLock;
 
 /// An answer.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
     /// Method of the request.
     pub method: &'a str,

@@ -1,5 +1,6 @@
 //! A server of one's own for each test: real HTTP on a free port, a fresh database, and people and devices to go with it.
 
+use crate::documents::Documented;
 use baton::config::{Config, Flags};
 use baton::demo::{SCOPES, Story, claims, enrol_here};
 use baton::person::Person;
@@ -28,6 +29,7 @@ pub struct Server {
     clock: Clock,
     /// Gone with the server.
     dir_kept: tempfile::TempDir,
+    documented: Documented,
 }
 
 const SERVICES: [&str; 3] = ["identity", "verifier", "broker"];
@@ -62,16 +64,16 @@ impl Server {
         config.operators = vec![baton_identity::Operator { name: "console".into(), key_sha256: baton_protocol::key::hash(OPERATOR_KEY.as_bytes()) }];
         change(&mut config);
         let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
-        Self { public_url: config.public_url.clone(), port, running, urls, config, clock, dir_kept: dir }
+        Self { public_url: config.public_url.clone(), port, running, urls, config, clock, dir_kept: dir, documented: Documented }
     }
 
     /// Stops, and starts again on the same databases and port.
     pub async fn restart(self) -> Self {
-        let Self { public_url, port, running, urls, config, clock, dir_kept } = self;
+        let Self { public_url, port, running, urls, config, clock, dir_kept, documented } = self;
         running.stop().await;
         let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await.unwrap();
         let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
-        Self { public_url, port, running, urls, config, clock, dir_kept }
+        Self { public_url, port, running, urls, config, clock, dir_kept, documented }
     }
 
     /// Where it listens, whatever its public URL says.

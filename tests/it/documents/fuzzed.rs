@@ -166,7 +166,6 @@ async fn whatever_is_asked_is_answered_as_documented() {
     let ids = Ids::of(&rig).await;
     let url = rig.server.direct();
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    // Whoever asks is signed in all along.
     let between = Arc::new(Between { rig, ids, client, nonces: Mutex::default(), allowed: Mutex::default() });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

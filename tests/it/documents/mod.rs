@@ -8,11 +8,14 @@ mod identity;
 mod shorthand;
 mod verifier;
 
-use crate::attacks::routes;
+use crate::attacks::{Ask, routes};
+use crate::support::Server;
+use baton_service::testing::On;
 use baton_service::witness::Seen;
 use serde_json::{Map, Value, json};
 use shorthand::schema;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 /// One operation.
@@ -203,16 +206,14 @@ fn common() -> Map<String, Value> {
     let mut errors = codes.clone();
     codes.extend(["internal".into(), "unavailable".into()]);
     errors.push("invalid_client".into());
-    let Value::Object(all) = json!({
+    let all = json!({
         "Problem": {"type": "object", "description": "RFC 9457. `code` is stable; further members say more.", "required": ["type", "title", "status", "code"],
             "properties": {"type": {"const": "about:blank"}, "title": {"type": "string"}, "status": {"type": "integer"}, "code": {"enum": codes},
                 "detail": {"type": "string", "description": "What was wrong with the shape; never a value."}}},
         "OAuthError": {"type": "object", "description": "RFC 6749 section 5.2.", "required": ["error"], "properties": {"error": {"enum": errors}}},
         "Jwks": {"type": "object", "description": "RFC 7517.", "required": ["keys"], "properties": {"keys": {"type": "array", "items": {"type": "object"}}}},
-    }) else {
-        unreachable!()
-    };
-    all
+    });
+    all.as_object().unwrap().clone()
 }
 
 /// Operations are grouped by who may ask.
@@ -313,11 +314,52 @@ fn is_page(path: &str) -> bool {
 
 type Validators = BTreeMap<(String, String, u16, String), &'static jsonschema::Validator>;
 
-/// Holds an answer against the documents.
-///
-/// # Panics
-/// When it is not as documented.
+/// How many answers were held.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+/// What was answered otherwise than documented.
+static WRONG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Holds an answer against the documents. What is wrong is told when a server goes: a panic here would be one in the server, which a test that waits
+/// for a refusal could take for one.
 pub fn hold(seen: &Seen<'_>) {
+    HELD.fetch_add(1, Ordering::Relaxed);
+    if std::panic::catch_unwind(|| check(seen)).is_err() {
+        WRONG.lock().unwrap().push(format!("{} {} {}: {}", seen.method, seen.path, seen.status, String::from_utf8_lossy(seen.body)));
+    }
+}
+
+/// Part of each test's server.
+pub struct Documented;
+
+impl Drop for Documented {
+    fn drop(&mut self) {
+        let wrong = WRONG.lock().unwrap();
+        assert!(wrong.is_empty() || std::thread::panicking(), "not as documented: {wrong:#?}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_is_held_and_another_than_documented_is_found() {
+    let server = Server::start(On::Sqlite).await;
+    let before = HELD.load(Ordering::Relaxed);
+    assert_eq!(Ask::new("GET", format!("{}/broker/jwks", server.public_url)).send().await.status, 200);
+    assert!(HELD.load(Ordering::Relaxed) > before, "nobody looked");
+
+    let jwks = Seen { method: "GET", path: "/broker/jwks", status: 200, content_type: JSON, body: br#"{"keys":[]}"# };
+    check(&jwks);
+    for wrong in [
+        Seen { status: 418, ..jwks },
+        Seen { path: "/broker/unheard-of", ..jwks },
+        Seen { content_type: "text/plain", ..jwks },
+        Seen { body: b"{}", ..jwks },
+        Seen { body: b"keys", ..jwks },
+        Seen { path: "/broker/v1/nonces", method: "POST", body: br#"{"nonce":"n","expires_in":5,"more":1}"#, ..jwks },
+    ] {
+        assert!(std::panic::catch_unwind(|| check(&wrong)).is_err(), "{wrong:?}");
+    }
+}
+
+fn check(seen: &Seen<'_>) {
     static KNOWN: LazyLock<Mutex<Validators>> = LazyLock::new(Mutex::default);
     let Some((_, document)) = ALL.iter().find(|(_, document)| document["paths"].get(seen.path).is_some()) else {
         assert!(is_page(seen.path) || seen.path == "unknown", "{}: not documented", seen.path);
