@@ -6,6 +6,7 @@ use crate::refusal::Jose;
 use crate::{b64, json};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
+use serde_json::Value;
 
 /// Longest answer.
 const MAX: usize = 256 * 1024;
@@ -90,6 +91,13 @@ impl Opener {
         PublicKey::from_sec1(public.as_ref().try_into().map_err(|_| Jose::Key)?)
     }
 
+    /// Its public key as others use it: named, and for this alone.
+    pub fn jwk(&self, kid: &str) -> Result<Value, Jose> {
+        let mut jwk = self.public()?.jwk_value();
+        (jwk["kid"], jwk["use"], jwk["alg"]) = (kid.into(), "enc".into(), "ECDH-ES".into());
+        Ok(jwk)
+    }
+
     /// What is inside.
     pub fn open(&self, compact: &str) -> Result<Vec<u8>, Jose> {
         if compact.len() > MAX {
@@ -168,7 +176,7 @@ mod tests {
     fn anything_else_is_refused() {
         let opener = Opener::from_scalar(&[7; 32]).unwrap();
         let epk = opener.public().unwrap().jwk_value();
-        let sealed = |header: serde_json::Value| {
+        let sealed = |header: Value| {
             format!("{}..{}.{}.{}", b64::encode(header.to_string()), b64::encode([0; 12]), b64::encode("x"), b64::encode([0; 16]))
         };
         let good = serde_json::json!({"alg": "ECDH-ES", "enc": "A128GCM", "epk": epk});

@@ -5,6 +5,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use baton_protocol::b64;
 use baton_protocol::jose::Draft;
+use baton_protocol::jwe::Opener;
 use baton_protocol::key::PublicKey;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -126,6 +127,10 @@ impl KeyRing {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.lasting_secret);
         let joined = serde_json::to_vec(&(purpose, input)).expect("strings");
         b64::encode(hmac::sign(&key, &joined))
+    }
+    /// A key that others seal to, derived like [`Self::derived`]; `None` for one scalar in 2^128.
+    pub fn opener(&self, purpose: &str, input: &[&str]) -> Option<Opener> {
+        Opener::from_scalar(&b64::decode_array::<32>(&self.derived(purpose, input)).ok()?)
     }
     /// The public keys as a JWK set (RFC 7517 §5).
     pub fn jwks(&self) -> Value {

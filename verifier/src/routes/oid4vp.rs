@@ -14,7 +14,7 @@ use baton_protocol::dcql::{CredentialQuery, Query};
 use baton_protocol::id::TransactionId;
 use baton_protocol::jose::{Draft, Typ};
 use baton_protocol::json;
-use baton_protocol::jwe::Opener;
+use baton_protocol::jwe::{Enc, Opener};
 use baton_protocol::key::{Did, hash};
 use baton_protocol::presentation::{self, Expected, TransactionData, Verdict};
 use baton_protocol::refusal::{Input, Vp};
@@ -142,8 +142,7 @@ fn derived(verifier: &Verifier, what: &str, id: &str) -> String {
 }
 
 fn opener(verifier: &Verifier, id: &str) -> Result<Opener, Problem> {
-    let scalar = baton_protocol::b64::decode_array::<32>(&derived(verifier, "encryption", id)).internal()?;
-    Opener::from_scalar(&scalar).ok_or_else(|| Problem::Internal("an encryption key of zero probability".into()))
+    verifier.base.keys.opener("baton/vp-encryption/1", &[id]).ok_or_else(|| Problem::Internal("an encryption key of zero probability".into()))
 }
 
 async fn waiting(verifier: &Verifier, reference: &str) -> Result<Transaction, Problem> {
@@ -181,10 +180,8 @@ async fn signed(verifier: &Verifier, reference: &str, wallet_nonce: Option<&str>
     // Who asks, for the person to read: the identifier is the verifier's alone.
     let mut metadata = object!({"client_name": asked.relying, "vp_formats_supported": {"dc+sd-jwt": {"sd-jwt_alg_values": ["ES256"], "kb-jwt_alg_values": ["ES256"]}}});
     if asked.response_mode == Mode::DirectPostJwt.as_str() {
-        let mut jwk = opener(verifier, id)?.public().internal()?.jwk_value();
-        (jwk["kid"], jwk["use"], jwk["alg"]) = ("response".into(), "enc".into(), "ECDH-ES".into());
-        metadata["jwks"] = object!({"keys": [jwk]});
-        metadata["encrypted_response_enc_values_supported"] = object!(["A128GCM", "A256GCM"]);
+        metadata["jwks"] = object!({"keys": [opener(verifier, id)?.jwk("response").internal()?]});
+        metadata["encrypted_response_enc_values_supported"] = object!(Enc::NAMES);
     }
     let mut claims = object!({
         "client_id": client, "aud": "https://self-issued.me/v2", "response_type": "vp_token", "response_mode": asked.response_mode,

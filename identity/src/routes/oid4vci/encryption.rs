@@ -18,15 +18,12 @@ use serde_json::{Value, json as object};
 const KID: &str = "requests-1";
 
 fn opener(identity: &Identity) -> Result<Opener, Problem> {
-    let derived = identity.base.keys.derived("baton/vci-encryption/1", &[KID]);
-    let scalar = baton_protocol::b64::decode_array::<32>(&derived).internal()?;
-    Opener::from_scalar(&scalar).ok_or_else(|| Problem::Internal("an encryption key of zero probability".into()))
+    identity.base.keys.opener("baton/vci-encryption/1", &[KID]).ok_or_else(|| Problem::Internal("an encryption key of zero probability".into()))
 }
 
 /// `credential_request_encryption` and `credential_response_encryption` of the metadata (§12.2.4).
 pub fn describe(identity: &Identity) -> Result<(Value, Value), Problem> {
-    let mut jwk = opener(identity)?.public().internal()?.jwk_value();
-    (jwk["kid"], jwk["use"], jwk["alg"]) = (KID.into(), "enc".into(), "ECDH-ES".into());
+    let jwk = opener(identity)?.jwk(KID).internal()?;
     let requests = object!({"jwks": {"keys": [jwk]}, "enc_values_supported": Enc::NAMES, "encryption_required": false});
     let responses = object!({"alg_values_supported": ["ECDH-ES"], "enc_values_supported": Enc::NAMES, "encryption_required": false});
     Ok((requests, responses))
