@@ -165,6 +165,8 @@ impl Config {
             issuer_memory: usize,
             registration: bool,
             relying_services: Vec<&'a str>,
+            #[cfg(feature = "w3c")]
+            trusted_issuers: Vec<&'a str>,
         }
         let database = match &self.database_url {
             None => "sqlite in the data directory".to_owned(),
@@ -185,6 +187,8 @@ impl Config {
             issuer_memory,
             registration: self.registration,
             relying_services,
+            #[cfg(feature = "w3c")]
+            trusted_issuers: self.trust.issuer.iter().map(|trusted| trusted.id.as_str()).collect(),
         };
         Ok(toml::to_string(&shown)?)
     }

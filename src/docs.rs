@@ -2,11 +2,11 @@
 //! (`make web`), from disk in debug builds and embedded in release builds.
 
 use axum::Router;
-use axum::extract::Path;
 use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use baton_service::extract::Path;
 use rust_embed::RustEmbed;
 
 #[derive(RustEmbed)]

@@ -3,11 +3,12 @@
 
 use crate::state::Identity;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderName, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use baton_service::extract::Path;
 use rust_embed::RustEmbed;
 use serde_json::{Value, json};
 use std::sync::Arc;
