@@ -176,9 +176,8 @@ mod tests {
     fn anything_else_is_refused() {
         let opener = Opener::from_scalar(&[7; 32]).unwrap();
         let epk = opener.public().unwrap().jwk_value();
-        let sealed = |header: Value| {
-            format!("{}..{}.{}.{}", b64::encode(header.to_string()), b64::encode([0; 12]), b64::encode("x"), b64::encode([0; 16]))
-        };
+        let sealed =
+            |header: Value| format!("{}..{}.{}.{}", b64::encode(header.to_string()), b64::encode([0; 12]), b64::encode("x"), b64::encode([0; 16]));
         let good = serde_json::json!({"alg": "ECDH-ES", "enc": "A128GCM", "epk": epk});
         assert_eq!(opener.open(&sealed(good.clone())), Err(Jose::Sig), "a tag of nothing");
         for (name, value, why) in [
