@@ -110,11 +110,11 @@ pub async fn credential(
     body: Body,
 ) -> Result<Response, Problem> {
     known(&identity, &headers).await?;
-    let body = edge::bytes(body, edge::MAX_BODY).await?;
+    // Opened before anything is held.
+    let asked = Asked::open(&identity, &headers, &edge::bytes(body, edge::MAX_BODY).await?)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let (token, token_hash) = authorize(&identity, &mut tx, &headers, "/credential").await?;
-    let asked = Asked::open(&identity, &headers, &body)?;
     let (body, recipient) = asked.read().map_err(refuse)?;
     let proof = proof_in(&body).map_err(refuse)?;
     let proof = Proof::check(&proof, &identity.base.url, now).map_err(refuse)?;
@@ -173,11 +173,11 @@ fn later(identity: &Identity, request: &RequestId, recipient: Option<&Recipient>
 /// `POST /deferred_credential`
 pub async fn deferred(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     known(&identity, &headers).await?;
-    let body = edge::bytes(body, edge::MAX_BODY).await?;
+    // Opened before anything is held.
+    let asked = Asked::open(&identity, &headers, &edge::bytes(body, edge::MAX_BODY).await?)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let (token, _) = authorize(&identity, &mut tx, &headers, "/deferred_credential").await?;
-    let asked = Asked::open(&identity, &headers, &body)?;
     // Each request says anew whom its answer is for (§9.1).
     let (body, recipient) = asked.read().map_err(refuse)?;
     let id = RequestId::parse(&token.request_id)?;
