@@ -18,8 +18,11 @@ use tower::ServiceExt as _;
 const MAX_HEAD: usize = 16 * 1024;
 /// Most header fields.
 const MAX_HEADERS: usize = 100;
-/// How long a head may take to arrive.
+/// How long the first head of a connection may take to arrive, and an answer whether it is there.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long after an answer the next head may be complete: longer than proxies keep their idle connections, so that none of them asks on
+/// one that is just being closed.
+const IDLE_TIME: Duration = Duration::from_secs(75);
 /// Most requests under way on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
 /// Most streams of one that are reset before they are answered (CVE-2023-44487).
@@ -81,23 +84,32 @@ pub async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::R
     graceful.shutdown().await;
 }
 
-/// Once it is known which HTTP a client speaks: from there on hyper counts the time. False when the client has gone.
+/// Once the first head of a connection is there: from there on hyper counts the time. False when the client has gone.
 async fn says_something(stream: &TcpStream) -> bool {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let mut first = [0; PREFACE.len()];
+    let mut first = vec![0; MAX_HEAD];
     loop {
         match stream.peek(&mut first).await {
             Ok(0) | Err(_) => return false,
-            Ok(count) if count == PREFACE.len() || !PREFACE.starts_with(&first[..count]) => return true,
-            // Part of a preface: the rest is on its way, or the time runs out.
+            Ok(count) if is_for_hyper(&first[..count]) => return true,
+            // The rest is on its way, or the time runs out.
             Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
 
+/// Whether hyper can answer: a whole head, the whole preface of HTTP/2, or what is neither.
+fn is_for_hyper(said: &[u8]) -> bool {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    if PREFACE.starts_with(said) {
+        return said.len() == PREFACE.len();
+    }
+    let ends = |end: &[u8]| said.windows(end.len()).any(|some| some == end);
+    !said[0].is_ascii_uppercase() || said.len() >= MAX_HEAD || ends(b"\r\n\r\n") || ends(b"\n\n")
+}
+
 fn bounded() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIME).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())

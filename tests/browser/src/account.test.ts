@@ -7,7 +7,7 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
-import { Person } from "./person.js";
+import { Person, alerted } from "./person.js";
 
 const SCOPE = "session:read session:write handoff:offer handoff:accept";
 const CALLBACK = "http://127.0.0.1:9/callback";
@@ -125,7 +125,7 @@ test("a second passkey, a new recovery code, taking everything along, leaving", 
     await person.isAccessible();
     await page.getByRole("button", { name: "Remove Passkey 1" }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
-    await page.getByRole("alert").getByText("last passkey that opens your root").waitFor();
+    await alerted(page, "last passkey that opens your root");
 
     await person.willTakeAnother();
     await page.getByRole("button", { name: "Add a passkey" }).click();
@@ -141,7 +141,7 @@ test("a second passkey, a new recovery code, taking everything along, leaving", 
     await person.isAccessible();
     await page.getByLabel("Type its last group").fill("0000".slice(0, (code.split("-").at(-1) ?? "").length));
     await page.getByRole("button", { name: "I have written it down" }).click();
-    await page.getByRole("alert").getByText("not the last group").waitFor();
+    await alerted(page, "not the last group");
     await page.getByLabel("Type its last group").fill(code.split("-").at(-1) ?? "");
     await page.getByRole("button", { name: "I have written it down" }).click();
     await told(page, "Your new recovery code works");
@@ -159,7 +159,7 @@ test("a second passkey, a new recovery code, taking everything along, leaving", 
       await page.getByLabel("Recovery code").fill(typed);
       await page.getByRole("button", { name: "Recover" }).click();
       if (works) await page.getByRole("heading", { name: "Your devices" }).waitFor();
-      else await page.getByRole("alert").getByText("not there any more").waitFor();
+      else await alerted(page, "not there any more");
     }
     await go(page, "Passkeys");
     assert.equal(await page.locator(".words:not(:empty)").textContent(), words, "the same root");
@@ -287,7 +287,7 @@ test("DEV-10: the QR code of another device than the one shown is refused", asyn
     await page.getByRole("button", { name: "Look at it" }).click();
     await page.getByLabel("The check code").fill(theirs.checkCode);
     await page.getByRole("button", { name: "Approve with passkey" }).click();
-    await page.getByRole("alert").getByText("Nothing was signed").waitFor();
+    await alerted(page, "Nothing was signed");
     await page.goto("about:blank");
     await page.goto(theirs.verificationUriComplete);
     await page.getByRole("button", { name: "Look at it" }).click();

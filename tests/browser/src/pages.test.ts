@@ -8,7 +8,7 @@ import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import * as oauth from "oauth4webapi";
-import { Person } from "./person.js";
+import { Person, alerted } from "./person.js";
 
 let server: Server;
 before(async () => {
@@ -50,7 +50,7 @@ test("sign up, add devices by both lanes, revoke, recover", async () => {
     await person.isAccessible();
     await page.getByLabel("The check code").fill(television.checkCode === "000000" ? "000001" : "000000");
     await page.getByRole("button", { name: "Approve with passkey" }).click();
-    await page.getByRole("alert").getByText("not the check code").waitFor();
+    await alerted(page, "not the check code");
     await page.getByLabel("The check code").fill(television.checkCode);
     await page.getByRole("button", { name: "Approve with passkey" }).click();
     await page.getByRole("heading", { name: "Television is yours now" }).waitFor();
@@ -123,7 +123,7 @@ test("a passkey that cannot keep the root, and one that does not verify", async 
     try {
       await person.page.goto(server.url);
       await person.page.getByRole("button", { name: "Create an account" }).click();
-      await person.page.getByRole("alert").getByText(said).waitFor();
+      await alerted(person.page, said);
     } finally {
       await person.close();
     }
@@ -142,7 +142,7 @@ test("who left before confirming the recovery code can still do it, with that co
     await person.isAccessible();
     await page.getByRole("textbox", { name: "Recovery code" }).fill(`${code.slice(0, -1)}${code.endsWith("0") ? "1" : "0"}`);
     await page.getByRole("button", { name: "Confirm" }).click();
-    await page.getByRole("alert").getByText("typing mistake").waitFor();
+    await alerted(page, "typing mistake");
     await page.getByRole("textbox", { name: "Recovery code" }).fill(code);
     await page.getByRole("button", { name: "Confirm" }).click();
     await page.getByRole("status").getByText("Your recovery code works").waitFor();

@@ -147,3 +147,12 @@ export class Person {
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
+
+/** The page says this, as an alert. When it does not, what it shows in its place is told. */
+export async function alerted(page: Page, said: string | RegExp): Promise<void> {
+  try {
+    await page.getByRole("alert").getByText(said).waitFor();
+  } catch (error) {
+    throw new Error(`${String(said)} was not said; the page at ${page.url()} shows: ${await page.locator("body").innerText()}`, { cause: error });
+  }
+}

@@ -7,7 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import type { Page, Route } from "playwright-core";
-import { Person } from "./person.js";
+import { Person, alerted } from "./person.js";
 
 let server: Server;
 before(async () => {
@@ -108,7 +108,7 @@ test("DEV-06: what is to be signed is what was shown, and goes on from the log t
       } else {
         await tries(page, asked);
       }
-      await page.getByRole("alert").getByText(said).waitFor();
+      await alerted(page, said);
       assert.ok(!signedSince(person, before), String(path));
       await page.unroute(path);
     }
@@ -118,7 +118,7 @@ test("DEV-06: what is to be signed is what was shown, and goes on from the log t
     await page.goto("about:blank");
     await page.goto(asked.verificationUriComplete);
     await page.getByRole("button", { name: "Look at it" }).click();
-    await page.getByRole("alert").getByText("has decided about this request").waitFor();
+    await alerted(page, "has decided about this request");
   } finally {
     await person.close();
   }
@@ -170,7 +170,7 @@ test("HTTP-07, HTTP-08: in nobody's frame, for nobody's form, and not after the 
     await person.signedOutElsewhere();
     await page.getByRole("button", { name: "Remove Passkey 1" }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
-    await page.getByRole("alert").getByText("signed out").waitFor();
+    await alerted(page, "signed out");
   } finally {
     evil.close();
     await person.close();

@@ -4,7 +4,7 @@ import { Server } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
-import { Person } from "./person.js";
+import { Person, alerted } from "./person.js";
 import { Player, plays } from "./player.js";
 
 let server: Server;
@@ -67,7 +67,7 @@ test("the root is replaced, the film goes on, and the old code is worth nothing"
       await route.fulfill({ response: answer, json: body });
     });
     await page.getByRole("button", { name: "Replace it now" }).click();
-    await page.getByRole("alert").getByText("Nothing was signed").waitFor();
+    await alerted(page, "Nothing was signed");
     await page.unroute("**/v1/account/root");
     // An answer that is lost is asked for again, and was the switch.
     let lost = 0;
@@ -119,7 +119,7 @@ test("the root is replaced, the film goes on, and the old code is worth nothing"
       await page.getByLabel("Recovery code").fill(typed);
       await page.getByRole("button", { name: "Recover" }).click();
       if (works) await page.getByRole("heading", { name: "Your devices" }).waitFor();
-      else await page.getByRole("alert").getByText("not there any more").waitFor();
+      else await alerted(page, "not there any more");
     }
   } finally {
     await person.close();
@@ -170,7 +170,7 @@ test("another browser that knew the root before follows to the new one, and not 
     });
     await page.reload();
     await newCode();
-    await page.getByRole("alert").getByText("Nothing was signed").waitFor();
+    await alerted(page, "Nothing was signed");
     await page.unroute("**/v1/sign-in/finish");
     await page.getByRole("button", { name: "Cancel" }).click();
     await newCode();
