@@ -29,6 +29,9 @@ impl Broker {
                 revoke(&mut tx, change, now).await?;
             }
             tx.commit().await?;
+            if change.revoked_at.is_some() {
+                self.presence.forget(&change.log, change.device.as_str());
+            }
             self.bell.ring(&change.log);
         }
         self.freshness.renew(feed.fresh_until, now);

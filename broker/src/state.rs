@@ -50,15 +50,8 @@ impl Broker {
     pub fn new(base: Base, config: Config) -> Self {
         let tokens = TokenIssuer { url: config.verifier_url, keys: config.verifier_keys };
         let pages = TokenIssuer { url: config.identity_url, keys: config.identity_keys };
-        Self {
-            base,
-            tokens,
-            pages,
-            freshness: Freshness::default(),
-            bell: Bell::default(),
-            presence: Presence::default(),
-            closing: watch::Sender::new(false),
-        }
+        let presence = Presence::new(base.clock.clone());
+        Self { base, tokens, pages, freshness: Freshness::default(), bell: Bell::default(), presence, closing: watch::Sender::new(false) }
     }
 
     /// The broker's acceptance of a statement: from here on it counts.

@@ -1,6 +1,7 @@
 //! Events of a subject's stream: what changed, by id alone. Contiguous numbers; a hole is told as `gap`, never hidden.
 
 use crate::time::Millis;
+pub use crate::view::SealedView;
 use serde::{Deserialize, Serialize};
 
 /// One frame of the stream.
@@ -15,6 +16,41 @@ pub enum Frame {
         /// The next number that will come.
         resume_at: i64,
     },
+    /// Who is there now, in place of what was said of it before. Without a number: it is not history.
+    Presence {
+        /// The other devices that are there and may be seen.
+        devices: Vec<Present>,
+    },
+}
+
+/// How a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// In use.
+    Online,
+    /// There, and not in front of anybody.
+    Away,
+    /// Not there.
+    Offline,
+}
+
+/// A device that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Present {
+    /// Which: its DID.
+    pub device: String,
+    /// How it is.
+    pub status: Status,
+    /// The session it has in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// What it shows of that session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<SealedView>,
 }
 
 /// A change.
@@ -25,7 +61,8 @@ pub struct Event {
     pub seq: i64,
     /// When, by the broker's clock.
     pub at: Millis,
-    /// What: `session.opened`, `session.updated`, `session.active`, `session.detached`, `handoff.<state>`, `device.enrolled`, `device.revoked`, `root.replaced` (for each device).
+    /// What: `session.opened`, `session.updated`, `session.active`, `session.detached`, `session.asked`, `session.unfollow`, `handoff.<state>`,
+    /// `device.enrolled`, `device.revoked`, `device.switched`, `root.replaced` (for each device).
     pub kind: String,
     /// The session, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,4 +70,7 @@ pub struct Event {
     /// The handoff, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handoff: Option<String>,
+    /// The device that is meant, in `session.unfollow` and `device.switched`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }

@@ -36,6 +36,7 @@ pub mod signer;
 pub mod standing;
 pub mod status_list;
 pub mod time;
+pub mod view;
 pub mod wrap;
 
 pub use refusal::Refusal;

@@ -9,6 +9,7 @@ mod layering;
 mod lifecycle;
 mod manage;
 mod middle;
+mod presence;
 mod privacy;
 mod python;
 mod root;

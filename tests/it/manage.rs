@@ -11,27 +11,37 @@ use baton_sdk::{Error, Session, system_entropy};
 use baton_service::testing::On;
 use serde_json::Value;
 
-struct Page<'a> {
+/// A person's page with its token.
+pub struct Page<'a> {
     server: &'a Server,
     key: SoftKey,
     token: ManageToken,
 }
 
 impl Page<'_> {
-    async fn ask(&self, method: &str, path: &str) -> Result<Value, Error> {
+    pub async fn ask(&self, method: &str, path: &str) -> Result<Value, Error> {
         self.ask_with(method, path, &self.token, &self.key).await
     }
 
+    pub async fn tell(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        self.send("POST", path, Some(body), &self.token, &self.key).await
+    }
+
     async fn ask_with(&self, method: &str, path: &str, token: &ManageToken, key: &SoftKey) -> Result<Value, Error> {
+        self.send(method, path, None, token, key).await
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Option<&Value>, token: &ManageToken, key: &SoftKey) -> Result<Value, Error> {
         let keys = &self.server.running.identity.base().keys;
         let broker = format!("{}/broker", self.server.public_url);
-        let request =
-            Request { method, url: format!("{broker}{path}"), service: &broker, token: Some(keys.sign(token.draft(keys.kid()))), body: None };
+        let body = body.map(|body| ("application/json", body.to_string().into_bytes()));
+        let request = Request { method, url: format!("{broker}{path}"), service: &broker, token: Some(keys.sign(token.draft(keys.kid()))), body };
         self.server.http().proven(&request, key).await
     }
 }
 
-fn page<'a>(server: &'a Server, log: &str) -> Page<'a> {
+/// A page of the person with this log, who was verified just before.
+pub fn page<'a>(server: &'a Server, log: &str) -> Page<'a> {
     let key = SoftKey::generate(&system_entropy());
     let now = server.http().now().secs();
     let url = &server.public_url;
@@ -65,7 +75,7 @@ async fn the_pages_list_ask_and_end() {
         assert_eq!(listed["there"], serde_json::json!([]), "nobody has a stream open");
         let mut events = laptop.events(None).await.unwrap();
         let there = page.ask("GET", "/v1/manage/sessions").await.unwrap()["there"].clone();
-        assert_eq!(there, serde_json::json!([{"device": laptop.did(), "in_sync": true}]));
+        assert_eq!(there, serde_json::json!([{"device": laptop.did(), "in_sync": true, "status": "online", "session": null}]));
         page.ask("POST", &format!("/v1/manage/sessions/{}/ask", session.id())).await.unwrap();
         assert_eq!(events.next().await.unwrap().kind, "session.asked");
         let tv = server.limited(&mut person, "Television").await;

@@ -1,7 +1,7 @@
 //! One step by one device: admitted, in one transaction, with the session it is about.
 
 use crate::state::Broker;
-use crate::store::{events, handoffs, sessions};
+use crate::store::{events, handoffs, sessions, switches};
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, Method, Uri, request::Parts};
@@ -108,21 +108,26 @@ impl<'a> Acting<'a> {
     pub fn device(&self) -> &Did {
         &self.caller.standing.device
     }
-    /// As the handoff machine knows it.
-    pub fn by(&self) -> By {
-        By { device: self.device().clone(), tier: self.caller.standing.tier }
+    /// As the handoff machine knows it: one that is no member is like a limited one.
+    pub async fn by(&mut self) -> Result<By, Problem> {
+        let tier = if self.is_member().await? { Tier::Full } else { Tier::Limited };
+        Ok(By { device: self.device().clone(), tier })
+    }
+    /// Whether it has the sessions of the others.
+    pub async fn is_member(&mut self) -> Result<bool, Problem> {
+        switches::is_member(&mut self.tx, &self.caller.standing).await.internal()
     }
     /// The subject.
     pub fn log(&self) -> &str {
         &self.caller.standing.log
     }
 
-    /// The session, held, to act on. A limited device that held it once may still be told that it is too late.
+    /// The session, held, to act on. A device that is no member and held it once may still be told that it is too late.
     pub async fn session(&mut self, id: &SessionId) -> Result<sessions::Session, Problem> {
         self.session_for(id, true).await
     }
 
-    /// The session, held, to read. A limited device reads what it holds and what was handed to it, nothing it once held.
+    /// The session, held, to read. A device that is no member reads what it holds and what was handed to it, nothing it once held.
     pub async fn readable(&mut self, id: &SessionId) -> Result<sessions::Session, Problem> {
         self.session_for(id, false).await
     }
@@ -140,7 +145,7 @@ impl<'a> Acting<'a> {
         let log = self.log().to_owned();
         let mut session = sessions::hold(&mut self.tx, id, &log).await.internal()?.filter(|s| s.app == self.caller.standing.app).ok_or(NOT_FOUND)?;
         self.settle(&mut session).await?;
-        if self.caller.standing.tier == Tier::Limited && !self.concerns(&session, former).await? {
+        if !session.is_held_by(self.device()) && !self.is_member().await? && !self.concerns(&session, former).await? {
             return Err(NOT_FOUND.into());
         }
         Ok(session)

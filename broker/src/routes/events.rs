@@ -93,7 +93,7 @@ pub async fn stream(
         {
             return;
         }
-        streams::serve(serving, token, &place, cursor, socket).await;
+        streams::Stream::new(serving, token, cursor).serve(place, socket).await;
     }))
 }
 

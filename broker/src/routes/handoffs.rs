@@ -7,7 +7,6 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use baton_protocol::credential::Tier;
 use baton_protocol::handoff::machine::{Act, Handoff as Machine, State as MachineState, Target};
 use baton_protocol::handoff::wire::{Offer, accept_data, offer_data};
 use baton_protocol::id::{HandoffId, SessionId};
@@ -37,7 +36,7 @@ pub async fn held(acting: &mut Acting<'_>, id: &str) -> Result<Held, Problem> {
     let log = acting.log().to_owned();
     let row = handoffs::find(&mut acting.tx, id.as_str(), &log).await.internal()?.ok_or(NOT_FOUND)?;
     let named = handoffs::names(&mut acting.tx, Some(id.as_str()), &acting.caller.standing.device).await.internal()?;
-    if acting.caller.standing.tier == Tier::Limited && !named {
+    if !named && !acting.is_member().await? {
         return Err(NOT_FOUND.into());
     }
     let session_id = SessionId::parse(&row.session_id)?;
@@ -130,12 +129,12 @@ pub async fn note(acting: &mut Acting<'_>, session: &str, handoff: &str, machine
 pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
     let log = acting.log().to_owned();
-    let limited = acting.caller.standing.tier == Tier::Limited;
+    let member = acting.is_member().await?;
     let mut shown = Vec::new();
     for row in handoffs::open(&mut acting.tx, &log).await.internal()? {
         let Some(machine) = row.machine().map(|machine| machine.at(acting.now)) else { continue };
         let named = machine.from == *acting.device() || machine.to == Target::Device(acting.device().clone());
-        if acting.allows(&row.session_id) && (!limited || named) && !machine.state.is_over() {
+        if acting.allows(&row.session_id) && (member || named) && !machine.state.is_over() {
             shown.push(view(&row, &machine));
         }
     }
@@ -168,7 +167,7 @@ pub async fn accept(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
         }
     }
     // Who it is for is asked before what they show: a chosen device learns nothing new, another one nothing at all.
-    let (next, _) = held.machine.clone().apply(&acting.by(), Act::Accept, acting.now)?;
+    let (next, _) = held.machine.clone().apply(&acting.by().await?, Act::Accept, acting.now)?;
     let data = accept_data(&held.offer, &held.row.offer_hash, acting.device(), &acting.caller.token.cnf.jkt);
     acting.present(accept.presentation.as_deref(), Some(&held.offer.challenge), &[data]).await?;
     if next != held.machine {
@@ -190,7 +189,7 @@ pub async fn cancel(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
 async fn end(broker: &Broker, id: &str, ask: &Ask, scope: &str, act: Act) -> Result<Json<Value>, Problem> {
     let mut acting = Acting::begin(broker, ask, scope).await?;
     let held = held(&mut acting, id).await?;
-    let (next, _) = held.machine.clone().apply(&acting.by(), act, acting.now)?;
+    let (next, _) = held.machine.clone().apply(&acting.by().await?, act, acting.now)?;
     if next != held.machine {
         step(&mut acting, &held, &next, None).await?;
         sessions::set_handoff(&mut acting.tx, &held.session.session_id, Some(&held.row.handoff_id), None).await.internal()?;

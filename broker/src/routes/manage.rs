@@ -1,15 +1,20 @@
 //! The pages look after a person's sessions: list, end, and ask the holder to hand over. They open nothing (docs/protocol.md §11).
 
 use super::acting::{Ask, live, session_id, view};
+use crate::presence::Seen;
 use crate::state::Broker;
-use crate::store::{events, handoffs, sessions};
+use crate::store::{events, handoffs, sessions, switches};
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
-use baton_protocol::refusal::{Handoff, Token};
+use baton_protocol::key::Did;
+use baton_protocol::refusal::{Handoff, Input, Token};
 use baton_protocol::time::Millis;
+use baton_service::edge;
 use baton_service::extract::{Path, Query};
 use baton_service::guard;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use baton_service::standing;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::{Any, Transaction};
@@ -35,6 +40,12 @@ impl<'a> Managing<'a> {
         Ok(sessions::hold(&mut self.tx, &session_id(id)?, &self.log).await.internal()?.ok_or(NOT_FOUND)?)
     }
 
+    /// A device of this person, held: whoever seals to it waits, or has finished.
+    async fn device(&mut self, device: &Did) -> Result<(), Problem> {
+        let standing = standing::find_for_change(&mut self.tx, device).await.internal()?;
+        standing.filter(|standing| standing.log == self.log).map(|_| ()).ok_or(NOT_FOUND.into())
+    }
+
     async fn event(&mut self, kind: &str, session: &sessions::Session) -> Result<(), Problem> {
         let new = events::New { kind, session: Some(&session.session_id), devices: [session.holder.as_deref(), None], ..Default::default() };
         events::append(&mut self.tx, &self.log, &new, self.now).await.internal()
@@ -53,8 +64,12 @@ pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Va
     let rows = sessions::list(&mut managing.tx, &managing.log).await.internal()?;
     let shown: Vec<_> = rows.iter().map(|session| view(session, managing.now)).collect();
     let (_, last) = events::range(&mut managing.tx, &managing.log).await.internal()?;
-    let there = broker.presence.of(&managing.log);
-    let there: Vec<_> = there.into_iter().map(|(device, told)| json!({"device": device, "in_sync": told >= last})).collect();
+    let there = broker.presence.of(&managing.log).into_iter();
+    let there: Vec<_> = there
+        .map(
+            |Seen { present, told }| json!({"device": present.device, "in_sync": told >= last, "status": present.status, "session": present.session}),
+        )
+        .collect();
     managing.commit().await?;
     Ok(Json(json!({"sessions": shown, "there": there})))
 }
@@ -108,4 +123,64 @@ pub async fn ask(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask:
     managing.event("session.asked", &session).await?;
     managing.commit().await?;
     Ok(Json(json!({"state": "asked"})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unfollow {
+    device: Did,
+}
+
+/// `POST /v1/manage/sessions/{id}/unfollow`: a device that has another's session in front is to put it away. Its app does, and until it says so anew
+/// the others do not see it there.
+pub async fn unfollow(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
+    let bytes = edge::bytes(content, edge::MAX_BODY).await?;
+    let mut managing = Managing::begin(&broker, &ask).await?;
+    let Unfollow { device } = edge::json(&bytes)?;
+    managing.device(&device).await?;
+    let session = managing.session(&id).await?;
+    live(&session)?;
+    if session.is_held_by(&device) {
+        return Err(Handoff::State.into());
+    }
+    let new =
+        events::New { kind: "session.unfollow", session: Some(&session.session_id), devices: [Some(device.as_str()), None], ..Default::default() };
+    events::append(&mut managing.tx, &managing.log, &new, managing.now).await.internal()?;
+    let log = managing.log.clone();
+    managing.commit().await?;
+    broker.presence.unfocus(&log, device.as_str(), &session.session_id);
+    broker.bell.ring(&log);
+    Ok(Json(json!({"state": "asked"})))
+}
+
+/// `GET /v1/manage/devices`: what is switched off for which device; what is not named is on.
+pub async fn devices(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut managing = Managing::begin(&broker, &ask).await?;
+    let off = switches::of_log(&mut managing.tx, &managing.log).await.internal()?;
+    managing.commit().await?;
+    let mut shown: Vec<_> = off.into_iter().collect();
+    shown.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let shown: Vec<_> = shown.iter().map(|(device, switches)| json!({"device": device, "switches": switches})).collect();
+    Ok(Json(json!({"devices": shown})))
+}
+
+/// `POST /v1/manage/devices/{device}/switches`: for one device of this person. Without sync, the keys it has open nothing that is written from now on.
+pub async fn switch(State(broker): State<Arc<Broker>>, Path(device): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
+    let bytes = edge::bytes(content, edge::MAX_BODY).await?;
+    let mut managing = Managing::begin(&broker, &ask).await?;
+    let change: switches::Change = edge::json(&bytes)?;
+    let device = Did::parse(&device).map_err(|_| Input::Id)?;
+    managing.device(&device).await?;
+    let switches = switches::set(&mut managing.tx, &managing.log, &device, change, managing.now).await.internal()?;
+    if change.sync == Some(false) {
+        for session in sessions::live_of_log(&mut managing.tx, &managing.log).await.internal()? {
+            if !session.is_held_by(&device) {
+                sessions::require_rekey(&mut managing.tx, &session.session_id, managing.now).await.internal()?;
+            }
+        }
+    }
+    let new = events::New { kind: "device.switched", devices: [Some(device.as_str()), None], ..Default::default() };
+    events::append(&mut managing.tx, &managing.log, &new, managing.now).await.internal()?;
+    managing.commit().await?;
+    Ok(Json(json!({"switches": switches})))
 }

@@ -9,6 +9,7 @@ mod keys;
 mod manage;
 mod moves;
 mod nonces;
+pub(crate) mod presence;
 mod sessions;
 mod updates;
 
@@ -45,6 +46,11 @@ pub fn router(broker: Arc<Broker>, path: &str) -> Router {
         .route("/v1/manage/handoffs", get(manage::history))
         .route("/v1/manage/sessions/{id}/end", post(manage::end))
         .route("/v1/manage/sessions/{id}/ask", post(manage::ask))
+        .route("/v1/manage/sessions/{id}/unfollow", post(manage::unfollow))
+        .route("/v1/manage/devices", get(manage::devices))
+        .route("/v1/manage/devices/{device}/switches", post(manage::switch))
+        .route("/v1/switches", get(presence::without_sync))
+        .route("/v1/presence", get(presence::list).post(presence::say))
         .route("/v1/events", get(events::stream))
         .route("/v1/events/tickets", post(events::ticket));
     Router::new().nest(path, edge::open_to_browsers(own)).with_state(broker)

@@ -4,11 +4,10 @@ use super::acting::{Acting, Ask, check_epoch, fenced, live, statement, view};
 use super::handoffs::{Held, held, step};
 use super::sessions::check_envelope;
 use crate::state::Broker;
-use crate::store::{events, sessions, updates};
+use crate::store::{events, sessions, switches, updates};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::{Act as Says, Statement};
 use baton_protocol::handoff::machine::{Act, State as MachineState};
 use baton_protocol::key::Did;
@@ -68,7 +67,7 @@ pub async fn seal(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask
     };
     let Says::Release { handoff, head, key_version, envelope, to } = &statement.act else { return Err(Handoff::Statement.into()) };
     check_epoch(statement.epoch, &held.session)?;
-    let (next, _) = held.machine.clone().apply(&acting.by(), Act::Seal { release: hash.clone() }, acting.now)?;
+    let (next, _) = held.machine.clone().apply(&acting.by().await?, Act::Seal { release: hash.clone() }, acting.now)?;
     let sealed_to = matches!(&next.state, MachineState::Sealed { by: target, .. } if target == to);
     if handoff.as_str() != held.row.handoff_id || !sealed_to || statement.epoch != held.machine.epoch {
         return Err(Handoff::Statement.into());
@@ -126,7 +125,7 @@ async fn take_over(broker: &Broker, id: &str, ask: &Ask, content: Body, scope: &
     if handoff.as_str() != held.row.handoff_id || said.envelope.is_some() {
         return Err(Handoff::Statement.into());
     }
-    let (next, _) = held.machine.clone().apply(&acting.by(), act, acting.now)?;
+    let (next, _) = held.machine.clone().apply(&acting.by().await?, act, acting.now)?;
     let accepted = acting.accept(&held.session, &statement, &hash, &said.statement, false).await?;
     step(&mut acting, &held, &next, None).await?;
     sessions::set_handoff(&mut acting.tx, &held.session.session_id, Some(&held.row.handoff_id), None).await.internal()?;
@@ -135,8 +134,8 @@ async fn take_over(broker: &Broker, id: &str, ask: &Ask, content: Body, scope: &
         MachineState::Sealed { by, .. } if device == held.machine.from => by.clone(),
         _ => held.machine.from.clone(),
     };
-    if is_limited(&mut acting, &left).await? {
-        // A limited device knew this key and is not to read on.
+    if !is_member(&mut acting, &left).await? {
+        // A device that is no member knew this key and is not to read on.
         sessions::require_rekey(&mut acting.tx, &held.session.session_id, acting.now).await.internal()?;
     }
     let devices = [Some(device.as_str()), Some(held.machine.from.as_str())];
@@ -144,9 +143,10 @@ async fn take_over(broker: &Broker, id: &str, ask: &Ask, content: Body, scope: &
     finish(acting, &held, &accepted).await
 }
 
-async fn is_limited(acting: &mut Acting<'_>, device: &Did) -> Result<bool, Problem> {
+async fn is_member(acting: &mut Acting<'_>, device: &Did) -> Result<bool, Problem> {
     let standing = baton_service::standing::look(&mut acting.tx, device).await.internal()?;
-    Ok(standing.is_none_or(|standing| standing.tier == Tier::Limited))
+    let Some(standing) = standing else { return Ok(false) };
+    switches::is_member(&mut acting.tx, &standing).await.internal()
 }
 
 async fn is_target_revoked(acting: &mut Acting<'_>, held: &Held) -> Result<bool, Problem> {

@@ -2,7 +2,7 @@
 
 use super::acting::{Acting, Ask, check_epoch, fenced, live, session_id, statement, view};
 use crate::state::Broker;
-use crate::store::{events, sessions, updates};
+use crate::store::{events, sessions, switches, updates};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -56,7 +56,8 @@ pub async fn open(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) ->
     for recipient in envelope_recipients(&open.envelope)? {
         baton_service::standing::find(&mut acting.tx, &recipient).await.internal()?;
     }
-    check_envelope(&mut acting, &open.envelope, envelope, None).await?;
+    let me = acting.device().clone();
+    check_envelope(&mut acting, &open.envelope, envelope, Some(&me)).await?;
     let mode = serde_json::to_value(mode).internal()?;
     if !sessions::open(&mut acting.tx, &first.session, &chain, mode.as_str().unwrap_or_default(), acting.now).await.internal()? {
         return Err(Handoff::Exists.into());
@@ -74,25 +75,28 @@ pub async fn open(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) ->
 }
 
 /// An envelope must have the digest its statement names, and only devices as recipients that may have the key.
-pub async fn check_envelope(acting: &mut Acting<'_>, envelope: &str, digest: &str, limited: Option<&Did>) -> Result<(), Problem> {
+pub async fn check_envelope(acting: &mut Acting<'_>, envelope: &str, digest: &str, to: Option<&Did>) -> Result<(), Problem> {
     if hash(envelope.as_bytes()) != digest {
         return Err(Handoff::Statement.into());
     }
-    check_recipients(acting, envelope, limited).await
+    check_recipients(acting, envelope, to).await
 }
 
-/// Recipients are live full devices of the subject, and at most the one limited device the session is with or goes to (attacks.md ECC-13).
-pub async fn check_recipients(acting: &mut Acting<'_>, envelope: &str, limited: Option<&Did>) -> Result<(), Problem> {
+/// Recipients are live members of the subject, and at most the one other device the session is with or goes to (attacks.md ECC-13).
+pub async fn check_recipients(acting: &mut Acting<'_>, envelope: &str, to: Option<&Did>) -> Result<(), Problem> {
     let all = envelope_recipients(envelope)?;
     let distinct: BTreeSet<_> = all.iter().collect();
     if all.is_empty() || distinct.len() != all.len() || all.len() > MAX_RECIPIENTS {
         return Err(StateRefusal::Recipient.into());
     }
+    let log = acting.log().to_owned();
+    let off = switches::of_log(&mut acting.tx, &log).await.internal()?;
     for recipient in &all {
         let standing = baton_service::standing::look(&mut acting.tx, recipient).await.internal()?;
         let may = standing.is_some_and(|s| {
             let live = s.log == acting.caller.standing.log && baton_service::standing::is_live(&s, acting.now);
-            live && (s.tier == Tier::Full || limited == Some(recipient))
+            let syncs = off.get(recipient.as_str()).is_none_or(|switches| switches.sync);
+            live && ((s.tier == Tier::Full && syncs) || to == Some(recipient))
         });
         if !may {
             return Err(StateRefusal::Recipient.into());
@@ -105,9 +109,10 @@ pub async fn check_recipients(acting: &mut Acting<'_>, envelope: &str, limited: 
 pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
     let log = acting.log().to_owned();
+    let member = acting.is_member().await?;
     let mut shown = Vec::new();
     for session in sessions::list(&mut acting.tx, &log).await.internal()? {
-        if acting.allows(&session.session_id) && (acting.caller.standing.tier == Tier::Full || acting.concerns(&session, false).await?) {
+        if acting.allows(&session.session_id) && (member || acting.concerns(&session, false).await?) {
             shown.push(view(&session, acting.now));
         }
     }

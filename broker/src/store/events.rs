@@ -41,35 +41,39 @@ pub async fn append(db: &mut AnyConnection, log: &str, new: &New<'_>, now: Milli
     Ok(())
 }
 
+/// An event as it is kept.
 #[derive(FromRow)]
-struct Row {
+pub struct Row {
     seq: i64,
     at: i64,
-    kind: String,
+    /// What happened.
+    pub kind: String,
     session_id: Option<String>,
     handoff_id: Option<String>,
     device_a: Option<String>,
     device_b: Option<String>,
 }
 
-/// Events after `cursor`. A limited device is told its own; of others only that there was one, so that its numbers stay contiguous.
-pub async fn after(db: &mut AnyConnection, log: &str, cursor: i64, limited: Option<&Did>) -> Result<Vec<Event>, Error> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT seq, at, kind, session_id, handoff_id, device_a, device_b FROM events WHERE log = $1 AND seq > $2 ORDER BY seq LIMIT 200",
-    )
-    .bind(log)
-    .bind(cursor)
-    .fetch_all(db)
-    .await?;
-    let shown = |row: Row| {
-        let mine = limited.is_none_or(|device| [&row.device_a, &row.device_b].iter().any(|named| named.as_deref() == Some(device.as_str())));
-        if mine {
-            Event { seq: row.seq, at: Millis(row.at), kind: row.kind, session: row.session_id, handoff: row.handoff_id }
-        } else {
-            Event { seq: row.seq, at: Millis(row.at), kind: "other".into(), session: None, handoff: None }
+impl Row {
+    /// As a member is told of it, or `only` one device: of what does not name it that there was something, so that its numbers stay contiguous.
+    pub fn shown(self, only: Option<&Did>) -> Event {
+        let Self { seq, at, kind, session_id, handoff_id, device_a, device_b } = self;
+        let named = only.is_none_or(|device| [&device_a, &device_b].iter().any(|named| named.as_deref() == Some(device.as_str())));
+        if !named {
+            return Event { seq, at: Millis(at), kind: "other".into(), session: None, handoff: None, device: None };
         }
-    };
-    Ok(rows.into_iter().map(shown).collect())
+        let device = if matches!(kind.as_str(), "session.unfollow" | "device.switched") { device_a } else { None };
+        Event { seq, at: Millis(at), kind, session: session_id, handoff: handoff_id, device }
+    }
+}
+
+/// Events after `cursor`.
+pub async fn after(db: &mut AnyConnection, log: &str, cursor: i64) -> Result<Vec<Row>, Error> {
+    sqlx::query_as("SELECT seq, at, kind, session_id, handoff_id, device_a, device_b FROM events WHERE log = $1 AND seq > $2 ORDER BY seq LIMIT 200")
+        .bind(log)
+        .bind(cursor)
+        .fetch_all(db)
+        .await
 }
 
 /// First and last number there are; (1, 0) when there are none.

@@ -3,4 +3,5 @@
 pub mod events;
 pub mod handoffs;
 pub mod sessions;
+pub mod switches;
 pub mod updates;

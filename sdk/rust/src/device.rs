@@ -15,9 +15,10 @@ use baton_protocol::refusal::{Log, Status as StatusRefusal};
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::signer::Signer as _;
 use baton_protocol::time::Millis;
+use futures_util::future::try_join;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How often an exchange is tried whose answer may have been lost.
@@ -52,6 +53,8 @@ pub struct Members {
     pub live: Vec<Did>,
     /// Labels, for full devices: what the person called each. Not evidence.
     pub labels: Vec<(Did, String)>,
+    /// Devices whose person keeps the sessions of the others from them.
+    pub without_sync: BTreeSet<Did>,
     /// The person is replacing the root; told to full devices.
     pub replace_root: Option<ReplaceRoot>,
 }
@@ -74,6 +77,10 @@ impl Members {
             .filter(|(device, member)| live(device) && wanted(device, member.tier))
             .map(|(device, member)| (device.clone(), member.agreement.clone()))
             .collect()
+    }
+    /// Whether a device of this tier is given the keys of every session.
+    pub fn syncs(&self, device: &Did, tier: Tier) -> bool {
+        tier == Tier::Full && !self.without_sync.contains(device)
     }
     /// The device of that label.
     pub fn by_label(&self, label: &str) -> Option<&Did> {
@@ -271,7 +278,7 @@ impl Device {
 
     /// Reads the device log, checks all of it, and checks that it goes on from what this device saw before.
     pub async fn members(&self) -> Result<Arc<Members>, Error> {
-        let answer = self.identity("GET", "/v1/log", None).await?;
+        let (answer, without_sync) = try_join(self.identity("GET", "/v1/log", None), self.without_sync()).await?;
         let answer: LogAnswer = serde_json::from_value(answer).map_err(|_| Error::Answer("log"))?;
         let log = DeviceLog::replay(&answer.entries)?;
         if log.subject() != self.subject {
@@ -288,9 +295,19 @@ impl Device {
         }
         drop(kept);
         let labels = answer.directory.unwrap_or_default().into_iter().map(|label| (label.device, label.name)).collect();
-        let members = Arc::new(Members { log, live: answer.live, labels, replace_root: answer.replace_root });
+        let members = Arc::new(Members { log, live: answer.live, labels, without_sync, replace_root: answer.replace_root });
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.http.now(), members.clone()));
         Ok(members)
+    }
+
+    /// Whom the person switched sync off for. Like identity the broker may leave devices out of what is sealed; it adds none.
+    async fn without_sync(&self) -> Result<BTreeSet<Did>, Error> {
+        match self.broker("GET", "/v1/switches", "session:read", None, None).await {
+            Ok(answer) => serde_json::from_value(answer["without_sync"].clone()).map_err(|_| Error::Answer("switches")),
+            // It has no part in sessions, and seals nothing.
+            Err(refused) if refused.is("invalid_scope") => Ok(BTreeSet::new()),
+            Err(other) => Err(other),
+        }
     }
 
     /// Agrees that another root replaces the one so far. Ask the person first, showing [`issuer_fingerprint`](crate::enroll::issuer_fingerprint) of

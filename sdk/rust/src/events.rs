@@ -2,7 +2,7 @@
 
 use crate::device::Device;
 use crate::error::Error;
-use baton_protocol::event::{Event, Frame};
+use baton_protocol::event::{Event, Frame, Present};
 use futures_util::StreamExt as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -26,12 +26,30 @@ pub struct Events {
     cursor: Option<i64>,
 }
 
+/// What a stream tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// Something changed.
+    Event(Event),
+    /// The other devices that are there now.
+    Present(Vec<Present>),
+}
+
 impl Device {
     /// Opens the stream after `cursor`, or from now on.
     pub async fn events(&self, cursor: Option<i64>) -> Result<Events, Error> {
+        self.stream(cursor, "session:read").await
+    }
+
+    /// The same, which tells who else is there as well: see [`Events::told`].
+    pub async fn events_and_presence(&self, cursor: Option<i64>) -> Result<Events, Error> {
+        self.stream(cursor, "session:read presence").await
+    }
+
+    async fn stream(&self, cursor: Option<i64>, scope: &str) -> Result<Events, Error> {
         let broker = &self.servers.broker;
         for attempt in 0..3 {
-            let token = self.token(broker, "session:read", None).await?;
+            let token = self.token(broker, scope, None).await?;
             let url = format!("{broker}/v1/events");
             let proof = self.http.proof(&self.signing, "GET", &url, broker, Some(&token)).await?;
             let query = cursor.map_or(String::new(), |cursor| format!("?cursor={cursor}"));
@@ -59,6 +77,12 @@ impl Device {
 }
 
 impl Events {
+    /// Ends the stream, so that the device is seen to leave at once.
+    pub async fn close(mut self) {
+        // Whoever does not answer is gone too.
+        let _ = self.socket.close(None).await;
+    }
+
     /// The last event that was seen.
     pub fn cursor(&self) -> Option<i64> {
         self.cursor
@@ -66,6 +90,15 @@ impl Events {
 
     /// The next event.
     pub async fn next(&mut self) -> Result<Event, Ended> {
+        loop {
+            if let Told::Event(event) = self.told().await? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The next event, or who is there when that changes.
+    pub async fn told(&mut self) -> Result<Told, Ended> {
         loop {
             let text = match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => text,
@@ -76,8 +109,9 @@ impl Events {
             match serde_json::from_str(&text) {
                 Ok(Frame::Event(event)) if self.cursor.is_none_or(|cursor| event.seq == cursor + 1) => {
                     self.cursor = Some(event.seq);
-                    return Ok(event);
+                    return Ok(Told::Event(event));
                 }
+                Ok(Frame::Presence { devices }) => return Ok(Told::Present(devices)),
                 Ok(Frame::Event(event)) if self.cursor.is_some_and(|cursor| event.seq <= cursor) => {}
                 Ok(Frame::Event(_) | Frame::Gap { .. }) => return Err(Ended::Gap),
                 Err(_) => return Err(Ended::Broken),

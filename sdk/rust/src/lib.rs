@@ -15,6 +15,7 @@ mod handoff;
 pub mod http;
 pub mod keys;
 pub mod keystore;
+mod presence;
 mod reading;
 pub mod root;
 mod root_change;
@@ -25,7 +26,7 @@ mod system;
 
 pub use device::{Device, Members, ReplaceRoot};
 pub use error::Error;
-pub use events::{Ended, Events};
+pub use events::{Ended, Events, Told};
 pub use handoff::{Offered, Waiting};
 pub use http::Http;
 pub use servers::Servers;

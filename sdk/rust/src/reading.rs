@@ -115,7 +115,7 @@ pub async fn read_keys(device: &Device, members: &Members, chain: &Chain, pin: O
     if wanted.is_empty() { Ok(out) } else { Err(State::Rollback.into()) }
 }
 
-/// Seals a key to all live full devices and to one limited one: `to` that the session goes to, or this one. Gives who they are with it.
+/// Seals a key to all live full devices that have sync, and to one other: `to` that the session goes to, or this one. Gives who they are with it.
 pub async fn envelope(
     device: &Device,
     members: &Members,
@@ -123,7 +123,7 @@ pub async fn envelope(
     key: &SessionKey,
     to: Option<&Did>,
 ) -> Result<(String, BTreeSet<Did>), Error> {
-    let recipients = members.recipients(|did, tier| tier == Tier::Full || did == to.unwrap_or(device.did()));
+    let recipients = members.recipients(|did, tier| members.syncs(did, tier) || did == to.unwrap_or(device.did()));
     let jws = device.signing.seal(key.draft(id, members.log.head(), device.did())).await?;
     let envelope = seal::seal(&jws, &recipients)?;
     Ok((envelope, recipients.into_iter().map(|(device, _)| device).collect()))

@@ -204,12 +204,14 @@ impl Session {
     async fn look_after_key(&mut self) -> Result<bool, Error> {
         let members = self.device.recent_members().await?;
         let me = self.device.did();
-        let may = |device: &Did| members.live.contains(device) && (device == me || members.log.tier(device) == Some(Tier::Full));
+        let may = |device: &Did| {
+            members.live.contains(device) && (device == me || members.log.tier(device).is_some_and(|tier| members.syncs(device, tier)))
+        };
         if self.recipients.iter().any(|device| !may(device)) {
             self.rekey().await?;
             return Ok(true);
         }
-        let lacks = |device: &Did, tier: Tier| tier == Tier::Full && !self.recipients.contains(device);
+        let lacks = |device: &Did, tier: Tier| members.syncs(device, tier) && !self.recipients.contains(device);
         let newcomers = members.recipients(lacks);
         if self.device.tier() == Tier::Full && !newcomers.is_empty() {
             let key = self.keys.get(&self.chain.key_version()).ok_or(Handoff::NoKey)?;

@@ -16,6 +16,8 @@ export interface Members extends DeviceLog {
   live: string[];
   /** What the person called each; told to full devices, and no evidence. */
   labels: { device: string; name: string }[];
+  /** Whom the person keeps the sessions of the others from. Like identity the broker may leave devices out of what is sealed; it adds none. */
+  withoutSync: string[];
   /** The person is replacing the root; told to full devices. See {@link Device.agree}. */
   replaceRoot?: ReplaceRoot;
 }
@@ -206,16 +208,27 @@ export class Device {
   /** Its log as identity has it now, checked, and held against what it saw before. */
   async members(): Promise<Members> {
     type Answer = { entries: string[]; live: string[]; directory?: { device: string; name: string }[]; replace_root?: ReplaceRoot };
-    const answer = await this.#call<Answer>(this.kept.servers.identity, { scope: "log:read", path: "/v1/log" });
+    const asked = this.#call<Answer>(this.kept.servers.identity, { scope: "log:read", path: "/v1/log" });
+    const [answer, withoutSync] = await Promise.all([asked, this.#withoutSync()]);
     const log = await this.#change(async () => {
       const read = this.#goesOn(answer.entries);
       this.kept = { ...this.kept, head: read.head };
       return read;
     });
     const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
-    const members = { ...log, live, labels: answer.directory ?? [], ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
+    const members = { ...log, live, labels: answer.directory ?? [], withoutSync, ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
     this.#recent = { at: this.http.seconds(), members };
     return members;
+  }
+
+  async #withoutSync(): Promise<string[]> {
+    try {
+      return (await this.broker<{ without_sync: string[] }>({ scope: "session:read", path: "/v1/switches" })).without_sync;
+    } catch (error) {
+      // It has no part in sessions, and seals nothing.
+      if (error instanceof Refused && error.code === "invalid_scope") return [];
+      throw error;
+    }
   }
 
   /**
@@ -279,6 +292,11 @@ export class Device {
       const older = known !== undefined && (known.n > pin.n || (known.n === pin.n && known.seq > pin.seq));
       if (!older) this.kept = { ...this.kept, pins: { ...this.kept.pins, [session]: pin } };
     });
+  }
+
+  /** Whether a device is given the keys of every session. */
+  static syncs(members: Members, device: string): boolean {
+    return members.tierOf(device) === "full" && !members.withoutSync.includes(device);
   }
 
   /** Live members of the log that `wanted` accepts: the only ones keys are sealed to. */

@@ -1,6 +1,7 @@
 /** Events of a person's sessions: contiguous, resumed by number, loud about gaps (docs/protocol.md §9). */
 
 import type { Device } from "./device.js";
+import type { Present } from "./presence.js";
 import { Refused } from "./refused.js";
 
 /** Something changed: what, by id alone. */
@@ -10,10 +11,12 @@ export interface SessionEvent {
   seq: number;
   /** Unix milliseconds, by the broker's clock. */
   at: number;
-  /** `session.opened`, `session.updated`, `session.active`, `session.detached`, `handoff.<state>`, `device.enrolled`, `device.revoked`, `root.replaced`, … */
+  /** `session.opened`, `session.updated`, `session.active`, `session.detached`, `handoff.<state>`, `device.enrolled`, `device.revoked`, `root.replaced`, `session.unfollow`, … */
   kind: string;
   session?: string;
   handoff?: string;
+  /** The device that is meant, in `session.unfollow` and `device.switched`. */
+  device?: string;
 }
 
 /** History is gone: read the resources anew. Events go on from `resume_at`. */
@@ -27,13 +30,21 @@ export interface Open {
   type: "open";
 }
 
+/** Who is there now, in place of what was told before: with {@link Listening.presence} alone. */
+export interface PresenceFrame {
+  type: "presence";
+  devices: Present[];
+}
+
 /** What a stream tells. */
-export type Frame = SessionEvent | Gap | Open;
+export type Frame = SessionEvent | Gap | Open | PresenceFrame;
 
 /** How to listen. */
 export interface Listening {
   /** The last event that was seen; from now on, if none. */
   cursor?: number;
+  /** Tells of the other devices as well; the device needs the scope `presence`. */
+  presence?: boolean;
   /** Ends the stream. */
   signal?: AbortSignal;
 }
@@ -47,12 +58,12 @@ const REVOKED = 4403;
  * Listens until `signal` ends it or the device is revoked (`status.revoked`). Connections that break are made again, from the last event that was
  * seen, with pauses that grow.
  */
-export async function* listen(device: Device, { cursor, signal }: Listening = {}): AsyncGenerator<Frame, void> {
+export async function* listen(device: Device, { cursor, presence = false, signal }: Listening = {}): AsyncGenerator<Frame, void> {
   let last = cursor;
   let pause = PAUSE;
   while (!signal?.aborted) {
     try {
-      for await (const frame of connection(device, last, signal)) {
+      for await (const frame of connection(device, last, presence, signal)) {
         if (frame.type === "event") {
           pause = PAUSE;
           if (last !== undefined && frame.seq <= last) continue;
@@ -74,8 +85,8 @@ export async function* listen(device: Device, { cursor, signal }: Listening = {}
   }
 }
 
-async function* connection(device: Device, cursor: number | undefined, signal: AbortSignal | undefined): AsyncGenerator<Frame, void> {
-  const { ticket } = await device.broker<{ ticket: string }>({ scope: "session:read", path: "/v1/events/tickets", json: {} });
+async function* connection(device: Device, cursor: number | undefined, presence: boolean, signal: AbortSignal | undefined): AsyncGenerator<Frame, void> {
+  const { ticket } = await device.broker<{ ticket: string }>({ scope: presence ? "session:read presence" : "session:read", path: "/v1/events/tickets", json: {} });
   if (signal?.aborted) return;
   const query = new URLSearchParams({ ticket, ...(cursor === undefined ? {} : { cursor: String(cursor) }) });
   const socket = device.http.around.socket(`${device.kept.servers.broker.replace(/^http/, "ws")}/v1/events?${query}`);
@@ -117,11 +128,11 @@ async function* connection(device: Device, cursor: number | undefined, signal: A
   }
 }
 
-function read(text: string): SessionEvent | Gap | undefined {
+function read(text: string): SessionEvent | Gap | PresenceFrame | undefined {
   try {
-    const frame = JSON.parse(text) as { type?: unknown; seq?: unknown; resume_at?: unknown };
-    const known = frame.type === "event" ? Number.isInteger(frame.seq) : frame.type === "gap" && Number.isInteger(frame.resume_at);
-    return known ? (frame as SessionEvent | Gap) : undefined;
+    const frame = JSON.parse(text) as { type?: unknown; seq?: unknown; resume_at?: unknown; devices?: unknown };
+    const forms: Record<string, boolean> = { event: Number.isInteger(frame.seq), gap: Number.isInteger(frame.resume_at), presence: Array.isArray(frame.devices) };
+    return typeof frame.type === "string" && forms[frame.type] ? (frame as SessionEvent | Gap | PresenceFrame) : undefined;
   } catch {
     return undefined;
   }

@@ -5,7 +5,7 @@ import WebSocket from "ws";
 import { Device, Http, MemoryStore, Offered, Refused, Session, Waiting, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Socket, type Store, type Surroundings } from "../src/index.js";
 import { hurried, type Server } from "./server.js";
 
-export const SCOPE = "session:read session:write handoff:offer handoff:accept";
+export const SCOPE = "session:read session:write handoff:offer handoff:accept presence";
 export const CALLBACK = "http://127.0.0.1:9/callback";
 
 /** Nobody waits, and Node 20 has a WebSocket. */

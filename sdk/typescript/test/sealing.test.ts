@@ -12,6 +12,7 @@ import { Chain, readStatement, signStatement } from "../src/session/chain.js";
 import { openEnvelope, sealEnvelope } from "../src/session/envelope.js";
 import { keyStatement, readKey, receiptProof } from "../src/session/key.js";
 import { openUpdate, sealUpdate, updateHash, type SealedUpdate } from "../src/session/update.js";
+import { openView, sealView, type SealedView } from "../src/session/view.js";
 import { fixture, golden, vectorRandom } from "./files.js";
 
 const refusal = (code: string) => (error: unknown) => error instanceof Refused && error.code === code;
@@ -28,6 +29,7 @@ interface Recorded {
   release_hash: string;
   receipt: string;
   reclaim: string;
+  view: SealedView;
 }
 
 const recorded = fixture<Recorded>("handoff-v1.json");
@@ -50,6 +52,11 @@ test("a handoff that Rust recorded is read here, step by step", async () => {
   const key = readKey(jws ?? "", session, 1, anyone);
   const { by, content } = await openUpdate(update, key, anyone);
   assert.equal(new TextDecoder().decode(content), recorded.content);
+
+  assert.equal(new TextDecoder().decode(await openView(recorded.view, session, by, key)), "00:43");
+  for (const [where, whose, under] of [["ses_other", by, key], [session, tv.did, key], [session, by, { ...key, version: 2 }]] as const) {
+    await assert.rejects(openView(recorded.view, where, whose, under), refusal("state.undecryptable"));
+  }
 
   const chain = Chain.open(first);
   assert.equal(by, chain.holder);
@@ -84,6 +91,7 @@ test("what is sealed here Rust opens: fixtures/typescript-handoff-v1.json", asyn
   const proof = receiptProof(key, release.hash, content);
   const receipt = await signStatement({ session, epoch: 2, prev: release.hash, device: target.public.did, act: { kind: "receipt", handoff, proof } }, soft(target));
   const offer = { v: 1, handoff, session, epoch: 1, from: source.public.did, to: { device: target.public.did }, challenge: encode(random(16)) };
+  const view = await sealView(session, source.public.did, key, random(12), utf8("00:43"));
   golden("typescript-handoff-v1.json", {
     key: encode(key.bytes),
     key_statement: statement,
@@ -93,6 +101,7 @@ test("what is sealed here Rust opens: fixtures/typescript-handoff-v1.json", asyn
     content: "The General, 00:43",
     release: release.text,
     receipt: receipt.text,
+    view,
     offer: await signBy("baton-offer+jwt", soft(source), offer),
   });
 });

@@ -130,7 +130,7 @@ impl Ids {
             Some("sign-ins") => &self.sign_in,
             _ => "unknown",
         };
-        path.replace("{id}", id).replace("{app}", "baton").replace("{reference}", "unknown")
+        path.replace("{id}", id).replace("{device}", &self.did).replace("{app}", "baton").replace("{reference}", "unknown")
     }
 
     fn stand_in(&self, text: &str) -> bool {
@@ -212,7 +212,7 @@ async fn every_route_refuses_whom_it_is_not_for() {
 
 async fn right(rig: &Rig, device: &Device, row: &Row, ids: &Ids) -> Ask {
     let url = rig.broker(&ids.fill(row.path));
-    let scope = "session:read session:write handoff:offer handoff:accept";
+    let scope = "session:read session:write handoff:offer handoff:accept presence";
     let token = device.token(&device.servers().broker, scope, None).await.unwrap();
     let mut ask = Ask::new(row.method, url.clone()).header("authorization", format!("DPoP {token}"));
     if row.method == "POST" {

@@ -18,11 +18,14 @@ pub fn document() -> Value {
         json!({"handoff": "text", "session": "text", "state": "text", "epoch": "int", "from": "did", "to": "any", "by": "did|null", "until": "ms|null",
             "release": "text|null", "offer": "jws", "presentation": "presentation|null"}),
     );
+    named("Switches", json!({"visible": "bool", "mirroring": "bool", "sync": "bool"}));
+    named("SealedView", json!({"key_version": "int", "iv": "text", "ct": "text"}));
+    named("Present", json!({"device": "did", "status": "=online|away", "session?": "text|null", "view?": "#SealedView"}));
     named("Accepted", json!({"accepted": "jws", "session": "#Session"}));
     super::document(
         "broker",
         "Sessions, their sealed state and their handoffs. It relays what it cannot read (docs/protocol.md).",
-        [plain(), sessions(), handoffs(), manage()].into_iter().flatten().collect(),
+        [plain(), sessions(), handoffs(), manage(), presence()].into_iter().flatten().collect(),
         components,
     )
 }
@@ -128,8 +131,10 @@ fn handoffs() -> Vec<Op> {
 
 fn manage() -> Vec<Op> {
     vec![
-        op("GET /broker/v1/manage/sessions", "What runs, and which devices are there, each with whether it has been told everything.")
-            .answers(200, &json!({"sessions": ["#Session"], "there": [{"device": "did", "in_sync": "bool"}]})),
+        op("GET /broker/v1/manage/sessions", "What runs, and which devices are there, each with whether it has been told everything.").answers(
+            200,
+            &json!({"sessions": ["#Session"], "there": [{"device": "did", "in_sync": "bool", "status": "=online|away", "session": "text|null"}]}),
+        ),
         op("GET /broker/v1/manage/handoffs", "What was handed from where to where, newest first.").query("before?", "int").answers(
             200,
             &json!({"handoffs": [{"handoff": "text", "session": "text", "state": "text", "from": "did", "to": "did|null", "at": "ms"}]}),
@@ -138,5 +143,27 @@ fn manage() -> Vec<Op> {
         op("POST /broker/v1/manage/sessions/{id}/ask", "Tells the holder that its person would like the session elsewhere.")
             .answers(200, &json!({"state": "=asked"}))
             .refuses(&[409]),
+        op("POST /broker/v1/manage/sessions/{id}/unfollow", "Tells a device that has another's session in front to put it away.")
+            .asks(&json!({"device": "did"}))
+            .answers(200, &json!({"state": "=asked"}))
+            .refuses(&[409]),
+        op("GET /broker/v1/manage/devices", "What the person switched off for which device; what is not named is on.")
+            .answers(200, &json!({"devices": [{"device": "did", "switches": "#Switches"}]})),
+        op("POST /broker/v1/manage/devices/{device}/switches", "Whether a device is seen by the others, mirrored to them, and given their sessions.")
+            .asks(&json!({"visible?": "bool|null", "mirroring?": "bool|null", "sync?": "bool|null"}))
+            .answers(200, &json!({"switches": "#Switches"})),
+    ]
+}
+
+fn presence() -> Vec<Op> {
+    vec![
+        op("GET /broker/v1/switches", "The person's devices that are given no keys but of what they hold.")
+            .answers(200, &json!({"without_sync": ["did"]})),
+        op("GET /broker/v1/presence", "The person's other devices that are there, as far as this one may see them.")
+            .answers(200, &json!({"devices": ["#Present"]})),
+        op("POST /broker/v1/presence", "How this device is and which session it has in front: for 45 seconds, or as long as it has a stream.")
+            .asks(&json!({"status": "=online|away|offline", "session?": "text|null", "view?": "#SealedView"}))
+            .answers(200, &json!({"status": "=online|away|offline"}))
+            .refuses(&[404, 409, 422]),
     ]
 }

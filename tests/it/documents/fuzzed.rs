@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 
 /// What would end the asker's own sign-in or devices: asked as nobody.
 const ENDING: [&str; 4] = ["/account/delete", "/account/sign-out", "/revoke", "/withdraw"];
-const SCOPE: &str = "session:read session:write handoff:offer handoff:accept";
+const SCOPE: &str = "session:read session:write handoff:offer handoff:accept presence";
 
 struct Between {
     rig: Rig,

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use shorthand::schema;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// One operation.
 pub struct Op {
@@ -324,7 +324,13 @@ static WRONG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub fn hold(seen: &Seen<'_>) {
     HELD.fetch_add(1, Ordering::Relaxed);
     if std::panic::catch_unwind(|| check(seen)).is_err() {
-        WRONG.lock().unwrap().push(format!("{} {} {}: {}", seen.method, seen.path, seen.status, String::from_utf8_lossy(seen.body)));
+        WRONG.lock().unwrap_or_else(PoisonError::into_inner).push(format!(
+            "{} {} {}: {}",
+            seen.method,
+            seen.path,
+            seen.status,
+            String::from_utf8_lossy(seen.body)
+        ));
     }
 }
 
@@ -333,7 +339,7 @@ pub struct Documented;
 
 impl Drop for Documented {
     fn drop(&mut self) {
-        let wrong = WRONG.lock().unwrap();
+        let wrong = WRONG.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(wrong.is_empty() || std::thread::panicking(), "not as documented: {wrong:#?}");
     }
 }

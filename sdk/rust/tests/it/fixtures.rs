@@ -19,6 +19,7 @@ use baton_protocol::session::{Head, Kind, Mode, Place, SealedUpdate, SessionKey,
 use baton_protocol::signer::Signer as _;
 use baton_protocol::status_list::{Status, StatusRef};
 use baton_protocol::time::Millis;
+use baton_protocol::view::SealedView;
 use baton_sdk::keys::SoftKey;
 use baton_sdk::root::{RecoveryCode, Root, sign_credential};
 use baton_sdk::seal;
@@ -211,8 +212,9 @@ fn drift_of_a_recorded_handoff() {
     let proof = key.receipt_proof(&release_hash, content);
     let (receipt, _) = say(&cast.tv, 2, Some(&release_hash), Act::Receipt { handoff: handoff.clone(), proof });
     let (reclaim, _) = say(&cast.laptop, 2, Some(&release_hash), Act::Reclaim { handoff });
+    let view = SealedView::seal(&session(), &laptop, &key, [9; 12], b"00:43").unwrap();
     let made = json!({"tv": {"did": cast.tv.key().did(), "agreement_d": b64::encode(cast.tv_agreement.scalar().expose())}, "key_statement": key_statement, "envelope": envelope,
-        "open": open, "update": update, "content": String::from_utf8_lossy(content), "release": release, "release_hash": release_hash, "receipt": receipt, "reclaim": reclaim});
+        "open": open, "update": update, "content": String::from_utf8_lossy(content), "release": release, "release_hash": release_hash, "receipt": receipt, "reclaim": reclaim, "view": view});
     let stands = golden("fixtures/handoff-v1.json", &made);
 
     // A target reads it all from the texts.
@@ -222,6 +224,8 @@ fn drift_of_a_recorded_handoff() {
     let update: SealedUpdate = serde_json::from_value(stands["update"].clone()).unwrap();
     let (_, content) = update.open(&key, |by| *by == laptop).unwrap();
     assert_eq!(content, text(&stands["content"]).as_bytes());
+    let view: SealedView = serde_json::from_value(stands["view"].clone()).unwrap();
+    assert_eq!(view.open(&session(), &laptop, &key).unwrap(), b"00:43");
     let chain = Chain::replay(["open", "release", "receipt"].map(|name| text(&stands[name]))).unwrap();
     assert_eq!((chain.epoch(), chain.holder()), (2, &cast.tv.key().did()));
     let back = Chain::replay(["open", "release", "reclaim"].map(|name| text(&stands[name]))).unwrap();

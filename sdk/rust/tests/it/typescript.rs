@@ -11,6 +11,7 @@ use baton_protocol::key::{Did, PublicKey};
 use baton_protocol::secret::Secret;
 use baton_protocol::session::{SealedUpdate, SessionKey};
 use baton_protocol::signer::Signer as _;
+use baton_protocol::view::SealedView;
 use baton_protocol::wrap::WrappedRoot;
 use baton_sdk::root::{RecoveryCode, Root};
 use serde::de::DeserializeOwned;
@@ -67,6 +68,10 @@ fn what_it_sealed_opens_and_its_chain_holds() {
     update.check_form().unwrap();
     let (by, content) = update.open(&key, by_source).unwrap();
     assert_eq!((by, content.as_slice(), update.hash().as_str()), (source.clone(), text("content").as_bytes(), text("update_hash")));
+
+    let view: SealedView = read(&stands["view"]);
+    view.check_form().unwrap();
+    assert_eq!(view.open(&opened.session, &source, &key).unwrap(), b"00:43");
 
     let chain = Chain::open(&opened, hash).unwrap();
     let (release, hash) = Statement::read(text("release")).unwrap();

@@ -129,7 +129,7 @@ export async function readContent(device: Device, members: Members, { chain, key
 
 /** An envelope with a key for all live full devices and for one limited one: `to` that the session goes to, or this one. */
 export async function makeEnvelope(device: Device, members: Members, session: string, key: SessionKey, to = device.did): Promise<{ envelope: string; recipients: Set<string> }> {
-  const recipients = Device.recipients(members, ({ device: one, tier }) => tier === "full" || one === to);
+  const recipients = Device.recipients(members, ({ device: one }) => Device.syncs(members, one) || one === to);
   const envelope = await sealEnvelope(await keyStatement(key, session, members.head, device.signer), recipients);
   return { envelope, recipients: new Set(recipients.map((member) => member.device)) };
 }

@@ -9,8 +9,10 @@ import { Chain, signStatement, type Act, type Signed } from "./chain.js";
 import { sealEnvelope } from "./envelope.js";
 import { keyStatement, type SessionKey } from "./key.js";
 import { knows, makeEnvelope, needAccepted, readChain, readContent, readKeys } from "./reading.js";
+import type { Present } from "../presence.js";
 import { Turns } from "../store.js";
 import { openUpdate, sealUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
+import { openView, sealView, type SealedView } from "./view.js";
 
 /** Where a write went: into the session, or beside it because the session had moved on. */
 export type Written = { to: "session"; head: Head } | { to: "branch"; epoch: number };
@@ -170,12 +172,12 @@ export class Session {
   async #lookAfterKey(): Promise<boolean> {
     const { device } = this;
     const members = await device.recentMembers();
-    const may = (did: string): boolean => members.live.includes(did) && (did === device.did || members.tierOf(did) === "full");
+    const may = (did: string): boolean => members.live.includes(did) && (did === device.did || Device.syncs(members, did));
     if (![...this.recipients].every(may)) {
       await this.#rekey();
       return true;
     }
-    const newcomers = Device.recipients(members, (member) => member.tier === "full" && !this.recipients.has(member.device));
+    const newcomers = Device.recipients(members, (member) => Device.syncs(members, member.device) && !this.recipients.has(member.device));
     if (device.tier !== "full" || newcomers.length === 0) return false;
     const statement = await keyStatement(this.key, this.id, members.head, device.signer);
     await this.post("envelopes", "session:write", { key_version: this.key.version, envelope: await sealEnvelope(statement, newcomers) });
@@ -248,6 +250,19 @@ export class Session {
     this.recipients = recipients;
     this.hold();
     await this.append(this.content, "snapshot");
+  }
+
+  /** @internal What this device shows of the session, for those who have it. */
+  sealView(view: Uint8Array): Promise<SealedView> {
+    return sealView(this.id, this.device.did, this.key, this.device.http.around.random(12), view);
+  }
+
+  /** What another device shows of this session; `undefined` when it shows another, or nothing. */
+  async viewOn({ device, session, view }: Present): Promise<Uint8Array | undefined> {
+    if (session !== this.id || view === undefined) return undefined;
+    const key = this.keys.get(view.key_version);
+    if (!key) throw new Refused("handoff.no_key", "no key");
+    return openView(view, this.id, device, key);
   }
 
   /** Late updates kept beside the session, opened. */

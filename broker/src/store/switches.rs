@@ -1,0 +1,97 @@
+//! What a person switched off for each of their devices (docs/protocol.md §9).
+
+use baton_protocol::credential::Tier;
+use baton_protocol::key::Did;
+use baton_protocol::standing::Standing;
+use baton_protocol::time::Millis;
+use baton_service::database::Error;
+use serde::{Deserialize, Serialize};
+use sqlx::{AnyConnection, FromRow};
+use std::collections::HashMap;
+
+/// A device's switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Switches {
+    /// The others see that it is there.
+    pub visible: bool,
+    /// The others see what it shows: its focused session and the view of it.
+    pub mirroring: bool,
+    /// It has the sessions of the others.
+    pub sync: bool,
+}
+
+impl Switches {
+    /// As long as nobody has switched anything off.
+    pub const ON: Self = Self { visible: true, mirroring: true, sync: true };
+}
+
+/// What is to change; the rest stays.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    visible: Option<bool>,
+    mirroring: Option<bool>,
+    /// Whether it has the sessions of the others.
+    pub sync: Option<bool>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    device: String,
+    hidden_at: Option<i64>,
+    unmirrored_at: Option<i64>,
+    unsynced_at: Option<i64>,
+}
+
+impl Row {
+    fn read(&self) -> Switches {
+        Switches { visible: self.hidden_at.is_none(), mirroring: self.unmirrored_at.is_none(), sync: self.unsynced_at.is_none() }
+    }
+}
+
+/// Of one device.
+pub async fn of(db: &mut AnyConnection, device: &Did) -> Result<Switches, Error> {
+    let row: Option<Row> = sqlx::query_as("SELECT device, hidden_at, unmirrored_at, unsynced_at FROM switches WHERE device = $1")
+        .bind(device.as_str())
+        .fetch_optional(db)
+        .await?;
+    Ok(row.map_or(Switches::ON, |row| row.read()))
+}
+
+/// Whether a device has the sessions of the others: a full one, with nothing switched off that keeps them from it.
+pub async fn is_member(db: &mut AnyConnection, standing: &Standing) -> Result<bool, Error> {
+    Ok(standing.tier == Tier::Full && of(db, &standing.device).await?.sync)
+}
+
+/// Of all devices of a subject that have any switched off.
+pub async fn of_log(db: &mut AnyConnection, log: &str) -> Result<HashMap<String, Switches>, Error> {
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT device, hidden_at, unmirrored_at, unsynced_at FROM switches WHERE log = $1").bind(log).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|row| (row.device.clone(), row.read())).collect())
+}
+
+/// Changes some of them, and gives all.
+pub async fn set(db: &mut AnyConnection, log: &str, device: &Did, change: Change, now: Millis) -> Result<Switches, Error> {
+    sqlx::query("INSERT INTO switches (device, log) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(device.as_str())
+        .bind(log)
+        .execute(&mut *db)
+        .await?;
+    // 0: on, 1: off, 2: as it is.
+    let wanted = |on: Option<bool>| on.map_or(2_i64, |on| i64::from(!on));
+    let row: Row = sqlx::query_as(
+        "UPDATE switches SET
+           hidden_at = CASE $2 WHEN 0 THEN NULL WHEN 1 THEN COALESCE(hidden_at, $5) ELSE hidden_at END,
+           unmirrored_at = CASE $3 WHEN 0 THEN NULL WHEN 1 THEN COALESCE(unmirrored_at, $5) ELSE unmirrored_at END,
+           unsynced_at = CASE $4 WHEN 0 THEN NULL WHEN 1 THEN COALESCE(unsynced_at, $5) ELSE unsynced_at END
+         WHERE device = $1 RETURNING device, hidden_at, unmirrored_at, unsynced_at",
+    )
+    .bind(device.as_str())
+    .bind(wanted(change.visible))
+    .bind(wanted(change.mirroring))
+    .bind(wanted(change.sync))
+    .bind(now.0)
+    .fetch_one(db)
+    .await?;
+    Ok(row.read())
+}

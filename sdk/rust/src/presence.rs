@@ -1,0 +1,44 @@
+//! Presence: how this device is, what it has in front, and who else is there (docs/protocol.md §9).
+
+use crate::device::Device;
+use crate::error::Error;
+use crate::session::Session;
+use baton_protocol::event::{Present, SealedView, Status};
+use baton_protocol::refusal::Handoff;
+use serde_json::json;
+
+impl Device {
+    /// Says how this device is, and which session it has in front, with what it shows of it (a title, a position; at most
+    /// [`MAX_VIEW`](baton_protocol::view::MAX_VIEW) bytes): sealed to those who have the session. Counts for 45 s, or as long as a stream of events is open.
+    pub async fn say_present(&self, status: Status, shows: Option<(&Session, Option<&[u8]>)>) -> Result<(), Error> {
+        let mut body = json!({"status": status});
+        if let Some((session, view)) = shows {
+            body["session"] = session.id().as_str().into();
+            if let Some(view) = view {
+                body["view"] = serde_json::to_value(session.seal_view(view)?).map_err(|_| Error::Answer("view"))?;
+            }
+        }
+        self.broker("POST", "/v1/presence", "presence", None, Some(&body)).await.map(|_| ())
+    }
+
+    /// The person's other devices that are there, as far as the person lets this one see them. The broker's word.
+    pub async fn present_devices(&self) -> Result<Vec<Present>, Error> {
+        let answer = self.broker("GET", "/v1/presence", "presence", None, None).await?;
+        serde_json::from_value(answer["devices"].clone()).map_err(|_| Error::Answer("devices"))
+    }
+}
+
+impl Session {
+    fn seal_view(&self, view: &[u8]) -> Result<SealedView, Error> {
+        let key = self.keys.get(&self.chain.key_version()).ok_or(Handoff::NoKey)?;
+        Ok(SealedView::seal(&self.id, self.device.did(), key, self.device.http.entropy().bytes(), view)?)
+    }
+
+    /// What a device shows of this session; `None` when it shows another, or nothing.
+    pub fn view_on(&self, present: &Present) -> Result<Option<Vec<u8>>, Error> {
+        let Some(view) = present.view.as_ref().filter(|_| present.session.as_deref() == Some(self.id.as_str())) else { return Ok(None) };
+        let key = self.keys.get(&view.key_version).ok_or(Handoff::NoKey)?;
+        let device = baton_protocol::key::Did::parse(&present.device).map_err(|_| Error::Answer("device"))?;
+        Ok(Some(view.open(&self.id, &device, key)?))
+    }
+}

@@ -1,0 +1,79 @@
+/** Who is there: told by this SDK, against a real server. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Session, keepPresent, listen, presentDevices, sayPresent, type Frame, type Present, type Surface } from "../src/index.js";
+import { utf8 } from "../src/base64url.js";
+import { full, limited, refusal } from "./people.js";
+import { Server } from "./server.js";
+
+let server: Server;
+before(async () => {
+  server = await Server.start();
+});
+after(() => server.stop());
+
+/** The next that a stream tells of who is there. */
+async function there(frames: AsyncGenerator<Frame, void>): Promise<Present[]> {
+  for (;;) {
+    const { value } = await frames.next();
+    if (value?.type === "presence") return value.devices;
+  }
+}
+
+test("the others see what is in front, and open what is shown of it", async () => {
+  const [laptop, phone, tv] = [await full(server, "Laptop"), await full(server, "Phone"), await limited(server, "Television")];
+  const session = await Session.open(laptop, utf8("The General"));
+  const stop = new AbortController();
+  const frames = listen(phone, { presence: true, signal: stop.signal });
+  const before = (await there(frames)).map(({ device }) => device);
+  assert.ok(!before.includes(laptop.did));
+
+  await sayPresent(laptop, "online", { session, view: utf8("00:43") });
+  const shown = (await there(frames)).find(({ device }) => device === laptop.did);
+  assert.ok(shown);
+  assert.deepEqual([shown.status, shown.session], ["online", session.id]);
+  const followed = await Session.load(phone, session.id);
+  assert.equal(new TextDecoder().decode(await followed.viewOn(shown)), "00:43");
+  await assert.rejects(followed.viewOn({ ...shown, device: phone.did }), refusal("state.undecryptable"));
+  assert.equal(await followed.viewOn({ ...shown, session: "ses_other" }), undefined);
+
+  await sayPresent(laptop, "offline");
+  assert.ok(!(await there(frames)).some(({ device }) => device === laptop.did));
+  assert.deepEqual(await presentDevices(tv), [], "a limited device sees nobody");
+  stop.abort();
+});
+
+test("a page is away while it is hidden, and tells anew when it is back", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const session = await Session.open(laptop, utf8("The General"));
+  const page = new EventTarget();
+  const state = { visible: true };
+  const document: Surface["document"] = {
+    get visibilityState() {
+      return state.visible ? "visible" : "hidden";
+    },
+    addEventListener: page.addEventListener.bind(page) as Document["addEventListener"],
+    removeEventListener: page.removeEventListener.bind(page) as Document["removeEventListener"],
+  };
+  const window = document as unknown as Surface["window"];
+  const presence = keepPresent(laptop, () => ({ session }), { document, window });
+  const mine = async (): Promise<Present | undefined> => (await presentDevices(phone)).find(({ device }) => device === laptop.did);
+
+  await presence.tell();
+  assert.deepEqual(await mine(), { device: laptop.did, status: "online", session: session.id });
+  state.visible = false;
+  page.dispatchEvent(new Event("visibilitychange"));
+  await presence.tell();
+  assert.deepEqual(await mine(), { device: laptop.did, status: "away" });
+  state.visible = true;
+  page.dispatchEvent(new Event("pageshow"));
+  await presence.tell();
+  assert.equal((await mine())?.status, "online");
+
+  presence.stop();
+  state.visible = false;
+  page.dispatchEvent(new Event("visibilitychange"));
+  await presence.tell();
+  assert.equal((await mine())?.status, "online", "what was stopped tells nothing");
+});

@@ -1,0 +1,212 @@
+//! Who is there, and what a person's switches keep from whom: by the broker and by sealing.
+
+use crate::manage::page;
+use crate::support::Server;
+use baton_protocol::event::{Present, Status};
+use baton_protocol::handoff::machine::Target;
+use baton_protocol::refusal::{Handoff, Refusal};
+use baton_sdk::{Device, Error, Session, Told, Waiting};
+use baton_service::testing::{ManualClock, On};
+use serde_json::json;
+use std::sync::Arc;
+
+/// The next that a stream tells of who is there.
+async fn told(events: &mut baton_sdk::Events) -> Vec<Present> {
+    loop {
+        if let Told::Present(devices) = events.told().await.unwrap() {
+            return devices;
+        }
+    }
+}
+
+async fn sees(device: &Device) -> Vec<(String, Status, Option<String>)> {
+    device.present_devices().await.unwrap().into_iter().map(|one| (one.device, one.status, one.session)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_others_see_who_is_there_and_with_what() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let phone = server.full(&mut person, "Phone").await;
+    let tv = server.limited(&mut person, "Television").await;
+    let theirs = server.full(&mut server.person().await, "Theirs").await;
+    let session = Session::open(&laptop, b"The General").await.unwrap();
+    let id = session.id().to_string();
+
+    let mut events = phone.events_and_presence(None).await.unwrap();
+    assert_eq!(told(&mut events).await, []);
+    laptop.say_present(Status::Online, Some((&session, Some(b"The General, 00:43")))).await.unwrap();
+    let there = told(&mut events).await;
+    assert_eq!((there[0].device.as_str(), there[0].status), (laptop.did().as_str(), Status::Online));
+    // The broker has it sealed; who has the session opens it.
+    assert!(!serde_json::to_string(&there).unwrap().contains("General"));
+    let followed = Session::load(&phone, session.id()).await.unwrap();
+    assert_eq!(followed.view_on(&there[0]).unwrap().unwrap(), b"The General, 00:43");
+    // A view of one device is not another's.
+    let moved = Present { device: phone.did().to_string(), ..there[0].clone() };
+    assert!(followed.view_on(&moved).is_err());
+
+    laptop.say_present(Status::Away, None).await.unwrap();
+    assert_eq!(told(&mut events).await, [Present { device: laptop.did().to_string(), status: Status::Away, session: None, view: None }]);
+    // Limited devices and other people see nobody; nobody sees itself.
+    assert_eq!(sees(&tv).await, []);
+    assert_eq!(sees(&theirs).await, []);
+    assert_eq!(sees(&laptop).await, [(phone.did().to_string(), Status::Online, None)]);
+    // A session of somebody else is not there to be shown.
+    let other = Session::open(&theirs, b"theirs").await.unwrap();
+    assert!(laptop.say_present(Status::Online, Some((&other, None))).await.unwrap_err().is("not_found"));
+    laptop.say_present(Status::Online, Some((&session, None))).await.unwrap();
+    assert_eq!(sees(&phone).await, [(laptop.did().to_string(), Status::Online, Some(id))]);
+    laptop.say_present(Status::Offline, None).await.unwrap();
+    assert_eq!(sees(&phone).await, []);
+}
+
+/// No ghosts: a clean exit is seen at once, one whose connection broke within seconds, one that fell silent within 45.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_gone_is_seen_to_be() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let phone = server.full(&mut person, "Phone").await;
+    let mut events = laptop.events_and_presence(None).await.unwrap();
+    assert_eq!(told(&mut events).await, []);
+
+    let stream = phone.events(None).await.unwrap();
+    assert_eq!(told(&mut events).await.len(), 1);
+    stream.close().await;
+    assert_eq!(told(&mut events).await, [], "by the broker's clock no time has passed");
+
+    let stream = phone.events(None).await.unwrap();
+    assert_eq!(told(&mut events).await.len(), 1);
+    drop(stream);
+    phone.say_present(Status::Online, None).await.unwrap();
+    // In steps: the feed of news must not go stale.
+    for _ in 0..22 {
+        clock.advance_secs(2);
+        server.running.identity.pump().await.unwrap();
+    }
+    assert_eq!(sees(&laptop).await.len(), 1);
+    clock.advance_secs(1);
+    assert_eq!(told(&mut events).await, [], "nothing was heard of it for 45 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_decides_who_is_seen_and_what_is_mirrored() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let laptop = server.full(&mut person, "Laptop").await;
+        let phone = server.full(&mut person, "Phone").await;
+        let session = Session::open(&laptop, b"The General").await.unwrap();
+        let page = page(&server, laptop.subject());
+        let switches = format!("/v1/manage/devices/{}/switches", laptop.did());
+        laptop.say_present(Status::Online, Some((&session, Some(b"00:43")))).await.unwrap();
+        let mut events = phone.events_and_presence(None).await.unwrap();
+        assert!(told(&mut events).await[0].view.is_some());
+
+        let off = page.tell(&switches, &json!({"mirroring": false})).await.unwrap();
+        assert_eq!(off["switches"], json!({"visible": true, "mirroring": false, "sync": true}));
+        let there = told(&mut events).await;
+        assert_eq!((there.len(), &there[0].session, &there[0].view), (1, &None, &None));
+        page.tell(&switches, &json!({"visible": false})).await.unwrap();
+        assert_eq!(told(&mut events).await, []);
+        // The person's own page sees it all the same, and what is switched off.
+        let there = page.ask("GET", "/v1/manage/sessions").await.unwrap()["there"].clone();
+        let shown = there.as_array().unwrap().iter().find(|one| one["device"] == laptop.did().as_str()).unwrap();
+        assert_eq!(shown["session"], session.id().as_str());
+        let known = page.ask("GET", "/v1/manage/devices").await.unwrap();
+        assert_eq!(known["devices"], json!([{"device": laptop.did(), "switches": {"visible": false, "mirroring": false, "sync": true}}]));
+        page.tell(&switches, &json!({"visible": true, "mirroring": true})).await.unwrap();
+        assert!(told(&mut events).await[0].view.is_some());
+
+        let theirs = server.full(&mut server.person().await, "Theirs").await;
+        let path = format!("/v1/manage/devices/{}/switches", theirs.did());
+        assert!(page.tell(&path, &json!({"visible": false})).await.unwrap_err().is("not_found"), "another person's device");
+        assert!(page.tell(&switches, &json!({"visible": false, "more": 1})).await.unwrap_err().is("input.invalid"));
+        assert!(page.tell("/v1/manage/devices/nobody/switches", &json!({})).await.unwrap_err().is("input.id"));
+    }
+}
+
+/// Without sync a device has what it holds and what is handed to it by name, and nothing else: not even by a key it was given before.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_sync_the_sessions_of_the_others_stay_away() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let laptop = server.full(&mut person, "Laptop").await;
+        let phone = server.full(&mut person, "Phone").await;
+        let mut session = Session::open(&laptop, b"first").await.unwrap();
+        let mut own = Session::open(&phone, b"the phone's").await.unwrap();
+        Session::load(&phone, session.id()).await.unwrap();
+        let page = page(&server, laptop.subject());
+        let switches = format!("/v1/manage/devices/{}/switches", phone.did());
+        page.tell(&switches, &json!({"sync": false})).await.unwrap();
+
+        assert_eq!(listed(&phone).await, [own.id().to_string()]);
+        assert!(Session::load(&phone, session.id()).await.err().unwrap().is("not_found"));
+        own.write(b"still its own").await.unwrap();
+        Session::open(&phone, b"and new ones").await.unwrap();
+        // What is written from now on is under a key that it is not given.
+        session.write(b"second").await.unwrap();
+        let refused = wrapped_for(&server, &laptop, &session, &phone).await;
+        assert!(refused.is("state.recipient"), "{refused:?}");
+        // Any full device is not this one any more; by name it is.
+        let offered = session.offer(Target::AnyFull).await.unwrap();
+        let refused = match Waiting::list(&phone).await.unwrap().pop() {
+            None => Error::from(Refusal::from(Handoff::Target)),
+            Some(waiting) => waiting.accept().await.unwrap_err(),
+        };
+        assert!(refused.is("handoff.target"), "{refused:?}");
+        session.cancel(&offered).await.unwrap();
+        let offered = session.offer(Target::Device(phone.did().clone())).await.unwrap();
+        let waiting = Waiting::list(&phone).await.unwrap().pop().unwrap();
+        waiting.accept().await.unwrap();
+        session.seal(&offered).await.unwrap();
+        let mut held = waiting.complete().await.unwrap();
+        assert_eq!(held.content(), b"second");
+        held.write(b"third").await.unwrap();
+
+        page.tell(&switches, &json!({"sync": true})).await.unwrap();
+        assert_eq!(listed(&phone).await.len(), 3);
+    }
+}
+
+async fn listed(device: &Device) -> Vec<String> {
+    device.sessions().await.unwrap().into_iter().map(|one| one.session).collect()
+}
+
+/// What a holder meets that seals the key to a device all the same.
+async fn wrapped_for(server: &Server, holder: &Arc<Device>, session: &Session, to: &Device) -> Error {
+    let members = holder.members().await.unwrap();
+    let key = members.log.members().find(|(device, _)| *device == to.did()).unwrap().1.agreement.clone();
+    let envelope = baton_sdk::seal::seal("a key statement", &[(to.did().clone(), key)]).unwrap();
+    let broker = &holder.servers().broker;
+    let token = holder.token(broker, "session:write", None).await.unwrap();
+    let body = json!({"key_version": 1, "envelope": envelope}).to_string().into_bytes();
+    let url = format!("{}/broker/v1/sessions/{}/envelopes", server.public_url, session.id());
+    let request = baton_sdk::http::Request { method: "POST", url, service: broker, token: Some(token), body: Some(("application/json", body)) };
+    holder.http().proven(&request, holder.signer()).await.unwrap_err()
+}
+
+/// The person's page sends a device away from another's session: its app is told, and the others do not see it there.
+#[tokio::test(flavor = "multi_thread")]
+async fn following_is_stopped_from_the_page() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let phone = server.full(&mut person, "Phone").await;
+    let session = Session::open(&laptop, b"The General").await.unwrap();
+    let following = Session::load(&phone, session.id()).await.unwrap();
+    let mut events = phone.events_and_presence(None).await.unwrap();
+    phone.say_present(Status::Online, Some((&following, None))).await.unwrap();
+    let page = page(&server, laptop.subject());
+    let unfollow = format!("/v1/manage/sessions/{}/unfollow", session.id());
+    assert!(page.tell(&unfollow, &json!({"device": laptop.did()})).await.unwrap_err().is("handoff.state"), "its holder does not follow it");
+    page.tell(&unfollow, &json!({"device": phone.did()})).await.unwrap();
+    let event = events.next().await.unwrap();
+    assert_eq!((event.kind.as_str(), event.session.as_deref()), ("session.unfollow", Some(session.id().as_str())));
+    assert_eq!(event.device.as_deref(), Some(phone.did().as_str()));
+    assert_eq!(sees(&laptop).await, [(phone.did().to_string(), Status::Online, None)]);
+}
