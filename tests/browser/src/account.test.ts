@@ -1,6 +1,6 @@
 /** A person looks after their account in the pages: devices, sessions, passkeys, recovery code, language, leaving. */
 
-import { Http, Offered, Refused, Session, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Device } from "@baton/sdk";
+import { Http, Offered, Refused, Session, sayPresent, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Device } from "@baton/sdk";
 import { Server, hurried } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
 import { generateKeyPairSync, sign } from "node:crypto";
@@ -9,7 +9,7 @@ import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
 import { Person, alerted } from "./person.js";
 
-const SCOPE = "session:read session:write handoff:offer handoff:accept";
+const SCOPE = "session:read session:write handoff:offer handoff:accept presence";
 const CALLBACK = "http://127.0.0.1:9/callback";
 
 let server: Server;
@@ -73,10 +73,33 @@ test("devices, sessions, activity: names, tiers, consents, and what wasn't me", 
     await Session.open(tv, new TextEncoder().encode("by itself"));
     assert.equal(tv.tier, "full");
 
+    // What a device takes part in: at once, and for the others as well.
+    await page.getByLabel("What Television takes part in").click();
+    await page.getByLabel("It has the sessions of your other devices").uncheck();
+    await told(page, "Saved");
+    await person.isAccessible();
+    assert.deepEqual((await laptop.members()).withoutSync, [tv.did]);
+    await assert.rejects(Session.load(tv, session.id), (error: unknown) => error instanceof Refused && error.code === "not_found");
+    await page.getByLabel("It has the sessions of your other devices").check();
+    await told(page, "Saved");
+    await session.write(new TextEncoder().encode("minute 44"));
+    assert.deepEqual((await laptop.members()).withoutSync, []);
+
     // Sessions show by themselves, where they are and where they went.
     await go(page, "Sessions");
     await page.getByText("on Kitchen, not connected").waitFor();
     await person.isAccessible();
+    await sayPresent(laptop, "online", { session });
+    await page.getByText("on Kitchen, there now, catching up, shown there").waitFor();
+    const followed = await Session.load(tv, session.id);
+    await sayPresent(tv, "online", { session: followed });
+    await page.getByText("also shown on Television").waitFor();
+    await person.isAccessible();
+    await page.getByRole("button", { name: "Put it away on Television" }).click();
+    await told(page, "told to put it away");
+    await page.getByText("also shown on Television").waitFor({ state: "hidden" });
+    await sayPresent(laptop, "away");
+    await page.getByText("on Kitchen, there, not in front").waitFor();
     const offered = await Offered.make(session, { device: tv.did });
     await page.getByText("being handed over").waitFor();
     await offered.cancel();

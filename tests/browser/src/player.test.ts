@@ -70,6 +70,14 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
     await television.getByLabel("Position").fill("240");
     await plays(laptop, "Metropolis, 4:00, on another device");
 
+    // Who is there and with what is seen by the other, and nobody else can read it.
+    await laptop.getByRole("listitem").filter({ hasText: "Television, online, Metropolis, 4:00" }).waitFor();
+    await page.goto(`${server.url}/sessions`);
+    await page.getByRole("button", { name: "Put it away on Laptop" }).click();
+    await laptop.getByRole("status").getByText("You put this film away").waitFor();
+    await laptop.reload();
+    await plays(laptop, "Metropolis, 4:00, on another device");
+
     // From the window to a terminal, which is another implementation of the protocol.
     const asked = await Terminal.asks(server, "Terminal");
     await approve(page, asked.userCode, asked.checkCode, "Terminal");

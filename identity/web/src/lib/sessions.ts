@@ -1,6 +1,7 @@
 /** The sessions of each app, through tokens bound to a key that lives as long as this page (docs/protocol.md §11). */
 
 import { Http, Refused, generateDeviceKeys, signerOf, type Signer } from "@baton/sdk";
+import type { DeviceRow } from "./api.js";
 import { signIn } from "./person.js";
 import { identity } from "./place.js";
 
@@ -39,6 +40,9 @@ export interface There {
   device: string;
   /** It has been told everything that happened. */
   in_sync: boolean;
+  status: "online" | "away";
+  /** The session it has in front. */
+  session: string | null;
 }
 
 /** What runs, by app, and who is there. */
@@ -74,3 +78,27 @@ export async function endSession({ app, session }: SessionRow): Promise<void> {
   }
 }
 export const askHolder = ({ app, session }: SessionRow): Promise<unknown> => ask(app, `/sessions/${session}/ask`, {});
+
+/** A device that has another's session in front puts it away. */
+export const unfollow = ({ app, session }: SessionRow, device: string): Promise<unknown> => ask(app, `/sessions/${session}/unfollow`, { device });
+
+/** What a device takes part in. */
+export interface Switches {
+  /** The others see that it is there. */
+  visible: boolean;
+  /** They see what it shows. */
+  mirroring: boolean;
+  /** It has their sessions. */
+  sync: boolean;
+}
+
+/** A device's switches; all are on until somebody switches one off. */
+export async function switchesOf({ app, device }: DeviceRow): Promise<Switches> {
+  const { devices } = await ask<{ devices: { device: string; switches: Switches }[] }>(app, "/devices");
+  return devices.find((one) => one.device === device)?.switches ?? { visible: true, mirroring: true, sync: true };
+}
+
+/** Changes some of them, and gives all. */
+export async function setSwitches({ app, device }: DeviceRow, change: Partial<Switches>): Promise<Switches> {
+  return (await ask<{ switches: Switches }>(app, `/devices/${device}/switches`, change)).switches;
+}

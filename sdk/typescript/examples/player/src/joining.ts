@@ -18,7 +18,7 @@ const asking = (): Asking => ({
   servers: serversAt(server),
   clientId: "baton-cli",
   claims: { name: page.name.value, kind: "browser" },
-  scope: "session:read session:write handoff:offer handoff:accept",
+  scope: "session:read session:write handoff:offer handoff:accept presence",
   store,
 });
 

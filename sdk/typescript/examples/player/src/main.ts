@@ -1,6 +1,6 @@
 /** A small player whose film moves between a person's devices. Everything of Baton it needs is `@baton/sdk`. */
 
-import { Offered, Refused, Session, Waiting, issuerFingerprint, listen, type Device, type ReplaceRoot } from "@baton/sdk";
+import { Offered, Refused, Session, Waiting, issuerFingerprint, keepPresent, listen, type Device, type Present, type ReplaceRoot, type Showing } from "@baton/sdk";
 import { LENGTH, beginning, draw, read, write, type Film } from "./film.js";
 import { join } from "./joining.js";
 import { onClick, page, say } from "./page.js";
@@ -119,14 +119,42 @@ class Player {
     say("Agreed. Your page goes on.");
   }
 
+  /** What this window has in front, for the person's other devices. */
+  showing(): Showing | undefined {
+    return this.session && { session: this.session, view: new TextEncoder().encode(this.#title()) };
+  }
+
+  /** The person wants this film away from here. */
+  putAway(): void {
+    this.session = undefined;
+    this.film = beginning;
+    say("You put this film away on your Baton page.");
+    this.paint();
+  }
+
+  /** The other devices that are there, and what they show. */
+  async others(present: Present[]): Promise<void> {
+    const { labels } = await this.device.members();
+    const line = async (one: Present): Promise<string> => {
+      const view = await this.session?.viewOn(one).catch(() => undefined);
+      const name = labels.find(({ device }) => device === one.device)?.name ?? one.device.slice(-8);
+      return [name, one.status, ...(view ? [new TextDecoder().decode(view)] : [])].join(", ");
+    };
+    const lines = await Promise.all(present.map(line));
+    page.there.replaceChildren(...lines.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  }
+
+  #title(): string {
+    return `${this.film.queue[0] ?? ""}, ${Math.floor(this.film.position / 60)}:${String(Math.floor(this.film.position % 60)).padStart(2, "0")}`;
+  }
+
   /** Draws everything as it is. */
   paint(): void {
     const { film, session } = this;
     const held = session?.isHeld ?? false;
     page.playing.hidden = false;
     draw(page.screen, film);
-    const minutes = `${Math.floor(film.position / 60)}:${String(Math.floor(film.position % 60)).padStart(2, "0")}`;
-    page.where.value = session ? `${film.queue[0] ?? ""}, ${minutes}, ${!held ? "on another device" : this.#unkept > 0 ? "saving …" : "here"}` : "Nothing plays yet";
+    page.where.value = session ? `${this.#title()}, ${!held ? "on another device" : this.#unkept > 0 ? "saving …" : "here"}` : "Nothing plays yet";
     page.toggle.textContent = film.playing ? "Pause" : "Play";
     page.position.value = String(Math.floor(film.position));
     page.subtitles.checked = film.subtitles;
@@ -179,7 +207,14 @@ async function main(): Promise<void> {
   setInterval(() => void player.session?.heartbeat().catch(() => undefined), HEARTBEAT_EVERY);
   setInterval(() => void player.lookForQuestions().catch(() => undefined), HEARTBEAT_EVERY);
 
-  for await (const event of listen(device)) {
+  const presence = keepPresent(device, () => player.showing());
+  setInterval(() => void (player.film.playing && presence.tell().catch(() => undefined)), KEEP_EVERY);
+  for await (const event of listen(device, { presence: true })) {
+    if (event.type === "presence") {
+      await player.others(event.devices);
+      continue;
+    }
+    if (event.type === "event" && event.kind === "session.unfollow" && event.device === device.did && event.session === player.session?.id) player.putAway();
     if (event.type === "event" && event.kind === "session.detached") page.claim.hidden = device.tier !== "full";
     const { session } = player;
     if (event.type === "event" && event.kind === "session.asked" && session?.isHeld && event.session === session.id) {
@@ -187,6 +222,7 @@ async function main(): Promise<void> {
       page.target.focus();
     }
     await player.look().catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
+    await presence.tell().catch(() => undefined);
     // Whoever tricked the person into letting a device in is found out here.
     if (event.type === "event" && event.kind === "device.enrolled" && device.tier === "full") say("A device of yours was added. If that wasn't you, revoke it on your Baton page.");
     if (event.type === "event" && event.kind === "root.replaced") say("Your root was replaced. If that wasn't you, look at your Baton page.");

@@ -29,6 +29,7 @@ export const page = {
   waiting: byId("waiting"),
   from: byId("from"),
   take: byId<HTMLButtonElement>("take"),
+  there: byId<HTMLUListElement>("there"),
   decline: byId<HTMLButtonElement>("decline"),
 };
 
