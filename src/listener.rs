@@ -86,25 +86,39 @@ pub async fn listen(listener: TcpListener, routes: Router, mut stopped: watch::R
 
 /// Once the first head of a connection is there: from there on hyper counts the time. False when the client has gone.
 async fn says_something(stream: &TcpStream) -> bool {
-    let mut first = vec![0; MAX_HEAD];
+    if stream.readable().await.is_err() {
+        return false;
+    }
+    let (mut first, mut seen) = (vec![0; MAX_HEAD], 0);
     loop {
         match stream.peek(&mut first).await {
             Ok(0) | Err(_) => return false,
-            Ok(count) if is_for_hyper(&first[..count]) => return true,
-            // The rest is on its way, or the time runs out.
-            Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            // What was looked at is not looked at again.
+            Ok(count) if count > seen => {
+                if is_for_hyper(&first[..count], seen) {
+                    return true;
+                }
+                seen = count;
+            }
+            Ok(_) => {}
         }
+        // The rest is on its way, or the time runs out.
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Whether hyper can answer: a whole head, the whole preface of HTTP/2, or what is neither.
-fn is_for_hyper(said: &[u8]) -> bool {
+/// Whether hyper can answer: a whole head, the whole preface of HTTP/2, or what begins neither. `seen` of it was looked at before.
+fn is_for_hyper(said: &[u8], seen: usize) -> bool {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     if PREFACE.starts_with(said) {
         return said.len() == PREFACE.len();
     }
-    let ends = |end: &[u8]| said.windows(end.len()).any(|some| some == end);
-    !said[0].is_ascii_uppercase() || said.len() >= MAX_HEAD || ends(b"\r\n\r\n") || ends(b"\n\n")
+    // Empty lines before a head are passed over (RFC 9112 §2.2).
+    let Some(begins) = said.iter().position(|byte| !b"\r\n".contains(byte)) else { return said.len() >= MAX_HEAD };
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let new = &said[begins.max(seen.saturating_sub(3))..];
+    let ends = |end: &[u8]| new.windows(end.len()).any(|some| some == end);
+    !is_token(said[begins]) || said.len() >= MAX_HEAD || ends(b"\r\n\r\n") || ends(b"\n\n")
 }
 
 fn bounded() -> Builder<TokioExecutor> {

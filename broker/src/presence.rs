@@ -17,11 +17,34 @@ const BROKEN_SECS: i64 = 10;
 
 type Devices = BTreeMap<String, Here>;
 
+/// How often whoever is gone is looked for where nobody asks.
+const SWEEP_SECS: i64 = 60;
+
 /// The devices that are there, by subject.
 #[derive(Clone)]
 pub struct Presence {
-    all: Arc<Mutex<HashMap<String, Devices>>>,
+    all: Arc<Mutex<All>>,
     clock: Clock,
+}
+
+#[derive(Default)]
+struct All {
+    by_log: HashMap<String, Devices>,
+    swept_at: i64,
+}
+
+impl All {
+    /// A device's entry: a fresh one, unless it is there.
+    fn entry(&mut self, log: &str, device: &str, now: Millis) -> &mut Here {
+        let here = self.by_log.entry(log.to_owned()).or_default().entry(device.to_owned()).or_default();
+        if !here.is_there(now) {
+            *here = Here::default();
+        }
+        here
+    }
+    fn get(&mut self, log: &str, device: &str) -> Option<&mut Here> {
+        self.by_log.get_mut(log)?.get_mut(device)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,14 +90,23 @@ impl Presence {
         Self { all: Arc::default(), clock }
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Devices>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    fn all(&self) -> MutexGuard<'_, All> {
+        let now = self.clock.now();
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.0 - all.swept_at >= SWEEP_SECS * 1000 {
+            all.swept_at = now.0;
+            all.by_log.retain(|_, devices| {
+                devices.retain(|_, here| here.is_there(now));
+                !devices.is_empty()
+            });
+        }
+        all
     }
 
     /// A place among a device's streams, given back on drop.
     pub fn take(&self, log: &str, device: &str) -> Result<Place, Limit> {
         let mut all = self.all();
-        let here = all.entry(log.to_owned()).or_default().entry(device.to_owned()).or_default();
+        let here = all.entry(log, device, self.clock.now());
         if here.streams >= MAX_STREAMS {
             return Err(Limit::Streams);
         }
@@ -86,7 +118,7 @@ impl Presence {
     pub fn say(&self, log: &str, device: &str, said: Said) {
         let until = self.clock.now().plus_secs(BEAT_SECS).0;
         let mut all = self.all();
-        let here = all.entry(log.to_owned()).or_default().entry(device.to_owned()).or_default();
+        let here = all.entry(log, device, self.clock.now());
         let gone = said.status == Status::Offline;
         here.until = if gone { 0 } else { until };
         here.away = gone || said.status == Status::Away;
@@ -96,14 +128,14 @@ impl Presence {
     /// The device has this session in front no longer. False when it had not.
     pub fn unfocus(&self, log: &str, device: &str, session: &str) -> bool {
         let mut all = self.all();
-        let here = all.get_mut(log).and_then(|devices| devices.get_mut(device)).filter(|here| here.session.as_deref() == Some(session));
+        let here = all.get(log, device).filter(|here| here.session.as_deref() == Some(session));
         here.map(|here| (here.session, here.view) = (None, None)).is_some()
     }
 
     /// The device is out: it shows nothing from now on. Its streams end by themselves.
     pub fn forget(&self, log: &str, device: &str) {
         let mut all = self.all();
-        if let Some(here) = all.get_mut(log).and_then(|devices| devices.get_mut(device)) {
+        if let Some(here) = all.get(log, device) {
             *here = Here { streams: here.streams, told: here.told, away: true, ..Here::default() };
         }
     }
@@ -112,7 +144,7 @@ impl Presence {
     pub fn of(&self, log: &str) -> Vec<Seen> {
         let now = self.clock.now();
         let mut all = self.all();
-        let Some(devices) = all.get_mut(log) else { return Vec::new() };
+        let Some(devices) = all.by_log.get_mut(log) else { return Vec::new() };
         devices.retain(|_, here| here.is_there(now));
         let seen = |(device, here): (&String, &Here)| Seen {
             present: Present {
@@ -125,7 +157,7 @@ impl Presence {
         };
         let seen = devices.iter().map(seen).collect();
         if devices.is_empty() {
-            all.remove(log);
+            all.by_log.remove(log);
         }
         seen
     }
@@ -141,7 +173,7 @@ pub struct Place {
 
 impl Place {
     fn here(&self, change: impl FnOnce(&mut Here)) {
-        if let Some(here) = self.presence.all().get_mut(&self.log).and_then(|devices| devices.get_mut(&self.device)) {
+        if let Some(here) = self.presence.all().get(&self.log, &self.device) {
             change(here);
         }
     }
@@ -166,8 +198,6 @@ impl Drop for Place {
                 here.until = if left { 0 } else { here.until.max(broken_until) };
             }
         });
-        // Who is there no longer is forgotten now, and not when somebody asks.
-        self.presence.of(&self.log);
     }
 }
 
@@ -219,6 +249,22 @@ mod tests {
         assert_eq!(there(&presence, "log"), [("phone".into(), Status::Online, Some("film".into()))]);
         clock.advance_secs(1);
         assert!(presence.of("log").is_empty());
+    }
+
+    #[test]
+    fn nobody_is_kept_or_comes_back_as_they_were() {
+        let clock = ManualClock::start();
+        let presence = Presence::new(clock.clock());
+        presence.say("log", "phone", said(Status::Online, Some("film")));
+        drop(presence.take("another", "tv").unwrap());
+        clock.advance_secs(SWEEP_SECS);
+        // Nobody asked for either of them since.
+        let _stream = presence.take("third", "laptop").unwrap();
+        assert_eq!(presence.all.lock().unwrap().by_log.len(), 1);
+        presence.say("log", "phone", said(Status::Online, Some("film")));
+        clock.advance_secs(BEAT_SECS);
+        let _stream = presence.take("log", "phone").unwrap();
+        assert_eq!(there(&presence, "log"), [("phone".into(), Status::Online, None)], "what it said has lapsed");
     }
 
     #[test]

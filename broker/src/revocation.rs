@@ -40,10 +40,9 @@ impl Broker {
 }
 
 async fn revoke(db: &mut AnyConnection, change: &Standing, now: Millis) -> Result<(), Error> {
-    let device = change.device.as_str();
     // Sessions before handoffs: the order every other step locks them in.
     for session in sessions::live_of_log(&mut *db, &change.log).await? {
-        if sessions::detach(&mut *db, &session.session_id, device, now).await? {
+        if sessions::detach(&mut *db, &session, &session.seat().without(&change.device), now).await? {
             let event = events::New { kind: "session.detached", session: Some(&session.session_id), ..Default::default() };
             events::append(&mut *db, &change.log, &event, now).await?;
         }

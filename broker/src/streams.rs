@@ -121,6 +121,9 @@ impl Stream {
                 }
             }
         };
+        if code == REVOKED {
+            place.leave();
+        }
         if code != BROKEN {
             let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
             let _ = tokio::time::timeout(SEND_TIMEOUT, socket.send(close)).await;
@@ -144,7 +147,6 @@ impl Stream {
         let there = self.look_around(&mut db, switched, is_member).await.map_err(|_| INTERNAL)?;
         drop(db);
         self.is_member = Some(is_member);
-        let only = (!is_member).then_some(&standing.device);
         let more = !new.is_empty();
         let mut checked_at = self.broker.base.now();
         for row in new {
@@ -153,7 +155,7 @@ impl Stream {
                 check(&self.broker, &self.token).await?;
                 checked_at = now;
             }
-            let event = row.shown(only);
+            let event = row.shown(&standing.device, is_member);
             self.cursor = event.seq;
             send(socket, &Frame::Event(event)).await?;
         }

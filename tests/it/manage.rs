@@ -15,7 +15,7 @@ use serde_json::Value;
 pub struct Page<'a> {
     server: &'a Server,
     key: SoftKey,
-    token: ManageToken,
+    pub token: ManageToken,
 }
 
 impl Page<'_> {

@@ -4,11 +4,10 @@ use crate::manage::page;
 use crate::support::Server;
 use baton_protocol::event::{Present, Status};
 use baton_protocol::handoff::machine::Target;
-use baton_protocol::refusal::{Handoff, Refusal};
+use baton_sdk::http::Request;
 use baton_sdk::{Device, Error, Session, Told, Waiting};
 use baton_service::testing::{ManualClock, On};
 use serde_json::json;
-use std::sync::Arc;
 
 /// The next that a stream tells of who is there.
 async fn told(events: &mut baton_sdk::Events) -> Vec<Present> {
@@ -150,15 +149,12 @@ async fn without_sync_the_sessions_of_the_others_stay_away() {
         Session::open(&phone, b"and new ones").await.unwrap();
         // What is written from now on is under a key that it is not given.
         session.write(b"second").await.unwrap();
-        let refused = wrapped_for(&server, &laptop, &session, &phone).await;
+        let refused = wrapped_for(&laptop, &session, &phone).await;
         assert!(refused.is("state.recipient"), "{refused:?}");
         // Any full device is not this one any more; by name it is.
         let offered = session.offer(Target::AnyFull).await.unwrap();
-        let refused = match Waiting::list(&phone).await.unwrap().pop() {
-            None => Error::from(Refusal::from(Handoff::Target)),
-            Some(waiting) => waiting.accept().await.unwrap_err(),
-        };
-        assert!(refused.is("handoff.target"), "{refused:?}");
+        assert!(Waiting::list(&phone).await.unwrap().is_empty());
+        assert!(accepted_all_the_same(&phone, offered.id().as_str()).await.is("not_found"));
         session.cancel(&offered).await.unwrap();
         let offered = session.offer(Target::Device(phone.did().clone())).await.unwrap();
         let waiting = Waiting::list(&phone).await.unwrap().pop().unwrap();
@@ -173,21 +169,136 @@ async fn without_sync_the_sessions_of_the_others_stay_away() {
     }
 }
 
+/// What somebody meets who accepts what they were not shown.
+async fn accepted_all_the_same(device: &Device, handoff: &str) -> Error {
+    posts(device, &format!("/v1/handoffs/{handoff}/accept"), "handoff:accept", &json!({})).await.unwrap_err()
+}
+
+async fn posts(device: &Device, path: &str, scope: &str, body: &serde_json::Value) -> Result<serde_json::Value, Error> {
+    let broker = &device.servers().broker;
+    let token = device.token(broker, scope, None).await?;
+    let body = Some(("application/json", body.to_string().into_bytes()));
+    let request = Request { method: "POST", url: format!("{broker}{path}"), service: broker, token: Some(token), body };
+    device.http().proven(&request, device.signer()).await
+}
+
+/// Whoever held a session once has no part in it either: neither to end nor to claim it, nor to let others in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_holder_without_sync_is_a_stranger() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let phone = server.full(&mut person, "Phone").await;
+    let mut session = Session::open(&phone, b"first").await.unwrap();
+    let offered = session.offer(Target::Device(laptop.did().clone())).await.unwrap();
+    let waiting = Waiting::list(&laptop).await.unwrap().pop().unwrap();
+    waiting.accept().await.unwrap();
+    session.seal(&offered).await.unwrap();
+    let mut held = waiting.complete().await.unwrap();
+    let page = page(&server, laptop.subject());
+    page.tell(&format!("/v1/manage/devices/{}/switches", phone.did()), &json!({"sync": false})).await.unwrap();
+
+    let path = |verb: &str| format!("/v1/sessions/{}/{verb}", held.id());
+    assert!(posts(&phone, &path("end"), "session:write", &json!({})).await.unwrap_err().is("not_found"));
+    let envelope = json!({"key_version": 1, "envelope": "e"});
+    assert!(posts(&phone, &path("envelopes"), "session:write", &envelope).await.unwrap_err().is("not_found"));
+    person.revoke(&laptop.enrolled().device_id).await.unwrap();
+    assert!(session.claim().await.unwrap_err().is("not_found"));
+    // Its twin: with sync it may.
+    page.tell(&format!("/v1/manage/devices/{}/switches", phone.did()), &json!({"sync": true})).await.unwrap();
+    let mut back = Session::load(&phone, held.id()).await.unwrap();
+    back.claim().await.unwrap();
+    assert!(held.write(b"late").await.is_err());
+}
+
+/// What was taken as one of the full devices is void once it is none; what is sealed goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_took_as_a_full_device_is_void() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let laptop = server.full(&mut person, "Laptop").await;
+        let phone = server.full(&mut person, "Phone").await;
+        let mut session = Session::open(&laptop, b"first").await.unwrap();
+        let page = page(&server, laptop.subject());
+        let switches = format!("/v1/manage/devices/{}/switches", phone.did());
+        let offered = session.offer(Target::AnyFull).await.unwrap();
+        Waiting::list(&phone).await.unwrap().pop().unwrap().accept().await.unwrap();
+        page.tell(&switches, &json!({"sync": false})).await.unwrap();
+        let refused = session.seal(&offered).await.unwrap_err();
+        assert!(refused.is("handoff.state") || refused.is("handoff.offer_void"), "{refused:?}");
+        session.write(b"second").await.unwrap();
+
+        page.tell(&switches, &json!({"sync": true})).await.unwrap();
+        let offered = session.offer(Target::AnyFull).await.unwrap();
+        let waiting = Waiting::list(&phone).await.unwrap().pop().unwrap();
+        waiting.accept().await.unwrap();
+        session.seal(&offered).await.unwrap();
+        page.tell(&switches, &json!({"sync": false})).await.unwrap();
+        assert_eq!(waiting.complete().await.unwrap().content(), b"second", "it was sealed to it before");
+    }
+}
+
+/// A person who is not there gives nothing back, and the same again changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn switching_is_done_once_and_back_only_by_the_person() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let phone = server.full(&mut person, "Phone").await;
+    let mut session = Session::open(&laptop, b"first").await.unwrap();
+    let mut page = page(&server, laptop.subject());
+    let switches = format!("/v1/manage/devices/{}/switches", phone.did());
+    page.tell(&switches, &json!({"sync": false})).await.unwrap();
+    session.write(b"second").await.unwrap();
+    let before = server.dump(&["nonces", "counters", "used_once", "proofs"]).await;
+    for change in [json!({"sync": false}), json!({})] {
+        page.tell(&switches, &change).await.unwrap();
+    }
+    assert_eq!(before, server.dump(&["nonces", "counters", "used_once", "proofs"]).await);
+    page.token.ends = false;
+    assert!(page.tell(&switches, &json!({"sync": true})).await.unwrap_err().is("insufficient_scope"));
+    page.tell(&switches, &json!({"visible": false})).await.unwrap();
+    page.token.ends = true;
+    page.tell(&switches, &json!({"sync": true})).await.unwrap();
+}
+
+/// Revoked is gone, and says nothing any more; what is said is under the key that is good now.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_revoked_is_not_seen() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let phone = server.full(&mut person, "Phone").await;
+    let mut session = Session::open(&laptop, b"first").await.unwrap();
+    let mut events = laptop.events_and_presence(None).await.unwrap();
+    let stream = phone.events(None).await.unwrap();
+    let following = Session::load(&phone, session.id()).await.unwrap();
+    phone.say_present(Status::Online, Some((&following, Some(b"00:43")))).await.unwrap();
+    while told(&mut events).await.iter().all(|one| one.session.is_none()) {}
+    person.revoke(&phone.enrolled().device_id).await.unwrap();
+    while !told(&mut events).await.is_empty() {}
+    assert!(phone.say_present(Status::Online, None).await.is_err());
+    assert_eq!(sees(&laptop).await, []);
+    drop(stream);
+    // A view under the key that is refused for updates is refused as well.
+    let refused = laptop.say_present(Status::Online, Some((&session, Some(b"00:44")))).await.unwrap_err();
+    assert!(refused.is("state.rekey_required"), "{refused:?}");
+    session.write(b"second").await.unwrap();
+    laptop.say_present(Status::Online, Some((&session, Some(b"00:44")))).await.unwrap();
+}
+
 async fn listed(device: &Device) -> Vec<String> {
     device.sessions().await.unwrap().into_iter().map(|one| one.session).collect()
 }
 
 /// What a holder meets that seals the key to a device all the same.
-async fn wrapped_for(server: &Server, holder: &Arc<Device>, session: &Session, to: &Device) -> Error {
+async fn wrapped_for(holder: &Device, session: &Session, to: &Device) -> Error {
     let members = holder.members().await.unwrap();
     let key = members.log.members().find(|(device, _)| *device == to.did()).unwrap().1.agreement.clone();
     let envelope = baton_sdk::seal::seal("a key statement", &[(to.did().clone(), key)]).unwrap();
-    let broker = &holder.servers().broker;
-    let token = holder.token(broker, "session:write", None).await.unwrap();
-    let body = json!({"key_version": 1, "envelope": envelope}).to_string().into_bytes();
-    let url = format!("{}/broker/v1/sessions/{}/envelopes", server.public_url, session.id());
-    let request = baton_sdk::http::Request { method: "POST", url, service: broker, token: Some(token), body: Some(("application/json", body)) };
-    holder.http().proven(&request, holder.signer()).await.unwrap_err()
+    let body = json!({"key_version": 1, "envelope": envelope});
+    posts(holder, &format!("/v1/sessions/{}/envelopes", session.id()), "session:write", &body).await.unwrap_err()
 }
 
 /// The person's page sends a device away from another's session: its app is told, and the others do not see it there.
@@ -208,5 +319,9 @@ async fn following_is_stopped_from_the_page() {
     let event = events.next().await.unwrap();
     assert_eq!((event.kind.as_str(), event.session.as_deref()), ("session.unfollow", Some(session.id().as_str())));
     assert_eq!(event.device.as_deref(), Some(phone.did().as_str()));
+    let mut others = laptop.events(event.seq.checked_sub(1)).await.unwrap();
+    assert_eq!(others.next().await.unwrap().kind, "other", "what somebody has in front concerns nobody else");
+    page.tell(&unfollow, &json!({"device": phone.did()})).await.unwrap();
+    assert!(laptop.events(Some(event.seq + 1)).await.is_err(), "asked twice, it is told once");
     assert_eq!(sees(&laptop).await, [(phone.did().to_string(), Status::Online, None)]);
 }

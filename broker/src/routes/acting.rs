@@ -13,7 +13,7 @@ use baton_protocol::id::SessionId;
 use baton_protocol::key::Did;
 use baton_protocol::nonce::Purpose;
 use baton_protocol::presentation::{self, Expected, TransactionData};
-use baton_protocol::refusal::{Handoff, Kb, Status, Token};
+use baton_protocol::refusal::{Handoff, Kb, State as StateRefusal, Status, Token};
 use baton_protocol::time::Millis;
 use baton_service::edge;
 use baton_service::guard::{self, Caller, Candidate};
@@ -132,6 +132,16 @@ impl<'a> Acting<'a> {
         self.session_for(id, false).await
     }
 
+    /// Refuses a device that has this session neither by holding it nor as a member: it is told no more than a stranger.
+    pub async fn needs_member(&mut self, session: &sessions::Session) -> Result<(), Problem> {
+        if session.is_held_by(self.device()) || self.is_member().await? { Ok(()) } else { Err(NOT_FOUND.into()) }
+    }
+
+    /// Refuses a token for one session where all are told of.
+    pub fn needs_wide(&self) -> Result<(), Handoff> {
+        if self.caller.token.narrowed_to().is_none() { Ok(()) } else { Err(Handoff::Binding) }
+    }
+
     /// Whether the token is for this session or for all.
     pub fn allows(&self, session: &str) -> bool {
         self.caller.token.narrowed_to().is_none_or(|only| only == session)
@@ -182,20 +192,14 @@ impl<'a> Acting<'a> {
     }
 
     /// Takes a statement into the session's chain and writes both. Gives the broker's acceptance.
-    pub async fn accept(
-        &mut self,
-        session: &sessions::Session,
-        statement: &Statement,
-        hash: &str,
-        text: &str,
-        released: bool,
-    ) -> Result<String, Problem> {
+    pub async fn accept(&mut self, session: &sessions::Session, statement: &Statement, hash: &str, text: &str) -> Result<String, Problem> {
         if statement.device != *self.device() || statement.session.as_str() != session.session_id {
             return Err(Handoff::Statement.into());
         }
         let chain: Chain = session.chain().ok_or_else(|| Problem::Internal("stored chain does not parse".into()))?;
         let next = chain.apply(statement, hash.to_owned())?;
-        if !sessions::advance(&mut self.tx, session, &next, released, self.now).await.internal()? {
+        let seat = session.seat().after(statement, &next, self.now);
+        if !sessions::advance(&mut self.tx, session, &next, &seat, self.now).await.internal()? {
             return Err(Handoff::Statement.into());
         }
         let accepted = self.broker.accept(&statement.session, hash);
@@ -269,20 +273,22 @@ pub fn statement(text: &str) -> Result<(Statement, String), Refusal> {
     Ok(Statement::read(text)?)
 }
 
-/// Epochs are whole numbers from 1; one ahead of the session is nonsense, one behind it is fenced.
-pub fn check_epoch(given: i64, session: &sessions::Session) -> Result<(), Problem> {
-    if given < 1 || given > session.epoch {
-        return Err(Handoff::Epoch.into());
+/// A refusal by the session's own rules; says where it is now when it has moved on.
+pub fn refused(session: &sessions::Session) -> impl Fn(Refusal) -> Problem {
+    let (epoch, head) = (session.epoch, session.head());
+    move |refusal| match refusal {
+        Refusal::Handoff(Handoff::Fenced) => Problem::from(refusal).with("epoch", epoch),
+        Refusal::State(StateRefusal::Conflict) => Problem::from(refusal).with("head", json!(head)),
+        _ => refusal.into(),
     }
-    if given < session.epoch { Err(fenced(session)) } else { Ok(()) }
 }
 
 /// Refused because the session moved on; says where it is now.
 pub fn fenced(session: &sessions::Session) -> Problem {
-    Problem::from(Handoff::Fenced).with("epoch", session.epoch)
+    refused(session)(Handoff::Fenced.into())
 }
 
 /// Refuses steps on a session that has ended.
 pub fn live(session: &sessions::Session) -> Result<(), Problem> {
-    if session.state == "live" { Ok(()) } else { Err(Handoff::State.into()) }
+    if session.seat().is_live { Ok(()) } else { Err(Handoff::State.into()) }
 }

@@ -1,6 +1,6 @@
 //! Claim: a full device takes over a session that nobody holds, from the very head it knows, with a new key.
 
-use super::acting::{Acting, Ask, session_id, statement, view};
+use super::acting::{Acting, Ask, refused, session_id, statement, view};
 use super::sessions::check_envelope;
 use crate::state::Broker;
 use crate::store::{events, handoffs, sessions, updates};
@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use baton_protocol::handoff::chain::Act;
 use baton_protocol::handoff::wire::claim_data;
-use baton_protocol::refusal::{Handoff, State as StateRefusal};
+use baton_protocol::refusal::Handoff;
 use baton_service::edge;
 use baton_service::extract::Path;
 use baton_service::problem::{InternalExt as _, Problem};
@@ -31,23 +31,19 @@ pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
     let (said, hash) = statement(&claim.statement)?;
     let id = session_id(&id)?;
     let session = acting.session(&id).await?;
+    acting.needs_member(&session).await?;
     if let Some(answer) = acting.repeated(&session, &hash).await? {
         acting.commit().await?;
         return Ok(Json(answer));
     }
     let Act::Claim { from, key_version, envelope, .. } = &said.act else { return Err(Handoff::Statement.into()) };
     acting.present(claim.presentation.as_deref(), None, &[claim_data(&id, from, &hash)]).await?;
-    if session.phase(acting.now) == "ended" || !session.is_detached(acting.now) {
-        return Err(Handoff::Taken.into());
-    }
-    if *from != session.head() {
-        return Err(Problem::from(StateRefusal::Conflict).with("head", json!(session.head())));
-    }
+    session.seat().may_claim(from, acting.now).map_err(refused(&session))?;
     check_envelope(&mut acting, &claim.envelope, envelope, None).await?;
     if let Some(open) = session.open_handoff.clone() {
         void(&mut acting, &session, &open).await?;
     }
-    let accepted = acting.accept(&session, &said, &hash, &claim.statement, false).await?;
+    let accepted = acting.accept(&session, &said, &hash, &claim.statement).await?;
     let device = acting.device().clone();
     updates::add_envelope(&mut acting.tx, &session.session_id, *key_version, &claim.envelope, &device, acting.now).await.internal()?;
     let new = events::New {

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use baton_protocol::access_token::AccessToken;
 use baton_protocol::event::Frame;
 use baton_protocol::json::Node;
-use baton_protocol::refusal::{Handoff, Stream};
+use baton_protocol::refusal::Stream;
 use baton_service::extract::Query;
 use baton_service::once::{self, Use};
 use baton_service::problem::{InternalExt as _, Problem};
@@ -29,7 +29,7 @@ const MAX_FRAME: usize = 4096;
 /// `POST /v1/events/tickets`
 pub async fn ticket(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let acting = Acting::begin(&broker, &ask, "session:read").await?;
-    check_wide(&acting)?;
+    acting.needs_wide()?;
     let origin = ask.headers.get("origin").and_then(|origin| origin.to_str().ok());
     if origin == Some("null") {
         return Err(Stream::Origin.into());
@@ -66,7 +66,7 @@ pub async fn stream(
             return Err(Stream::Origin.into());
         }
         let acting = Acting::begin(&broker, &ask, "session:read").await?;
-        check_wide(&acting)?;
+        acting.needs_wide()?;
         let token = acting.caller.token.clone();
         acting.commit().await?;
         token
@@ -95,11 +95,6 @@ pub async fn stream(
         }
         streams::Stream::new(serving, token, cursor).serve(place, socket).await;
     }))
-}
-
-/// A stream tells of all sessions: a token narrowed to one opens none.
-fn check_wide(acting: &Acting<'_>) -> Result<(), Handoff> {
-    if acting.caller.token.narrowed_to().is_none() { Ok(()) } else { Err(Handoff::Binding) }
 }
 
 async fn redeem(broker: &Broker, ask: &Ask, ticket: &str) -> Result<AccessToken, Problem> {

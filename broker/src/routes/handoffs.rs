@@ -1,6 +1,6 @@
 //! Handoffs up to acceptance: offer, look, accept, decline, cancel.
 
-use super::acting::{Acting, Ask, check_epoch, fenced, live};
+use super::acting::{Acting, Ask, refused};
 use crate::state::Broker;
 use crate::store::{events, handoffs, sessions};
 use axum::Json;
@@ -35,7 +35,9 @@ pub async fn held(acting: &mut Acting<'_>, id: &str) -> Result<Held, Problem> {
     let id = HandoffId::parse(id)?;
     let log = acting.log().to_owned();
     let row = handoffs::find(&mut acting.tx, id.as_str(), &log).await.internal()?.ok_or(NOT_FOUND)?;
-    let named = handoffs::names(&mut acting.tx, Some(id.as_str()), &acting.caller.standing.device).await.internal()?;
+    let me = acting.device().clone();
+    let named = handoffs::names(&mut acting.tx, Some(id.as_str()), &me).await.internal()?
+        || handoffs::is_accepted_by(&mut acting.tx, Some(id.as_str()), &me).await.internal()?;
     if !named && !acting.is_member().await? {
         return Err(NOT_FOUND.into());
     }
@@ -87,11 +89,7 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
         return Ok((StatusCode::CREATED, Json(view(&row, &machine))));
     }
     acting.present(new.presentation.as_deref(), None, &[offer_data(&hash)]).await?;
-    live(&session)?;
-    check_epoch(offer.epoch, &session)?;
-    if !session.is_held_by(acting.device()) || session.released_at.is_some() {
-        return Err(fenced(&session));
-    }
+    session.seat().may_offer(acting.device(), offer.epoch).map_err(refused(&session))?;
     if let Target::Device(target) = &offer.to {
         let standing = baton_service::standing::look(&mut acting.tx, target).await.internal()?;
         let live = standing.is_some_and(|s| s.log == log && baton_service::standing::is_live(&s, acting.now));

@@ -1,6 +1,6 @@
 //! Key envelopes: looked up by members, added for newly enrolled devices, replaced by the holder.
 
-use super::acting::{Acting, Ask, check_epoch, fenced, live, session_id, statement, view};
+use super::acting::{Acting, Ask, live, refused, session_id, statement, view};
 use super::sessions::{check_envelope, check_recipients};
 use crate::state::Broker;
 use crate::store::{events, updates};
@@ -41,6 +41,7 @@ struct Add {
 pub async fn add(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
     let (mut acting, add) = Acting::begin_full::<Add>(&broker, &ask, "session:write", content, edge::MAX_BODY).await?;
     let session = acting.session(&session_id(&id)?).await?;
+    acting.needs_member(&session).await?;
     live(&session)?;
     if add.key_version < 1 || add.key_version > session.key_version {
         return Err(StateRefusal::RekeyRequired.into());
@@ -73,14 +74,10 @@ pub async fn rekey(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
         return Ok(Json(answer));
     }
     let Act::Rekey { key_version, envelope } = &said.act else { return Err(Handoff::Statement.into()) };
-    live(&session)?;
-    check_epoch(said.epoch, &session)?;
-    if !session.is_held_by(acting.device()) {
-        return Err(fenced(&session));
-    }
+    session.seat().may_rekey(acting.device(), said.epoch).map_err(refused(&session))?;
     let me = acting.device().clone();
     check_envelope(&mut acting, &rekey.envelope, envelope, Some(&me)).await?;
-    let accepted = acting.accept(&session, &said, &hash, &rekey.statement, false).await?;
+    let accepted = acting.accept(&session, &said, &hash, &rekey.statement).await?;
     let device = acting.device().clone();
     updates::add_envelope(&mut acting.tx, &session.session_id, *key_version, &rekey.envelope, &device, acting.now).await.internal()?;
     acting.event(&events::New { kind: "session.rekeyed", session: Some(&session.session_id), ..Default::default() }).await?;

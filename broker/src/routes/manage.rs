@@ -7,6 +7,7 @@ use crate::store::{events, handoffs, sessions, switches};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use baton_protocol::handoff::machine::{Handoff as Machine, State as MachineState, Target};
 use baton_protocol::key::Did;
 use baton_protocol::refusal::{Handoff, Input, Token};
 use baton_protocol::time::Millis;
@@ -44,6 +45,25 @@ impl<'a> Managing<'a> {
     async fn device(&mut self, device: &Did) -> Result<(), Problem> {
         let standing = standing::find_for_change(&mut self.tx, device).await.internal()?;
         standing.filter(|standing| standing.log == self.log).map(|_| ()).ok_or(NOT_FOUND.into())
+    }
+
+    /// Keeps the sessions it does not hold from a device: what it took as one of the full ones is void, and its keys are good no more. Gives which.
+    async fn keep_away(&mut self, device: &Did) -> Result<Vec<String>, Problem> {
+        let held = sessions::live_of_log(&mut self.tx, &self.log).await.internal()?;
+        let away: Vec<_> = held.into_iter().filter(|session| !session.is_held_by(device)).map(|session| session.session_id).collect();
+        for session in &away {
+            sessions::require_rekey(&mut self.tx, session, self.now).await.internal()?;
+        }
+        for row in handoffs::of_live_sessions(&mut self.tx, &self.log).await.internal()? {
+            let taken =
+                |machine: &Machine| machine.to == Target::AnyFull && matches!(&machine.state, MachineState::Accepted { by, .. } if by == device);
+            let Some(machine) = row.machine().filter(taken) else { continue };
+            handoffs::step(&mut self.tx, &row, &machine.void(), None).await.internal()?;
+            sessions::set_handoff(&mut self.tx, &row.session_id, Some(&row.handoff_id), None).await.internal()?;
+            let new = events::New { kind: "handoff.void", session: Some(&row.session_id), handoff: Some(&row.handoff_id), devices: [None, None] };
+            events::append(&mut self.tx, &self.log, &new, self.now).await.internal()?;
+        }
+        Ok(away)
     }
 
     async fn event(&mut self, kind: &str, session: &sessions::Session) -> Result<(), Problem> {
@@ -143,13 +163,17 @@ pub async fn unfollow(State(broker): State<Arc<Broker>>, Path(id): Path<String>,
     if session.is_held_by(&device) {
         return Err(Handoff::State.into());
     }
-    let new =
-        events::New { kind: "session.unfollow", session: Some(&session.session_id), devices: [Some(device.as_str()), None], ..Default::default() };
-    events::append(&mut managing.tx, &managing.log, &new, managing.now).await.internal()?;
-    let log = managing.log.clone();
+    // Asked twice, it is told once.
+    if broker.presence.unfocus(&managing.log, device.as_str(), &session.session_id) {
+        let new = events::New {
+            kind: "session.unfollow",
+            session: Some(&session.session_id),
+            devices: [Some(device.as_str()), None],
+            ..Default::default()
+        };
+        events::append(&mut managing.tx, &managing.log, &new, managing.now).await.internal()?;
+    }
     managing.commit().await?;
-    broker.presence.unfocus(&log, device.as_str(), &session.session_id);
-    broker.bell.ring(&log);
     Ok(Json(json!({"state": "asked"})))
 }
 
@@ -164,23 +188,30 @@ pub async fn devices(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json
     Ok(Json(json!({"devices": shown})))
 }
 
-/// `POST /v1/manage/devices/{device}/switches`: for one device of this person. Without sync, the keys it has open nothing that is written from now on.
+/// `POST /v1/manage/devices/{device}/switches`: for one device of this person. Without sync, the keys it has open nothing that is written from now on;
+/// to give it back, the person is there. The same again changes nothing.
 pub async fn switch(State(broker): State<Arc<Broker>>, Path(device): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
     let bytes = edge::bytes(content, edge::MAX_BODY).await?;
     let mut managing = Managing::begin(&broker, &ask).await?;
     let change: switches::Change = edge::json(&bytes)?;
     let device = Did::parse(&device).map_err(|_| Input::Id)?;
     managing.device(&device).await?;
-    let switches = switches::set(&mut managing.tx, &managing.log, &device, change, managing.now).await.internal()?;
-    if change.sync == Some(false) {
-        for session in sessions::live_of_log(&mut managing.tx, &managing.log).await.internal()? {
-            if !session.is_held_by(&device) {
-                sessions::require_rekey(&mut managing.tx, &session.session_id, managing.now).await.internal()?;
-            }
-        }
+    let (before, after) = switches::set(&mut managing.tx, &managing.log, &device, change, managing.now).await.internal()?;
+    if after.sync && !before.sync && !managing.ends {
+        return Err(Token::Scope.into());
     }
-    let new = events::New { kind: "device.switched", devices: [Some(device.as_str()), None], ..Default::default() };
-    events::append(&mut managing.tx, &managing.log, &new, managing.now).await.internal()?;
+    let mut away = Vec::new();
+    if before.sync && !after.sync {
+        away = managing.keep_away(&device).await?;
+    }
+    if after != before {
+        let new = events::New { kind: "device.switched", devices: [Some(device.as_str()), None], ..Default::default() };
+        events::append(&mut managing.tx, &managing.log, &new, managing.now).await.internal()?;
+    }
+    let log = managing.log.clone();
     managing.commit().await?;
-    Ok(Json(json!({"switches": switches})))
+    for session in away {
+        broker.presence.unfocus(&log, device.as_str(), &session);
+    }
+    Ok(Json(json!({"switches": after})))
 }

@@ -1,6 +1,6 @@
 //! The steps of a handoff that write the session's chain: seal (release), complete (receipt), reclaim. They compete in one guarded UPDATE.
 
-use super::acting::{Acting, Ask, check_epoch, fenced, live, statement, view};
+use super::acting::{Acting, Ask, fenced, live, refused, statement, view};
 use super::handoffs::{Held, held, step};
 use super::sessions::check_envelope;
 use crate::state::Broker;
@@ -11,7 +11,7 @@ use axum::extract::State;
 use baton_protocol::handoff::chain::{Act as Says, Statement};
 use baton_protocol::handoff::machine::{Act, State as MachineState};
 use baton_protocol::key::Did;
-use baton_protocol::refusal::{Handoff, State as StateRefusal};
+use baton_protocol::refusal::Handoff;
 use baton_service::edge;
 use baton_service::extract::Path;
 use baton_service::problem::{InternalExt as _, Problem};
@@ -66,18 +66,13 @@ pub async fn seal(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask
         Err(answer) => return Ok(answer),
     };
     let Says::Release { handoff, head, key_version, envelope, to } = &statement.act else { return Err(Handoff::Statement.into()) };
-    check_epoch(statement.epoch, &held.session)?;
+    held.session.seat().check_epoch(statement.epoch).map_err(|why| refused(&held.session)(why.into()))?;
     let (next, _) = held.machine.clone().apply(&acting.by().await?, Act::Seal { release: hash.clone() }, acting.now)?;
     let sealed_to = matches!(&next.state, MachineState::Sealed { by: target, .. } if target == to);
     if handoff.as_str() != held.row.handoff_id || !sealed_to || statement.epoch != held.machine.epoch {
         return Err(Handoff::Statement.into());
     }
-    if *head != held.session.head() {
-        return Err(Problem::from(StateRefusal::Conflict).with("head", json!(held.session.head())));
-    }
-    if *key_version != held.session.key_version || held.session.rekey_since.is_some() {
-        return Err(StateRefusal::RekeyRequired.into());
-    }
+    held.session.seat().may_release(acting.device(), statement.epoch, head, *key_version).map_err(refused(&held.session))?;
     match (&said.envelope, envelope) {
         (None, None) => {}
         (Some(text), Some(digest)) => {
@@ -87,7 +82,7 @@ pub async fn seal(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask
         }
         _ => return Err(Handoff::Statement.into()),
     }
-    let accepted = acting.accept(&held.session, &statement, &hash, &said.statement, true).await?;
+    let accepted = acting.accept(&held.session, &statement, &hash, &said.statement).await?;
     step(&mut acting, &held, &next, None).await?;
     finish(acting, &held, &accepted).await
 }
@@ -126,7 +121,7 @@ async fn take_over(broker: &Broker, id: &str, ask: &Ask, content: Body, scope: &
         return Err(Handoff::Statement.into());
     }
     let (next, _) = held.machine.clone().apply(&acting.by().await?, act, acting.now)?;
-    let accepted = acting.accept(&held.session, &statement, &hash, &said.statement, false).await?;
+    let accepted = acting.accept(&held.session, &statement, &hash, &said.statement).await?;
     step(&mut acting, &held, &next, None).await?;
     sessions::set_handoff(&mut acting.tx, &held.session.session_id, Some(&held.row.handoff_id), None).await.internal()?;
     let device = acting.device().clone();

@@ -35,22 +35,23 @@ pub async fn say(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -> 
     }
     if let Some(session) = &say.session {
         let session = acting.readable(&session_id(session)?).await?;
-        if say.view.as_ref().is_some_and(|view| view.key_version > session.key_version) {
+        let is_good = |view: &SealedView| view.key_version == session.key_version && session.rekey_since.is_none();
+        if say.view.as_ref().is_some_and(|view| !is_good(view)) {
             return Err(StateRefusal::RekeyRequired.into());
         }
     }
     let (log, device) = (acting.log().to_owned(), acting.device().to_string());
     let status = say.status;
-    // Committed first: what is refused is not seen. What is seen and lost with the process is nothing.
-    acting.commit().await?;
+    // While its standing is held: a revocation comes before, and refuses this, or after, and forgets it.
     broker.presence.say(&log, &device, Said { status, session: say.session, view: say.view });
-    broker.bell.ring(&log);
+    acting.commit().await?;
     Ok(Json(json!({"status": status})))
 }
 
 /// `GET /v1/presence`
 pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut acting = Acting::begin(&broker, &ask, "presence").await?;
+    acting.needs_wide()?;
     let (log, device) = (acting.log().to_owned(), acting.device().to_string());
     let devices = if acting.is_member().await? { others(&broker, &mut acting.tx, &log, &device).await.internal()? } else { Vec::new() };
     acting.commit().await?;

@@ -1,6 +1,6 @@
 //! Sessions: open, look, stay alive, end.
 
-use super::acting::{Acting, Ask, check_epoch, fenced, live, session_id, statement, view};
+use super::acting::{Acting, Ask, fenced, live, refused, session_id, statement, view};
 use crate::state::Broker;
 use crate::store::{events, sessions, switches, updates};
 use axum::Json;
@@ -166,7 +166,7 @@ pub async fn heartbeat(State(broker): State<Arc<Broker>>, Path(id): Path<String>
     let epoch = beat.epoch.as_i64().ok_or(Handoff::Epoch)?;
     let session = acting.session(&session_id(&id)?).await?;
     live(&session)?;
-    check_epoch(epoch, &session)?;
+    session.seat().check_epoch(epoch).map_err(|why| refused(&session)(why.into()))?;
     let device = acting.device().clone();
     if !sessions::heartbeat(&mut acting.tx, &session.session_id, &device, epoch, acting.now).await.internal()? {
         return Err(fenced(&session));
@@ -181,6 +181,7 @@ pub async fn end(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask:
     let session = acting.session(&session_id(&id)?).await?;
     if !session.is_held_by(acting.device()) {
         acting.caller.needs_full()?;
+        acting.needs_member(&session).await?;
     }
     if let Some(open) = session.open_handoff.clone() {
         super::claim::void(&mut acting, &session, &open).await?;

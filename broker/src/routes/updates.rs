@@ -1,6 +1,6 @@
 //! Sealed updates: written by the holder at the present epoch, in order, under the present key; acknowledged once durable.
 
-use super::acting::{Acting, Ask, check_epoch, fenced, live, session_id};
+use super::acting::{Acting, Ask, refused, session_id};
 use crate::state::Broker;
 use crate::store::{events, updates};
 use axum::Json;
@@ -46,17 +46,10 @@ pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
         acting.commit().await?;
         return Ok(Json(json!({"seq": place.seq, "hash": update.hash()})));
     }
-    live(&session)?;
-    check_epoch(place.epoch, &session)?;
-    if !session.is_held_by(acting.device()) || session.released_at.is_some() {
-        return Err(fenced(&session));
-    }
-    if session.rekey_since.is_some() || place.key_version != session.key_version {
-        return Err(StateRefusal::RekeyRequired.into());
-    }
+    session.seat().may_write(acting.device(), place.epoch, place.key_version).map_err(refused(&session))?;
     let device = acting.device().clone();
     if !updates::append(&mut acting.tx, &update, &device, acting.now).await.internal()? {
-        return Err(Problem::from(StateRefusal::Conflict).with("head", json!(session.head())));
+        return Err(refused(&session)(StateRefusal::Conflict.into()));
     }
     let new =
         events::New { kind: "session.updated", session: Some(&session.session_id), devices: [Some(device.as_str()), None], ..Default::default() };

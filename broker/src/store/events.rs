@@ -55,11 +55,12 @@ pub struct Row {
 }
 
 impl Row {
-    /// As a member is told of it, or `only` one device: of what does not name it that there was something, so that its numbers stay contiguous.
-    pub fn shown(self, only: Option<&Did>) -> Event {
+    /// As a device is told of it: a member all, others of what does not name them that there was something, so that numbers stay contiguous. What
+    /// somebody has in front concerns nobody else.
+    pub fn shown(self, to: &Did, is_member: bool) -> Event {
         let Self { seq, at, kind, session_id, handoff_id, device_a, device_b } = self;
-        let named = only.is_none_or(|device| [&device_a, &device_b].iter().any(|named| named.as_deref() == Some(device.as_str())));
-        if !named {
+        let is_named = [&device_a, &device_b].iter().any(|named| named.as_deref() == Some(to.as_str()));
+        if !is_named && (!is_member || kind == "session.unfollow") {
             return Event { seq, at: Millis(at), kind: "other".into(), session: None, handoff: None, device: None };
         }
         let device = if matches!(kind.as_str(), "session.unfollow" | "device.switched") { device_a } else { None };

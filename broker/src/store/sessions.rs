@@ -1,6 +1,7 @@
 //! Sessions and their chains.
 
 use baton_protocol::handoff::chain::Chain;
+use baton_protocol::handoff::seat::Seat;
 use baton_protocol::id::SessionId;
 use baton_protocol::key::Did;
 use baton_protocol::session::{Head, LEASE_SECS};
@@ -55,13 +56,22 @@ impl Session {
     pub fn chain(&self) -> Option<Chain> {
         serde_json::from_str(&self.chain).ok()
     }
-    /// Whether this device may write.
+    /// What the rules are over.
+    pub fn seat(&self) -> Seat {
+        Seat {
+            is_live: self.state == "live",
+            epoch: self.epoch,
+            holder: self.holder.clone().map(Did::stored),
+            lease_until: Millis(self.lease_until),
+            is_released: self.released_at.is_some(),
+            key_version: self.key_version,
+            needs_rekey: self.rekey_since.is_some(),
+            head: self.head(),
+        }
+    }
+    /// Whether this device holds it.
     pub fn is_held_by(&self, device: &Did) -> bool {
         self.holder.as_deref() == Some(device.as_str())
-    }
-    /// Whether nobody holds it, or whoever did has been silent too long.
-    pub fn is_detached(&self, now: Millis) -> bool {
-        self.holder.is_none() || now.0 >= self.lease_until
     }
     /// What its owner is shown: active, detached, handing off or ended.
     pub fn phase(&self, now: Millis) -> &'static str {
@@ -69,7 +79,7 @@ impl Session {
             "ended"
         } else if self.open_handoff.is_some() {
             "handing_off"
-        } else if self.is_detached(now) {
+        } else if self.seat().is_detached(now) {
             "detached"
         } else {
             "active"
@@ -123,16 +133,14 @@ pub async fn count(db: &mut AnyConnection, log: &str) -> Result<i64, Error> {
     sqlx::query_scalar("SELECT COUNT(*) FROM sessions WHERE log = $1 AND state = 'live'").bind(log).fetch_one(db).await
 }
 
-/// Sessions a device holds, held until the transaction ends.
+/// A subject's live sessions, held until the transaction ends.
 pub async fn live_of_log(db: &mut AnyConnection, log: &str) -> Result<Vec<Session>, Error> {
     let sql = locked!("SELECT * FROM sessions WHERE log = $1 AND state = 'live' ORDER BY session_id").on(db);
     sqlx::query_as(sql).bind(log).fetch_all(db).await
 }
 
-/// Writes the chain after one more statement: holder, epoch and key version follow from it. Guarded by the head it was decided on.
-pub async fn advance(db: &mut AnyConnection, before: &Session, chain: &Chain, released: bool, now: Millis) -> Result<bool, Error> {
-    let moved = chain.epoch() != before.epoch;
-    let rekeyed = chain.key_version() != before.key_version;
+/// Writes the chain after one more statement, and the seat it leaves. Guarded by the head it was decided on.
+pub async fn advance(db: &mut AnyConnection, before: &Session, chain: &Chain, seat: &Seat, now: Millis) -> Result<bool, Error> {
     let done = sqlx::query(
         "UPDATE sessions SET chain = $3, chain_head = $4, chain_n = chain_n + 1, epoch = $5, holder = $6, key_version = $7, lease_until = $8,
            released_at = $9, rekey_since = $10
@@ -142,15 +150,15 @@ pub async fn advance(db: &mut AnyConnection, before: &Session, chain: &Chain, re
     .bind(&before.chain_head)
     .bind(serde_json::to_string(&chain.clone().trimmed()).expect("chain serialises"))
     .bind(chain.last())
-    .bind(chain.epoch())
-    .bind(if moved { Some(chain.holder().as_str()) } else { before.holder.as_deref() })
-    .bind(chain.key_version())
-    .bind(now.plus_secs(LEASE_SECS).0)
-    .bind(released.then_some(now.0))
-    .bind(if rekeyed { None } else { before.rekey_since })
+    .bind(seat.epoch)
+    .bind(seat.holder.as_ref().map(Did::as_str))
+    .bind(seat.key_version)
+    .bind(seat.lease_until.0)
+    .bind(seat.is_released.then_some(now.0))
+    .bind(before.rekey_since.filter(|_| seat.needs_rekey))
     .execute(&mut *db)
     .await?;
-    if moved {
+    if seat.epoch != before.epoch {
         note_holder(db, &before.session_id, chain.holder()).await?;
     }
     Ok(done.rows_affected() == 1)
@@ -209,11 +217,15 @@ pub async fn set_handoff(db: &mut AnyConnection, id: &str, was: Option<&str>, no
     Ok(done.rows_affected() == 1)
 }
 
-/// Takes the session from a holder that was revoked, and refuses the old key from now on.
-pub async fn detach(db: &mut AnyConnection, id: &str, device: &str, now: Millis) -> Result<bool, Error> {
-    let done = sqlx::query("UPDATE sessions SET holder = NULL WHERE session_id = $1 AND holder = $2").bind(id).bind(device).execute(&mut *db).await?;
-    require_rekey(db, id, now).await?;
-    Ok(done.rows_affected() == 1)
+/// Writes what a revocation leaves of a seat; the caller holds the session. Whether it took the session from its holder.
+pub async fn detach(db: &mut AnyConnection, before: &Session, seat: &Seat, now: Millis) -> Result<bool, Error> {
+    sqlx::query("UPDATE sessions SET holder = $2, rekey_since = COALESCE(rekey_since, $3) WHERE session_id = $1")
+        .bind(&before.session_id)
+        .bind(seat.holder.as_ref().map(Did::as_str))
+        .bind(seat.needs_rekey.then_some(now.0))
+        .execute(db)
+        .await?;
+    Ok(before.holder.is_some() && seat.holder.is_none())
 }
 
 /// Refuses the present key from now on.

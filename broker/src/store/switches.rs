@@ -70,28 +70,27 @@ pub async fn of_log(db: &mut AnyConnection, log: &str) -> Result<HashMap<String,
     Ok(rows.into_iter().map(|row| (row.device.clone(), row.read())).collect())
 }
 
-/// Changes some of them, and gives all.
-pub async fn set(db: &mut AnyConnection, log: &str, device: &Did, change: Change, now: Millis) -> Result<Switches, Error> {
-    sqlx::query("INSERT INTO switches (device, log) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+/// Changes some of them; gives how they were, and are. The caller holds the device's standing.
+pub async fn set(db: &mut AnyConnection, log: &str, device: &Did, change: Change, now: Millis) -> Result<(Switches, Switches), Error> {
+    let before = of(db, device).await?;
+    let after = Switches {
+        visible: change.visible.unwrap_or(before.visible),
+        mirroring: change.mirroring.unwrap_or(before.mirroring),
+        sync: change.sync.unwrap_or(before.sync),
+    };
+    if after != before {
+        let off = |on: bool| (!on).then_some(now.0);
+        sqlx::query(
+            "INSERT INTO switches (device, log, hidden_at, unmirrored_at, unsynced_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (device) DO UPDATE SET hidden_at = excluded.hidden_at, unmirrored_at = excluded.unmirrored_at, unsynced_at = excluded.unsynced_at",
+        )
         .bind(device.as_str())
         .bind(log)
-        .execute(&mut *db)
+        .bind(off(after.visible))
+        .bind(off(after.mirroring))
+        .bind(off(after.sync))
+        .execute(db)
         .await?;
-    // 0: on, 1: off, 2: as it is.
-    let wanted = |on: Option<bool>| on.map_or(2_i64, |on| i64::from(!on));
-    let row: Row = sqlx::query_as(
-        "UPDATE switches SET
-           hidden_at = CASE $2 WHEN 0 THEN NULL WHEN 1 THEN COALESCE(hidden_at, $5) ELSE hidden_at END,
-           unmirrored_at = CASE $3 WHEN 0 THEN NULL WHEN 1 THEN COALESCE(unmirrored_at, $5) ELSE unmirrored_at END,
-           unsynced_at = CASE $4 WHEN 0 THEN NULL WHEN 1 THEN COALESCE(unsynced_at, $5) ELSE unsynced_at END
-         WHERE device = $1 RETURNING device, hidden_at, unmirrored_at, unsynced_at",
-    )
-    .bind(device.as_str())
-    .bind(wanted(change.visible))
-    .bind(wanted(change.mirroring))
-    .bind(wanted(change.sync))
-    .bind(now.0)
-    .fetch_one(db)
-    .await?;
-    Ok(row.read())
+    }
+    Ok((before, after))
 }

@@ -12,7 +12,7 @@ use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 
 /// What a statement does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Act {
@@ -75,7 +75,7 @@ pub enum Act {
 }
 
 /// One statement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Statement {
     /// Version: 1.
@@ -295,6 +295,10 @@ impl Chain {
     /// Hash of the first statement, which the first update follows.
     pub fn first(&self) -> &str {
         &self.hashes[0]
+    }
+    /// The hashes of all statements, in order.
+    pub fn hashes(&self) -> &[String] {
+        &self.hashes
     }
     /// How many statements there are.
     pub fn count(&self) -> usize {

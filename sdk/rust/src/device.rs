@@ -276,9 +276,19 @@ impl Device {
         }
     }
 
-    /// Reads the device log, checks all of it, and checks that it goes on from what this device saw before.
+    /// Reads the device log, checks all of it, and checks that it goes on from what this device saw before; and who of it may be sealed to.
     pub async fn members(&self) -> Result<Arc<Members>, Error> {
-        let (answer, without_sync) = try_join(self.identity("GET", "/v1/log", None), self.without_sync()).await?;
+        let (read, without_sync) = try_join(self.log(), self.without_sync()).await?;
+        let (log, answer) = read;
+        let labels = answer.directory.unwrap_or_default().into_iter().map(|label| (label.device, label.name)).collect();
+        let members = Arc::new(Members { log, live: answer.live, labels, without_sync, replace_root: answer.replace_root });
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.http.now(), members.clone()));
+        Ok(members)
+    }
+
+    /// The log, as identity alone gives it.
+    async fn log(&self) -> Result<(DeviceLog, LogAnswer), Error> {
+        let answer = self.identity("GET", "/v1/log", None).await?;
         let answer: LogAnswer = serde_json::from_value(answer).map_err(|_| Error::Answer("log"))?;
         let log = DeviceLog::replay(&answer.entries)?;
         if log.subject() != self.subject {
@@ -293,11 +303,7 @@ impl Device {
             }
             kept.0.save(&kept.1)?;
         }
-        drop(kept);
-        let labels = answer.directory.unwrap_or_default().into_iter().map(|label| (label.device, label.name)).collect();
-        let members = Arc::new(Members { log, live: answer.live, labels, without_sync, replace_root: answer.replace_root });
-        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.http.now(), members.clone()));
-        Ok(members)
+        Ok((log, answer))
     }
 
     /// Whom the person switched sync off for. Like identity the broker may leave devices out of what is sealed; it adds none.
@@ -313,8 +319,8 @@ impl Device {
     /// Agrees that another root replaces the one so far. Ask the person first, showing [`issuer_fingerprint`](crate::enroll::issuer_fingerprint) of
     /// [`ReplaceRoot::to`], which their page shows as well: whoever stole a root waits for just this.
     pub async fn agree(&self, asked: &ReplaceRoot) -> Result<(), Error> {
-        let members = self.members().await?;
-        if *members.log.issuer() != asked.from {
+        let (log, _) = self.log().await?;
+        if *log.issuer() != asked.from {
             return Err(Log::Consent.into());
         }
         let consent = RootConsent { v: 1, log: self.subject.clone(), from: asked.from.clone(), to: asked.to.clone() };

@@ -153,7 +153,7 @@ impl Session {
         let right =
             visible.sub == target && visible.iss == *members.log.issuer() && visible.log == members.log.subject() && visible.tier == member.tier;
         // "Any full one" is what the person said.
-        let right = right && (offered.offer.to != Target::AnyFull || member.tier == Tier::Full);
+        let right = right && (offered.offer.to != Target::AnyFull || members.syncs(&target, member.tier));
         if right && members.live.contains(&target) { Ok(target) } else { Err(Log::NotMember.into()) }
     }
 

@@ -34,9 +34,11 @@ impl Session {
         Ok(SealedView::seal(&self.id, self.device.did(), key, self.device.http.entropy().bytes(), view)?)
     }
 
-    /// What a device shows of this session; `None` when it shows another, or nothing.
+    /// What a device shows of this session; `None` when it shows another, nothing, or something under a key that is not good any more.
     pub fn view_on(&self, present: &Present) -> Result<Option<Vec<u8>>, Error> {
-        let Some(view) = present.view.as_ref().filter(|_| present.session.as_deref() == Some(self.id.as_str())) else { return Ok(None) };
+        let newest = self.chain.key_version();
+        let view = present.view.as_ref().filter(|view| present.session.as_deref() == Some(self.id.as_str()) && view.key_version == newest);
+        let Some(view) = view else { return Ok(None) };
         let key = self.keys.get(&view.key_version).ok_or(Handoff::NoKey)?;
         let device = baton_protocol::key::Did::parse(&present.device).map_err(|_| Error::Answer("device"))?;
         Ok(Some(view.open(&self.id, &device, key)?))

@@ -211,16 +211,29 @@ impl Session {
             self.rekey().await?;
             return Ok(true);
         }
+        match self.let_in(&members).await {
+            // Somebody of whom this device did not know is kept from it, or out: who may have it is looked at anew.
+            Err(refused) if refused.is("state.recipient") => {
+                let members = self.device.members().await?;
+                self.let_in(&members).await
+            }
+            other => other,
+        }?;
+        Ok(false)
+    }
+
+    /// Gives the key to members who lack it.
+    async fn let_in(&mut self, members: &Members) -> Result<(), Error> {
         let lacks = |device: &Did, tier: Tier| members.syncs(device, tier) && !self.recipients.contains(device);
         let newcomers = members.recipients(lacks);
         if self.device.tier() == Tier::Full && !newcomers.is_empty() {
             let key = self.keys.get(&self.chain.key_version()).ok_or(Handoff::NoKey)?;
-            let jws = self.device.signing.seal(key.draft(&self.id, members.log.head(), me)).await?;
+            let jws = self.device.signing.seal(key.draft(&self.id, members.log.head(), self.device.did())).await?;
             let body = json!({"key_version": key.version, "envelope": seal::seal(&jws, &newcomers)?});
             self.post("envelopes", "session:write", &body).await?;
             self.recipients.extend(newcomers.into_iter().map(|(device, _)| device));
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Tells the broker that this device is still there.

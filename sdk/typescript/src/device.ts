@@ -33,6 +33,13 @@ export interface ReplaceRoot {
 /** How old what is known of the log may be when something is sealed, in seconds. */
 const RECENT_SECS = 60;
 
+interface LogAnswer {
+  entries: string[];
+  live: string[];
+  directory?: { device: string; name: string }[];
+  replace_root?: ReplaceRoot;
+}
+
 /** A request to the broker. */
 export interface BrokerRequest {
   scope: string;
@@ -205,20 +212,24 @@ export class Device {
     });
   }
 
-  /** Its log as identity has it now, checked, and held against what it saw before. */
+  /** Its log as identity has it now, checked, and held against what it saw before; and who of it may be sealed to. */
   async members(): Promise<Members> {
-    type Answer = { entries: string[]; live: string[]; directory?: { device: string; name: string }[]; replace_root?: ReplaceRoot };
-    const asked = this.#call<Answer>(this.kept.servers.identity, { scope: "log:read", path: "/v1/log" });
-    const [answer, withoutSync] = await Promise.all([asked, this.#withoutSync()]);
+    const [{ log, answer }, withoutSync] = await Promise.all([this.#log(), this.#withoutSync()]);
+    const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
+    const members = { ...log, live, labels: answer.directory ?? [], withoutSync, ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
+    this.#recent = { at: this.http.seconds(), members };
+    return members;
+  }
+
+  /** The log, as identity alone gives it. */
+  async #log(): Promise<{ log: DeviceLog; answer: LogAnswer }> {
+    const answer = await this.#call<LogAnswer>(this.kept.servers.identity, { scope: "log:read", path: "/v1/log" });
     const log = await this.#change(async () => {
       const read = this.#goesOn(answer.entries);
       this.kept = { ...this.kept, head: read.head };
       return read;
     });
-    const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
-    const members = { ...log, live, labels: answer.directory ?? [], withoutSync, ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
-    this.#recent = { at: this.http.seconds(), members };
-    return members;
+    return { log, answer };
   }
 
   async #withoutSync(): Promise<string[]> {
@@ -236,7 +247,7 @@ export class Device {
    * well: whoever stole a root waits for just this.
    */
   async agree(asked: ReplaceRoot): Promise<void> {
-    const { subject, issuer } = await this.members();
+    const { subject, issuer } = (await this.#log()).log;
     if (issuer !== asked.from) throw new Refused("log.consent", "another root");
     const consent = await signBy("baton-root-consent+jwt", this.signer, rootConsent(subject, asked.from, asked.to));
     await this.#call(this.kept.servers.identity, { scope: "log:read", path: "/v1/log/consent", json: { consent } });

@@ -62,6 +62,7 @@ export async function* listen(device: Device, { cursor, presence = false, signal
   let last = cursor;
   let pause = PAUSE;
   while (!signal?.aborted) {
+    const began = device.http.around.now();
     try {
       for await (const frame of connection(device, last, presence, signal)) {
         if (frame.type === "event") {
@@ -79,6 +80,8 @@ export async function* listen(device: Device, { cursor, presence = false, signal
       if (!(error instanceof Refused) || !["transport", "limit.streams"].includes(error.code)) throw error;
     }
     const { around } = device.http;
+    // One that ended with its token is no failure.
+    if (around.now() - began > LONGEST_PAUSE) pause = PAUSE;
     // Jitter, so that many who lost one server do not come back as one.
     await around.pause(pause / 2 + ((around.random(1)[0] ?? 0) / 255) * (pause / 2));
     pause = Math.min(pause * 2, LONGEST_PAUSE);
@@ -86,7 +89,12 @@ export async function* listen(device: Device, { cursor, presence = false, signal
 }
 
 async function* connection(device: Device, cursor: number | undefined, presence: boolean, signal: AbortSignal | undefined): AsyncGenerator<Frame, void> {
-  const { ticket } = await device.broker<{ ticket: string }>({ scope: presence ? "session:read presence" : "session:read", path: "/v1/events/tickets", json: {} });
+  const ask = (scope: string): Promise<{ ticket: string }> => device.broker({ scope, path: "/v1/events/tickets", json: {} });
+  // Who joined before it asked for presence is told of the rest all the same.
+  const { ticket } = await ask(presence ? "session:read presence" : "session:read").catch((error: unknown) => {
+    if (!presence || !(error instanceof Refused) || error.code !== "invalid_scope") throw error;
+    return ask("session:read");
+  });
   if (signal?.aborted) return;
   const query = new URLSearchParams({ ticket, ...(cursor === undefined ? {} : { cursor: String(cursor) }) });
   const socket = device.http.around.socket(`${device.kept.servers.broker.replace(/^http/, "ws")}/v1/events?${query}`);

@@ -55,17 +55,22 @@ export interface Presence {
  * cache, or the network is back. `showing` is asked each time what is in front. That it could not be told is for the next time.
  */
 export function keepPresent(device: Device, showing: () => Showing | undefined, { document, window }: Surface = globalThis): Presence {
-  let [last, stopped] = [Promise.resolve(), false];
+  let stopped = false;
+  let last: Promise<void> = Promise.resolve();
+  let waiting: Promise<void> | undefined;
   const say = async (): Promise<void> => {
     if (stopped) return;
     const visible = document.visibilityState === "visible";
     await sayPresent(device, visible ? "online" : "away", visible ? showing() : undefined);
   };
-  const tell = (): Promise<void> => {
-    const told = last.then(say);
-    last = told.catch(() => undefined);
-    return told;
-  };
+  // One is under way at most, and one waits, which says how it is by then.
+  const tell = (): Promise<void> =>
+    (waiting ??= last.then(() => {
+      waiting = undefined;
+      const told = say();
+      last = told.catch(() => undefined);
+      return told;
+    }));
   const look = (): void => void tell().catch(() => undefined);
   document.addEventListener("visibilitychange", look);
   for (const event of ["pageshow", "online"]) window.addEventListener(event, look);

@@ -68,7 +68,7 @@ async fn http_01_bodies_are_bounded_in_size_and_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_01_silent_connections_end() {
     let server = Server::start(On::Sqlite).await;
-    for said in ["", "PRI * HT", "G", "GET / HTTP/1.1\r\nhost: localhost\r\n"] {
+    for said in ["", "PRI * HT", "G", "GET / HTTP/1.1\r\nhost: localhost\r\n", "get / HTTP/1.1\r\nx:", "\r\n\r\n\r\nG"] {
         // Nothing is answered; the server hangs up.
         let answer = raw(&server, said.as_bytes(), "").await;
         assert!(answer.is_empty(), "{said}: {answer}");

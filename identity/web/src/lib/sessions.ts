@@ -66,17 +66,20 @@ export async function handoffsOf(apps: string[]): Promise<HandoffRow[]> {
   return each.flat().sort((one, other) => other.at - one.at);
 }
 
-/** Ends one, for good: with a token made for a person who was there just before. */
-export async function endSession({ app, session }: SessionRow): Promise<void> {
+/** Does what takes a person who was there just before: with another token, after they showed their passkey. */
+async function withPerson<T>(app: string, act: () => Promise<T>): Promise<T> {
   try {
-    await ask(app, `/sessions/${session}/end`, {});
+    return await act();
   } catch (error) {
     if (!(error instanceof Refused) || error.code !== "insufficient_scope") throw error;
     await signIn();
     tokens.delete(app);
-    await ask(app, `/sessions/${session}/end`, {});
+    return act();
   }
 }
+
+/** Ends one, for good. */
+export const endSession = ({ app, session }: SessionRow): Promise<unknown> => withPerson(app, () => ask(app, `/sessions/${session}/end`, {}));
 export const askHolder = ({ app, session }: SessionRow): Promise<unknown> => ask(app, `/sessions/${session}/ask`, {});
 
 /** A device that has another's session in front puts it away. */
@@ -100,5 +103,5 @@ export async function switchesOf({ app, device }: DeviceRow): Promise<Switches> 
 
 /** Changes some of them, and gives all. */
 export async function setSwitches({ app, device }: DeviceRow, change: Partial<Switches>): Promise<Switches> {
-  return (await ask<{ switches: Switches }>(app, `/devices/${device}/switches`, change)).switches;
+  return (await withPerson(app, () => ask<{ switches: Switches }>(app, `/devices/${device}/switches`, change))).switches;
 }

@@ -1,6 +1,6 @@
 /** A session on this device: opened here, taken over, claimed or followed. Content is bytes the app gives; each write is the whole of it. */
 
-import { Device } from "../device.js";
+import { Device, type Members } from "../device.js";
 import { newId } from "../id.js";
 import { hash } from "../key.js";
 import { Refused } from "../refused.js";
@@ -177,12 +177,24 @@ export class Session {
       await this.#rekey();
       return true;
     }
+    try {
+      await this.#letIn(members);
+    } catch (error) {
+      if (!(error instanceof Refused) || error.code !== "state.recipient") throw error;
+      // Somebody of whom this device did not know is kept from it, or out: who may have it is looked at anew.
+      await this.#letIn(await device.members());
+    }
+    return false;
+  }
+
+  /** Gives the key to members who lack it. */
+  async #letIn(members: Members): Promise<void> {
+    const { device } = this;
     const newcomers = Device.recipients(members, (member) => Device.syncs(members, member.device) && !this.recipients.has(member.device));
-    if (device.tier !== "full" || newcomers.length === 0) return false;
+    if (device.tier !== "full" || newcomers.length === 0) return;
     const statement = await keyStatement(this.key, this.id, members.head, device.signer);
     await this.post("envelopes", "session:write", { key_version: this.key.version, envelope: await sealEnvelope(statement, newcomers) });
     for (const { device: did } of newcomers) this.recipients.add(did);
-    return false;
   }
 
   /** Tells the broker that this device is still there: a lease lasts 45 s. */
@@ -257,12 +269,10 @@ export class Session {
     return sealView(this.id, this.device.did, this.key, this.device.http.around.random(12), view);
   }
 
-  /** What another device shows of this session; `undefined` when it shows another, or nothing. */
+  /** What another device shows of this session; `undefined` when it shows another, nothing, or something under a key that is not good any more. */
   async viewOn({ device, session, view }: Present): Promise<Uint8Array | undefined> {
-    if (session !== this.id || view === undefined) return undefined;
-    const key = this.keys.get(view.key_version);
-    if (!key) throw new Refused("handoff.no_key", "no key");
-    return openView(view, this.id, device, key);
+    if (session !== this.id || view?.key_version !== this.chain.keyVersion) return undefined;
+    return openView(view, this.id, device, this.key);
   }
 
   /** Late updates kept beside the session, opened. */

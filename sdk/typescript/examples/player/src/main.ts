@@ -126,6 +126,7 @@ class Player {
 
   /** The person wants this film away from here. */
   putAway(): void {
+    if (this.session?.isHeld) return;
     this.session = undefined;
     this.film = beginning;
     say("You put this film away on your Baton page.");
@@ -134,7 +135,7 @@ class Player {
 
   /** The other devices that are there, and what they show. */
   async others(present: Present[]): Promise<void> {
-    const { labels } = await this.device.members();
+    const { labels } = await this.device.recentMembers();
     const line = async (one: Present): Promise<string> => {
       const view = await this.session?.viewOn(one).catch(() => undefined);
       const name = labels.find(({ device }) => device === one.device)?.name ?? one.device.slice(-8);
@@ -211,7 +212,7 @@ async function main(): Promise<void> {
   setInterval(() => void (player.film.playing && presence.tell().catch(() => undefined)), KEEP_EVERY);
   for await (const event of listen(device, { presence: true })) {
     if (event.type === "presence") {
-      await player.others(event.devices);
+      await player.others(event.devices).catch(() => undefined);
       continue;
     }
     if (event.type === "event" && event.kind === "session.unfollow" && event.device === device.did && event.session === player.session?.id) player.putAway();
