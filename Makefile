@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: run test check deps test-deps demo schemas oracles bench web
+.PHONY: run test check deps test-deps demo schemas oracles bench web model
 
 run: deps web
 	$(CARGO) run --bin baton -- serve
@@ -40,6 +40,10 @@ node_modules: package.json package-lock.json sdk/typescript/package.json sdk/typ
 
 bench: deps
 	$(CARGO) bench --bench speed
+
+# The model of the handoff, further than `make test` goes.
+model:
+	$(CARGO) test --release --package baton-model -- --include-ignored --nocapture --test-threads 1
 
 oracles:
 	tests/oracles/run

@@ -44,7 +44,7 @@ pub async fn run(keep: Option<PathBuf>, title: &str) -> anyhow::Result<()> {
     let broker_files = config.data_dir.clone();
     let story =
         Story { public_url, title: title.to_owned(), entropy: system_entropy(), dump: Box::new(move || Box::pin(dump_files(broker_files.clone()))) };
-    let outcome = story.tell(&mut print).await;
+    let outcome = Box::pin(story.tell(&mut print)).await;
     running.stop().await;
     match outcome {
         Ok(()) => {

@@ -27,6 +27,7 @@ fn crates_depend_one_way() {
     assert_eq!(edges["baton-verifier"], set(&["baton-protocol", "baton-service", "baton-w3c"]));
     assert_eq!(edges["baton-w3c"], set(&["baton-protocol"]));
     assert_eq!(edges["baton-sdk"], set(&["baton-protocol"]));
+    assert_eq!(edges["baton-model"], set(&["baton-protocol"]));
     assert_eq!(edges["baton"], set(&["baton-protocol", "baton-service", "baton-identity", "baton-verifier", "baton-broker", "baton-sdk"]));
 }
 

@@ -161,7 +161,8 @@ impl Device {
                 self.wrote -= 1;
                 self.needs_rekey = true;
             }
-            (Ask::Branch(_), Ok(())) => self.late = None,
+            // Kept, or refused for good: then the app is told.
+            (Ask::Branch(_), _) => self.late = None,
             (Ask::Say(statement, _), Ok(())) => self.accepted(&statement),
             (Ask::Say(statement, _), Err(refused)) => {
                 if matches!(statement.act, Act::Release { .. }) {
@@ -171,7 +172,6 @@ impl Device {
                 self.is_unsure = true;
             }
             (_, Ok(())) => {}
-            (Ask::Branch(_), Err(_)) => self.late = None,
             (_, Err(_)) => self.is_unsure = true,
         }
     }

@@ -1,6 +1,6 @@
 //! Everything that can happen, one thing after another, and what must hold at every moment.
 
-use crate::broker::{Ask, Broker, Taken, hash};
+use crate::broker::{Ask, Broker, Taken, hash, which};
 use crate::device::{Device, name};
 use crate::{Bounds, Defect};
 use baton_protocol::handoff::chain::{Act, Chain, Statement};
@@ -107,6 +107,28 @@ impl World {
 
     fn is_waited_for(&self, device: u8) -> bool {
         self.requests.iter().any(|request| request.from == device && !request.is_repeat)
+    }
+}
+
+impl Handing {
+    /// What waits for somebody lapses; what is sealed is completed, or taken back by whoever is not out, who still can or has asked.
+    fn ends(&self, world: &World) -> bool {
+        let mut broker = world.broker.clone();
+        broker.settle(world.now(), self.defect);
+        let Some(open) = broker.open else { return true };
+        let handoff = &broker.handoffs[open];
+        match &handoff.state {
+            State::Offered { until } | State::Accepted { until, .. } => world.now() < *until,
+            State::Sealed { by, reclaim_at, .. } => {
+                let is_out = |party| which(party).is_none_or(|one| broker.revoked.contains(&one) || world.devices[usize::from(one)].is_frozen);
+                let mut steps = Vec::new();
+                self.actions(world, &mut steps);
+                let goes_on = steps.iter().any(|step| matches!(step, Step::Asks(..) | Step::Arrives(_) | Step::Reads(_) | Step::GivesUp(_)));
+                // With both out it is left to a claim.
+                goes_on || world.now() < *reclaim_at || (is_out(by) && is_out(&handoff.from))
+            }
+            State::Completed { .. } | State::Ended { .. } => true,
+        }
     }
 }
 
@@ -260,30 +282,7 @@ impl Model for Handing {
                 let given = |version: i64, device: &u8| world.broker.keys.get(&version).is_some_and(|given| given.contains(device));
                 world.broker.updates.iter().all(|Taken { update, out, .. }| !out.iter().any(|device| given(update.key_version, device)))
             }),
-            Property::always("every handoff ends", |model: &Self, world: &World| {
-                let Some(open) = world.broker.open else { return true };
-                let mut broker = world.broker.clone();
-                broker.settle(world.now(), model.defect);
-                if broker.open.is_none() {
-                    return true;
-                }
-                let handoff = &broker.handoffs[open];
-                let (due, target) = match &handoff.state {
-                    State::Offered { until } => (*until, None),
-                    State::Accepted { until, .. } => (*until, None),
-                    State::Sealed { by, reclaim_at, .. } => (*reclaim_at, Some(by)),
-                    State::Completed { .. } | State::Ended { .. } => return true,
-                };
-                let is_out = |device: &_| {
-                    let of = |known: &u8| name(*known) == *device;
-                    broker.revoked.iter().any(of) || (0..model.bounds.devices).any(|one| of(&one) && world.devices[usize::from(one)].is_frozen)
-                };
-                // Either may yet act on what is sealed; only when both are out is it left to a claim.
-                let nobody = target.is_some_and(|target| is_out(target) && is_out(&handoff.from));
-                let mut steps = Vec::new();
-                model.actions(world, &mut steps);
-                !steps.is_empty() || nobody || world.now() < due
-            }),
+            Property::always("every handoff ends", |model: &Self, world: &World| model.ends(world)),
             Property::always("who saw a fork does nothing any more", |_: &Self, world: &World| {
                 world.devices.iter().all(|device| device.is_frozen || device.saw.values().all(|next| next.len() == 1))
             }),
