@@ -94,7 +94,7 @@ async fn no_secret_is_logged_or_stored() {
         noted.body(&seen.answer);
         Deed::Pass
     });
-    server.story().tell(&mut |_| ()).await.unwrap();
+    Box::pin(server.story().tell(&mut |_| ())).await.unwrap();
 
     let stored = server.dump(&[]).await;
     let logged = logs();

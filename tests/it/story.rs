@@ -11,7 +11,7 @@ async fn tell(on: On) {
         Told::Step { .. } => steps += 1,
         Told::Fact { .. } => facts += 1,
     };
-    server.story().tell(&mut count).await.unwrap();
+    Box::pin(server.story().tell(&mut count)).await.unwrap();
     assert_eq!((steps, facts), (6, 23));
     server.running.stop().await;
 }

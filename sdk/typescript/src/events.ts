@@ -101,7 +101,11 @@ async function* connection(device: Device, cursor: number | undefined, presence:
   const frames: Frame[] = [];
   let closed: number | undefined;
   let wake = (): void => undefined;
-  const close = (): void => socket.close();
+  // Whoever ends it may never ask for the next frame: nothing of it is to stay.
+  const close = (): void => {
+    clearTimeout(broken);
+    socket.close();
+  };
   const tell = (frame: Frame): void => {
     frames.push(frame);
     wake();
@@ -118,9 +122,9 @@ async function* connection(device: Device, cursor: number | undefined, presence:
     closed = code;
     wake();
   };
-  signal?.addEventListener("abort", close);
   // A stream ends with its token, which lives five minutes. One that does not has broken without a word.
-  const broken = setTimeout(close, LONGEST_STREAM);
+  const broken = setTimeout(() => socket.close(), LONGEST_STREAM);
+  signal?.addEventListener("abort", close);
   try {
     for (;;) {
       const frame = frames.shift();
@@ -130,9 +134,8 @@ async function* connection(device: Device, cursor: number | undefined, presence:
       else await new Promise<void>((resolve) => (wake = resolve));
     }
   } finally {
-    clearTimeout(broken);
     signal?.removeEventListener("abort", close);
-    socket.close();
+    close();
   }
 }
 
