@@ -37,8 +37,8 @@ impl All {
     /// A device's entry: a fresh one, unless it is there.
     fn entry(&mut self, log: &str, device: &str, now: Millis) -> &mut Here {
         let here = self.by_log.entry(log.to_owned()).or_default().entry(device.to_owned()).or_default();
-        if !here.is_there(now) {
-            *here = Here::default();
+        if !here.is_kept(now) {
+            *here = Here { is_gone: here.is_gone, ..Here::default() };
         }
         here
     }
@@ -50,6 +50,8 @@ impl All {
 #[derive(Debug, Default)]
 struct Here {
     streams: usize,
+    /// It was revoked: whatever stream of it still stands, it is not there.
+    is_gone: bool,
     /// Without a stream it is there until then.
     until: i64,
     told: i64,
@@ -59,8 +61,11 @@ struct Here {
 }
 
 impl Here {
-    fn is_there(&self, now: Millis) -> bool {
+    fn is_kept(&self, now: Millis) -> bool {
         self.streams > 0 || now.0 < self.until
+    }
+    fn is_there(&self, now: Millis) -> bool {
+        !self.is_gone && self.is_kept(now)
     }
 }
 
@@ -96,7 +101,7 @@ impl Presence {
         if now.0 - all.swept_at >= SWEEP_SECS * 1000 {
             all.swept_at = now.0;
             all.by_log.retain(|_, devices| {
-                devices.retain(|_, here| here.is_there(now));
+                devices.retain(|_, here| here.is_kept(now));
                 !devices.is_empty()
             });
         }
@@ -132,11 +137,16 @@ impl Presence {
         here.map(|here| (here.session, here.view) = (None, None)).is_some()
     }
 
+    /// Whether the device is there with this session in front.
+    pub fn has_in_front(&self, log: &str, device: &str, session: &str) -> bool {
+        self.of(log).iter().any(|Seen { present, .. }| present.device == device && present.session.as_deref() == Some(session))
+    }
+
     /// The device is out: it shows nothing from now on. Its streams end by themselves.
     pub fn forget(&self, log: &str, device: &str) {
         let mut all = self.all();
         if let Some(here) = all.get(log, device) {
-            *here = Here { streams: here.streams, told: here.told, away: true, ..Here::default() };
+            *here = Here { streams: here.streams, is_gone: true, ..Here::default() };
         }
     }
 
@@ -145,7 +155,7 @@ impl Presence {
         let now = self.clock.now();
         let mut all = self.all();
         let Some(devices) = all.by_log.get_mut(log) else { return Vec::new() };
-        devices.retain(|_, here| here.is_there(now));
+        devices.retain(|_, here| here.is_kept(now));
         let seen = |(device, here): (&String, &Here)| Seen {
             present: Present {
                 device: device.clone(),
@@ -155,7 +165,7 @@ impl Presence {
             },
             told: here.told,
         };
-        let seen = devices.iter().map(seen).collect();
+        let seen = devices.iter().filter(|(_, here)| here.is_there(now)).map(seen).collect();
         if devices.is_empty() {
             all.by_log.remove(log);
         }
@@ -278,10 +288,11 @@ mod tests {
         assert_eq!(there(&presence, "log"), [("tv".into(), Status::Away, None)]);
         presence.say("log", "tv", said(Status::Online, Some("cart")));
         presence.forget("log", "tv");
-        assert_eq!(there(&presence, "log"), [("tv".into(), Status::Away, None)]);
+        presence.say("log", "tv", said(Status::Online, Some("cart")));
+        assert_eq!(there(&presence, "log"), [], "revoked, whatever it says and whatever stream still stands");
         presence.say("log", "phone", said(Status::Online, None));
         presence.say("log", "phone", said(Status::Offline, None));
-        assert_eq!(there(&presence, "log").len(), 1, "without a stream, saying so is going");
+        assert_eq!(there(&presence, "log").len(), 0, "without a stream, saying so is going");
         drop(stream);
     }
 }

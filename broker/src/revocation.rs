@@ -49,6 +49,7 @@ async fn revoke(db: &mut AnyConnection, change: &Standing, now: Millis) -> Resul
     }
     for row in handoffs::of_live_sessions(&mut *db, &change.log).await? {
         let Some(machine) = row.machine() else { continue };
+        // Of several that were asked the others may still come.
         let concerned = machine.from == change.device
             || machine.to == Target::Device(change.device.clone())
             || matches!(&machine.state, State::Accepted { by, .. } if *by == change.device);

@@ -214,3 +214,41 @@ async fn raised_to_full() {
     let old = person.get("/v1/activity").await.unwrap();
     assert_eq!(old["events"][0]["kind"], "device.raised");
 }
+
+/// Of several that are asked, the first to accept has it; who was not asked is not the first of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_are_asked_and_one_has_it() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let laptop = server.full(&mut person, "Laptop").await;
+        let phone = server.full(&mut person, "Phone").await;
+        let tablet = server.full(&mut person, "Tablet").await;
+        let tv = server.limited(&mut person, "Television").await;
+        let mut session = Session::open(&laptop, b"00:43").await.unwrap();
+        let stranger = server.full(&mut server.person().await, "Theirs").await;
+        let asked = |devices: &[&Device]| Target::AnyOf(devices.iter().map(|device| device.did().clone()).collect());
+        assert!(session.offer(asked(&[&phone, &stranger])).await.err().unwrap().is("handoff.target"), "another person's device");
+        assert!(session.offer(asked(&[&phone])).await.err().unwrap().is("handoff.statement"), "one is named as one");
+
+        let mut told = tv.events(None).await.unwrap();
+        let offered = session.offer(asked(&[&phone, &tv])).await.unwrap();
+        assert_eq!(told.next().await.unwrap().kind, "handoff.offered");
+        let of = async |device: &std::sync::Arc<Device>| Waiting::list(device).await.unwrap().pop();
+        assert!(of(&tablet).await.is_none());
+        let (slow, quick) = (of(&phone).await.unwrap(), of(&tv).await.unwrap());
+        quick.accept().await.unwrap();
+        assert!(slow.accept().await.unwrap_err().is("handoff.taken"));
+        session.seal(&offered).await.unwrap();
+        assert_eq!(quick.complete().await.unwrap().content(), b"00:43");
+        // One of them revoked, the others may still come.
+        let mut on_laptop = Session::open(&laptop, b"00:44").await.unwrap();
+        let offered = on_laptop.offer(asked(&[&phone, &tablet])).await.unwrap();
+        person.revoke(&phone.enrolled().device_id).await.unwrap();
+        let waiting = of(&tablet).await.unwrap();
+        waiting.accept().await.unwrap();
+        on_laptop.write(b"00:45").await.unwrap();
+        on_laptop.seal(&offered).await.unwrap();
+        assert_eq!(waiting.complete().await.unwrap().content(), b"00:45");
+    }
+}

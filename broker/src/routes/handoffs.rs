@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use baton_protocol::handoff::machine::{Act, Handoff as Machine, State as MachineState, Target};
 use baton_protocol::handoff::wire::{Offer, accept_data, offer_data};
 use baton_protocol::id::{HandoffId, SessionId};
+use baton_protocol::key::Did;
 use baton_protocol::refusal::Handoff;
 use baton_service::edge;
 use baton_service::extract::Path;
@@ -36,9 +37,8 @@ pub async fn held(acting: &mut Acting<'_>, id: &str) -> Result<Held, Problem> {
     let log = acting.log().to_owned();
     let row = handoffs::find(&mut acting.tx, id.as_str(), &log).await.internal()?.ok_or(NOT_FOUND)?;
     let me = acting.device().clone();
-    let named = handoffs::names(&mut acting.tx, Some(id.as_str()), &me).await.internal()?
-        || handoffs::is_accepted_by(&mut acting.tx, Some(id.as_str()), &me).await.internal()?;
-    if !named && !acting.is_member().await? {
+    let concerned = row.machine().is_some_and(|machine| machine.concerns(&me));
+    if !concerned && !acting.is_member().await? {
         return Err(NOT_FOUND.into());
     }
     let session_id = SessionId::parse(&row.session_id)?;
@@ -90,7 +90,7 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
     }
     acting.present(new.presentation.as_deref(), None, &[offer_data(&hash)]).await?;
     session.seat().may_offer(acting.device(), offer.epoch).map_err(refused(&session))?;
-    if let Target::Device(target) = &offer.to {
+    for target in offer.to.named() {
         let standing = baton_service::standing::look(&mut acting.tx, target).await.internal()?;
         let live = standing.is_some_and(|s| s.log == log && baton_service::standing::is_live(&s, acting.now));
         if !live {
@@ -114,6 +114,14 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
 /// One event for where the handoff went.
 pub async fn note(acting: &mut Acting<'_>, session: &str, handoff: &str, machine: &Machine) -> Result<(), Problem> {
     let kind = format!("handoff.{}", machine.state.name());
+    // An event names two devices at most: of several that are asked each two are told by one of their own.
+    if let (MachineState::Offered { .. }, Target::AnyOf(several)) = (&machine.state, &machine.to) {
+        for two in several.chunks(2) {
+            let devices = [two.first().map(Did::as_str), two.get(1).map(Did::as_str)];
+            acting.event(&events::New { kind: &kind, session: Some(session), handoff: Some(handoff), devices }).await?;
+        }
+        return Ok(());
+    }
     let other = match (&machine.state, &machine.to) {
         (MachineState::Accepted { by, .. } | MachineState::Completed { by } | MachineState::Sealed { by, .. }, _) | (_, Target::Device(by)) => {
             Some(by.as_str())
@@ -131,8 +139,8 @@ pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Va
     let mut shown = Vec::new();
     for row in handoffs::open(&mut acting.tx, &log).await.internal()? {
         let Some(machine) = row.machine().map(|machine| machine.at(acting.now)) else { continue };
-        let named = machine.from == *acting.device() || machine.to == Target::Device(acting.device().clone());
-        if acting.allows(&row.session_id) && (member || named) && !machine.state.is_over() {
+        let concerned = machine.concerns(acting.device());
+        if acting.allows(&row.session_id) && (member || concerned) && !machine.state.is_over() {
             shown.push(view(&row, &machine));
         }
     }

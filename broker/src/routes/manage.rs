@@ -58,9 +58,15 @@ impl<'a> Managing<'a> {
             let taken =
                 |machine: &Machine| machine.to == Target::AnyFull && matches!(&machine.state, MachineState::Accepted { by, .. } if by == device);
             let Some(machine) = row.machine().filter(taken) else { continue };
+            let source = machine.from.clone();
             handoffs::step(&mut self.tx, &row, &machine.void(), None).await.internal()?;
             sessions::set_handoff(&mut self.tx, &row.session_id, Some(&row.handoff_id), None).await.internal()?;
-            let new = events::New { kind: "handoff.void", session: Some(&row.session_id), handoff: Some(&row.handoff_id), devices: [None, None] };
+            let new = events::New {
+                kind: "handoff.void",
+                session: Some(&row.session_id),
+                handoff: Some(&row.handoff_id),
+                devices: [Some(source.as_str()), Some(device.as_str())],
+            };
             events::append(&mut self.tx, &self.log, &new, self.now).await.internal()?;
         }
         Ok(away)
@@ -164,7 +170,8 @@ pub async fn unfollow(State(broker): State<Arc<Broker>>, Path(id): Path<String>,
         return Err(Handoff::State.into());
     }
     // Asked twice, it is told once.
-    if broker.presence.unfocus(&managing.log, device.as_str(), &session.session_id) {
+    let log = managing.log.clone();
+    if broker.presence.has_in_front(&log, device.as_str(), &session.session_id) {
         let new = events::New {
             kind: "session.unfollow",
             session: Some(&session.session_id),
@@ -174,6 +181,8 @@ pub async fn unfollow(State(broker): State<Arc<Broker>>, Path(id): Path<String>,
         events::append(&mut managing.tx, &managing.log, &new, managing.now).await.internal()?;
     }
     managing.commit().await?;
+    broker.presence.unfocus(&log, device.as_str(), &session.session_id);
+    broker.bell.ring(&log);
     Ok(Json(json!({"state": "asked"})))
 }
 
@@ -213,5 +222,6 @@ pub async fn switch(State(broker): State<Arc<Broker>>, Path(device): Path<String
     for session in away {
         broker.presence.unfocus(&log, device.as_str(), &session);
     }
+    broker.bell.ring(&log);
     Ok(Json(json!({"switches": after})))
 }

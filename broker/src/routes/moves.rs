@@ -129,8 +129,8 @@ async fn take_over(broker: &Broker, id: &str, ask: &Ask, content: Body, scope: &
         MachineState::Sealed { by, .. } if device == held.machine.from => by.clone(),
         _ => held.machine.from.clone(),
     };
-    if !is_member(&mut acting, &left).await? {
-        // A device that is no member knew this key and is not to read on.
+    let stays = is_member(&mut acting, &left).await?;
+    if held.session.seat().left_by(stays).needs_rekey && held.session.rekey_since.is_none() {
         sessions::require_rekey(&mut acting.tx, &held.session.session_id, acting.now).await.internal()?;
     }
     let devices = [Some(device.as_str()), Some(held.machine.from.as_str())];

@@ -42,6 +42,7 @@ pub async fn say(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -> 
     }
     let (log, device) = (acting.log().to_owned(), acting.device().to_string());
     let status = say.status;
+    broker.freshness.check(acting.now)?;
     // While its standing is held: a revocation comes before, and refuses this, or after, and forgets it.
     broker.presence.say(&log, &device, Said { status, session: say.session, view: say.view });
     acting.commit().await?;

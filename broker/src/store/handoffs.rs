@@ -33,10 +33,7 @@ impl Row {
 
 /// A new handoff; false when the id was used before.
 pub async fn create(db: &mut AnyConnection, offer: &Offer, text: &str, hash: &str, machine: &Handoff, log: &str, now: Millis) -> Result<bool, Error> {
-    let target = match &machine.to {
-        Target::Device(device) => Some(device.as_str()),
-        Target::AnyFull => None,
-    };
+    let target = if let Target::Device(device) = &machine.to { Some(device.as_str()) } else { None };
     let done = sqlx::query(
         "INSERT INTO handoffs (handoff_id, session_id, log, machine, state, rev, source, target, offer, offer_hash, created_at)
          VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
@@ -162,15 +159,4 @@ pub async fn is_accepted_by(db: &mut AnyConnection, id: Option<&str>, device: &b
         State::Accepted { by, .. } | State::Sealed { by, .. } => by == *device,
         _ => false,
     }))
-}
-
-/// Whether a handoff names a device as its source or its target.
-pub async fn names(db: &mut AnyConnection, id: Option<&str>, device: &baton_protocol::key::Did) -> Result<bool, Error> {
-    let Some(id) = id else { return Ok(false) };
-    let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM handoffs WHERE handoff_id = $1 AND (source = $2 OR target = $2)")
-        .bind(id)
-        .bind(device.as_str())
-        .fetch_one(db)
-        .await?;
-    Ok(found > 0)
 }

@@ -49,7 +49,7 @@ pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
 
     let mut db = base.db.reader().acquire().await.internal()?;
     let entries = logs::entries(&mut db, &caller.standing.log).await.internal()?;
-    let rows = devices::directory(&mut db, &caller.standing.log).await.internal()?;
+    let rows = devices::directory(&mut db, &caller.standing.log, base.now()).await.internal()?;
     let live: Vec<_> = rows.iter().map(|(device, _, _)| device.clone()).collect();
     let asked = root_changes::of_log(&mut db, &caller.standing.log, base.now()).await.internal()?;
     let agreed = root_changes::has_agreed(&mut db, caller.token.device.as_str()).await.internal()?;

@@ -122,12 +122,15 @@ pub async fn list(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<Dev
     sqlx::query_as("SELECT * FROM devices WHERE account_id = $1 ORDER BY created_at").bind(account.as_str()).fetch_all(db).await
 }
 
-/// Live devices of one log, for the directory.
-pub async fn directory(db: &mut AnyConnection, log: &str) -> Result<Vec<(String, String, String)>, Error> {
-    sqlx::query_as("SELECT did, name, kind FROM devices WHERE log = $1 AND revoked_at IS NULL AND redeemed_at IS NOT NULL ORDER BY created_at")
-        .bind(log)
-        .fetch_all(db)
-        .await
+/// Live devices of one log, for the directory: not revoked, and their credential not over.
+pub async fn directory(db: &mut AnyConnection, log: &str, now: Millis) -> Result<Vec<(String, String, String)>, Error> {
+    sqlx::query_as(
+        "SELECT did, name, kind FROM devices WHERE log = $1 AND revoked_at IS NULL AND redeemed_at IS NOT NULL AND credential_exp > $2 ORDER BY created_at",
+    )
+    .bind(log)
+    .bind(now.secs())
+    .fetch_all(db)
+    .await
 }
 
 /// Live devices of an account, counted while the account's row is held.

@@ -6,6 +6,7 @@ use crate::key::Did;
 use crate::refusal::Handoff as Refused;
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// How long an offer stands.
 pub const OFFER_SECS: i64 = 120;
@@ -23,6 +24,29 @@ pub enum Target {
     Device(Did),
     /// Any full device of the person; the first to accept wins.
     AnyFull,
+    /// Any of these, two or more of them; the first to accept wins.
+    AnyOf(Vec<Did>),
+}
+
+/// Most devices that one offer names.
+pub const MAX_NAMED: usize = 16;
+
+impl Target {
+    /// The devices it names, if it names any.
+    pub fn named(&self) -> &[Did] {
+        match self {
+            Self::Device(device) => std::slice::from_ref(device),
+            Self::AnyOf(devices) => devices,
+            Self::AnyFull => &[],
+        }
+    }
+
+    /// Whether it is one that may be offered to: of several, each is named once.
+    pub fn is_sound(&self) -> bool {
+        let Self::AnyOf(devices) = self else { return true };
+        let distinct: BTreeSet<_> = devices.iter().map(Did::as_str).collect();
+        (2..=MAX_NAMED).contains(&devices.len()) && distinct.len() == devices.len()
+    }
 }
 
 /// A device that acts, as its standing shows it.
@@ -178,6 +202,15 @@ impl Handoff {
         }
     }
 
+    /// Whether it names this device: as its source, as one it is offered to, or as the one who accepted.
+    pub fn concerns(&self, device: &Did) -> bool {
+        let by = match &self.state {
+            State::Accepted { by, .. } | State::Sealed { by, .. } | State::Completed { by } => Some(by),
+            State::Offered { .. } | State::Ended { .. } => None,
+        };
+        self.from == *device || self.to.named().contains(device) || by == Some(device)
+    }
+
     /// A party was revoked or the session moved on without it. Also used when a sealed handoff's session is claimed.
     #[must_use]
     pub fn void(self) -> Self {
@@ -240,7 +273,7 @@ impl Handoff {
 
     fn check_target(&self, by: &By) -> Result<(), Refused> {
         let fits = match &self.to {
-            Target::Device(device) => *device == by.device,
+            Target::Device(_) | Target::AnyOf(_) => self.to.named().contains(&by.device),
             Target::AnyFull => by.tier == Tier::Full,
         };
         if fits && by.device != self.from { Ok(()) } else { Err(Refused::Target) }
@@ -310,6 +343,18 @@ mod tests {
         let (taken, _) = any.apply(&by(3, Tier::Full), Act::Accept, T).unwrap();
         assert_eq!(taken.clone().apply(&by(2, Tier::Full), Act::Accept, T), Err(Refused::Taken.into()));
         assert_eq!(taken.clone().apply(&by(3, Tier::Full), Act::Accept, T).unwrap(), (taken, Effect::None), "a repeat");
+    }
+
+    #[test]
+    fn of_several_the_first_to_accept_wins() {
+        let some = Handoff::offer(did(1), 1, Target::AnyOf(vec![did(2), did(3)]), T);
+        assert_eq!(some.clone().apply(&by(4, Tier::Full), Act::Accept, T), Err(Refused::Target.into()));
+        let (taken, _) = some.apply(&by(3, Tier::Limited), Act::Accept, T).unwrap();
+        assert_eq!(taken.clone().apply(&by(2, Tier::Full), Act::Accept, T), Err(Refused::Taken.into()));
+        assert!(taken.concerns(&did(2)) && taken.concerns(&did(1)) && !taken.concerns(&did(4)));
+        for unsound in [vec![], vec![did(2)], vec![did(2), did(2)], (0..17).map(did).collect()] {
+            assert!(!Target::AnyOf(unsound).is_sound());
+        }
     }
 
     #[test]

@@ -119,6 +119,12 @@ impl Seat {
         }
     }
 
+    /// After it left a device that is no member: that one knew the key, and is not to read on.
+    #[must_use]
+    pub fn left_by(self, is_member: bool) -> Self {
+        Self { needs_rekey: self.needs_rekey || !is_member, ..self }
+    }
+
     /// After an update that was taken.
     #[must_use]
     pub fn written(self, head: Head, now: Millis) -> Self {

@@ -46,7 +46,7 @@ impl Offer {
         let verified = jws.verify(&by.key().map_err(|_| Refused::Statement)?).map_err(|_| Refused::Statement)?;
         let hash = verified.payload_hash();
         let offer: Self = verified.exact().map_err(|_| Refused::Statement)?;
-        let sound = offer.v == 1 && offer.from == by && crate::b64::decode_array::<16>(&offer.challenge).is_ok();
+        let sound = offer.v == 1 && offer.from == by && offer.to.is_sound() && crate::b64::decode_array::<16>(&offer.challenge).is_ok();
         if sound { Ok((offer, hash)) } else { Err(Refused::Statement) }
     }
 }

@@ -181,16 +181,21 @@ impl Device {
     /// A lost reply spends the presentation's nonce: then the whole exchange is what is tried again. So it is when the person has had another
     /// credential signed for this device, which it fetches.
     async fn exchange(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {
+        let mut shown = self.enrolled().credential;
         let mut outcome = self.exchange_once(audience, scope, session).await;
         for _ in 1..EXCHANGES {
             let again = match &outcome {
                 Err(refused) if refused.is("kb.replay") => true,
-                Err(refused) if refused.is("status.revoked") => self.take_renewed().await.unwrap_or(false),
+                // Another exchange under way may have taken it in already.
+                Err(refused) if refused.is("status.revoked") => {
+                    shown != self.enrolled().credential || self.take_renewed().await.unwrap_or(false) || shown != self.enrolled().credential
+                }
                 _ => false,
             };
             if !again {
                 break;
             }
+            shown = self.enrolled().credential;
             outcome = self.exchange_once(audience, scope, session).await;
         }
         outcome

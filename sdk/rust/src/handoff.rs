@@ -39,7 +39,7 @@ impl Offered {
 }
 
 impl Session {
-    /// Offers the session to one device, or to any full one.
+    /// Offers the session to one device, to several (the first to accept wins), or to any full one.
     pub async fn offer(&self, to: Target) -> Result<Offered, Error> {
         let device = &self.device;
         let entropy = device.http.entropy();
@@ -135,7 +135,7 @@ impl Session {
     async fn check_target(&self, offered: &Offered, shown: &Value) -> Result<Did, Error> {
         let device = &self.device;
         let target = shown["by"].as_str().and_then(|by| Did::parse(by).ok()).ok_or(Handoff::Target)?;
-        if matches!(&offered.offer.to, Target::Device(named) if *named != target) {
+        if offered.offer.to != Target::AnyFull && !offered.offer.to.named().contains(&target) {
             return Err(Handoff::Target.into());
         }
         let text = shown["presentation"].as_str().ok_or(Handoff::Presentation)?;
@@ -184,7 +184,7 @@ impl Waiting {
             let (offer, hash) = Offer::read(shown["offer"].as_str().ok_or(Error::Answer("offer"))?)?;
             members.log.member(&offer.from)?;
             let for_me = match &offer.to {
-                Target::Device(named) => named == device.did(),
+                Target::Device(_) | Target::AnyOf(_) => offer.to.named().contains(device.did()),
                 Target::AnyFull => device.tier() == Tier::Full && offer.from != *device.did(),
             };
             if for_me {

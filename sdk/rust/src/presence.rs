@@ -18,7 +18,15 @@ impl Device {
                 body["view"] = serde_json::to_value(session.seal_view(view)?).map_err(|_| Error::Answer("view"))?;
             }
         }
-        self.broker("POST", "/v1/presence", "presence", None, Some(&body)).await.map(|_| ())
+        let said = self.broker("POST", "/v1/presence", "presence", None, Some(&body)).await;
+        match said {
+            // Under a key that is good no more nothing is shown; that it is there is said all the same.
+            Err(refused) if refused.is("state.rekey_required") => {
+                body.as_object_mut().map(|members| members.remove("view"));
+                self.broker("POST", "/v1/presence", "presence", None, Some(&body)).await.map(|_| ())
+            }
+            other => other.map(|_| ()),
+        }
     }
 
     /// The person's other devices that are there, as far as the person lets this one see them. The broker's word.

@@ -185,10 +185,14 @@ impl Session {
                 }
                 self.write_as(content, Kind::Update).await.map(Written::Session)
             }
-            Err(error) if error.is("state.rekey_required") => {
-                self.rekey().await?;
-                self.write_as(content, Kind::Snapshot).await.map(Written::Session)
-            }
+            Err(error) if error.is("state.rekey_required") => match self.rekey().await {
+                // Released meanwhile, in another window of this device.
+                Err(fenced) if fenced.is("handoff.fenced") => self.late(content, None).await,
+                other => {
+                    other?;
+                    self.write_as(content, Kind::Snapshot).await.map(Written::Session)
+                }
+            },
             other => other.map(Written::Session),
         }
     }
@@ -211,14 +215,19 @@ impl Session {
             self.rekey().await?;
             return Ok(true);
         }
-        match self.let_in(&members).await {
-            // Somebody of whom this device did not know is kept from it, or out: who may have it is looked at anew.
-            Err(refused) if refused.is("state.recipient") => {
-                let members = self.device.members().await?;
-                self.let_in(&members).await
+        if let Err(refused) = self.let_in(&members).await {
+            // Somebody of whom this device did not know is kept from it, or out; or the broker has not heard of a newcomer yet. Who may have it is
+            // looked at anew, and once more with the next write: it holds up nobody's.
+            if !refused.is("state.recipient") {
+                return Err(refused);
             }
-            other => other,
-        }?;
+            let members = self.device.members().await?;
+            if let Err(other) = self.let_in(&members).await
+                && !other.is("state.recipient")
+            {
+                return Err(other);
+            }
+        }
         Ok(false)
     }
 

@@ -139,7 +139,7 @@ export class Device {
 
   /** A lost answer spends the presentation's nonce, and a clock put right outdates it: then the whole exchange is what is tried again. */
   async #exchange(audience: string, scope: string, session: string | undefined, triesLeft = 4): Promise<{ access_token: string; expires_in: number }> {
-    const { verifier } = this.kept.servers;
+    const { servers: { verifier }, credential: shown } = this.kept;
     const form = {
       grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
       subject_token_type: "urn:baton:token-type:device-presentation",
@@ -153,7 +153,9 @@ export class Device {
       return (await this.http.proven({ method: "POST", service: verifier, path: "/token", form }, this.signer)) as { access_token: string; expires_in: number };
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
-      const renewed = code === "status.revoked" && (await this.#takeRenewed());
+      // Another exchange under way may have taken it in already.
+      const isOld = (): boolean => this.kept.credential !== shown;
+      const renewed = code === "status.revoked" && (isOld() || (await this.#takeRenewed()) || isOld());
       const again = renewed || code === "kb.replay" || (code === "kb.invalid" && corrections !== this.http.corrections);
       if (again && triesLeft > 0) return this.#exchange(audience, scope, session, triesLeft - 1);
       throw error;

@@ -53,6 +53,8 @@ const PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
 const LONGEST_STREAM = 330_000;
 const REVOKED = 4403;
+/** A gateway, or a broker that has just started and has not heard the news yet. */
+const PASSING = [502, 503, 504];
 
 /**
  * Listens until `signal` ends it or the device is revoked (`status.revoked`). Connections that break are made again, from the last event that was
@@ -77,7 +79,8 @@ export async function* listen(device: Device, { cursor, presence = false, signal
         yield frame;
       }
     } catch (error) {
-      if (!(error instanceof Refused) || !["transport", "limit.streams"].includes(error.code)) throw error;
+      const passes = error instanceof Refused && (["transport", "limit.streams"].includes(error.code) || PASSING.includes(error.status ?? 0));
+      if (!passes) throw error;
     }
     const { around } = device.http;
     // One that ended with its token is no failure.

@@ -1,6 +1,7 @@
 /** Presence: how this device is, what it has in front, and who else is there (docs/protocol.md §9). */
 
 import type { Device } from "./device.js";
+import { Refused } from "./refused.js";
 import type { Session } from "./session/session.js";
 import type { SealedView } from "./session/view.js";
 
@@ -27,8 +28,13 @@ export interface Showing {
 /** Says how this device is. Counts for 45 s, or as long as it listens to events. */
 export async function sayPresent(device: Device, status: Status, showing?: Showing): Promise<void> {
   const view = showing?.view && (await showing.session.sealView(showing.view));
-  const json = { status, ...(showing ? { session: showing.session.id } : {}), ...(view ? { view } : {}) };
-  await device.broker({ scope: "presence", path: "/v1/presence", json });
+  const said = { status, ...(showing ? { session: showing.session.id } : {}) };
+  const say = (json: object): Promise<unknown> => device.broker({ scope: "presence", path: "/v1/presence", json });
+  await say(view ? { ...said, view } : said).catch((error: unknown) => {
+    // Under a key that is good no more nothing is shown; that it is there is said all the same.
+    if (!(error instanceof Refused) || error.code !== "state.rekey_required") throw error;
+    return say(said);
+  });
 }
 
 /** The person's other devices that are there, as far as the person lets this one see them. */

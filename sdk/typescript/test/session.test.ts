@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Http, Offered, Session, Waiting, listen, type Frame, type SessionEvent, type Socket, type Surroundings } from "../src/index.js";
+import { Http, Offered, Session, Waiting, listen, type Device, type Frame, type SessionEvent, type Socket, type Surroundings } from "../src/index.js";
 import { utf8 } from "../src/base64url.js";
 import { around, full, limited, restarted, handOver, refusal, text } from "./people.js";
 import { Server, Terminal } from "./server.js";
@@ -22,6 +22,18 @@ test("an offer that is declined moves nothing", async () => {
   await waiting?.decline();
   assert.equal(await offered.finish(), false);
   assert.equal((await session.write(utf8("minute 6"))).to, "session");
+});
+
+test("of several that are asked the first to accept has it", async () => {
+  const [laptop, phone, tv] = [await full(server, "Laptop"), await full(server, "Phone"), await limited(server, "Television")];
+  const session = await Session.open(laptop, utf8("minute 5"));
+  const offered = await Offered.make(session, { any_of: [phone.did, tv.did] });
+  const of = async (device: Device): Promise<Waiting | undefined> => (await Waiting.list(device)).find((one) => one.id === offered.id);
+  const [slow, quick] = [await of(phone), await of(tv)];
+  const [finished, taken] = await Promise.all([offered.finish(), quick?.take()]);
+  assert.ok(finished && taken?.isHeld);
+  await assert.rejects(slow?.accept() ?? Promise.resolve(), refusal("handoff.taken"));
+  await assert.rejects(Offered.make(taken, { any_of: [laptop.did] }), refusal("handoff.statement"));
 });
 
 test("a session moves from one full device to another, and a late write becomes a branch", async () => {

@@ -46,8 +46,10 @@ pub struct Taken {
     pub epoch: i64,
     /// Its holder.
     pub holder: Option<Did>,
-    /// Who was out.
-    pub out: BTreeSet<u8>,
+    /// Who was revoked.
+    pub revoked: BTreeSet<u8>,
+    /// Who had its key, is limited, and does not hold the session. (Who is given it later may read what was before.)
+    pub limited: BTreeSet<u8>,
 }
 
 /// What a device asks for.
@@ -149,7 +151,10 @@ impl Broker {
         }
         self.seat = self.seat.clone().written(update.head(), now);
         let Seat { epoch, holder, .. } = self.seat.clone();
-        self.updates.push(Taken { update: update.clone(), epoch, holder, out: self.revoked.clone() });
+        let limited = (0..8).filter(|one| tier(*one) == Tier::Limited && holder != Some(name(*one)));
+        let given = self.keys.get(&update.key_version).cloned().unwrap_or_default();
+        let limited = limited.filter(|one| given.contains(one)).collect();
+        self.updates.push(Taken { update: update.clone(), epoch, holder, revoked: self.revoked.clone(), limited });
         Ok(())
     }
 
@@ -203,7 +208,13 @@ impl Broker {
             Says::Open { .. } => return Err(Refused::Exists.into()),
         }
         let chain = self.chain.clone().apply(statement, hash)?;
+        let left = self.chain.holder().clone();
+        // A receipt leaves its source, a reclaim the device it had been sealed to.
+        let left = if matches!(statement.act, Says::Reclaim { .. }) { self.chain.released_to().cloned().unwrap_or(left) } else { left };
         self.seat = self.seat.clone().after(statement, &chain, now);
+        if matches!(statement.act, Says::Receipt { .. } | Says::Reclaim { .. }) && defect != Some(Defect::LimitedKeepsKey) {
+            self.seat = self.seat.clone().left_by(which(&left).is_some_and(|left| tier(left) == Tier::Full));
+        }
         self.chain = chain;
         self.keys.entry(self.seat.key_version).or_default().extend(recipients);
         self.holders.extend((0..8).filter(|n| self.seat.is_held_by(&name(*n))));

@@ -101,7 +101,7 @@ impl Device {
         let handoff = broker.handoffs[open].clone().at(now);
         let (me, n, is_source) = (name(self.me), open as u8, handoff.from == name(self.me));
         let is_target = match &handoff.to {
-            Target::Device(device) => *device == me,
+            Target::Device(_) | Target::AnyOf(_) => handoff.to.named().contains(&me),
             Target::AnyFull => !is_source && tier(self.me) == Tier::Full,
         };
         match &handoff.state {

@@ -1,8 +1,9 @@
 //! One session, a few devices, one broker and a network that loses, repeats and reorders, as a model for `stateright`.
 //!
-//! Who may write, what a handoff becomes and what a statement leads to is decided by `baton_protocol::handoff` alone: the very code the broker and
-//! the SDKs run. The model adds what is around it: [`broker`] is one transaction for each request that arrives, [`device`] what an SDK does with
-//! what it knows, [`world`] everything that can happen next and the properties. A [`Defect`] switches one rule off, to show that the checker sees it.
+//! Who may write, release or claim, what a handoff becomes and what a statement leads to is decided by `baton_protocol::handoff` alone: the very code
+//! the broker and the SDKs run. The model retells what is around it: [`broker`] is one transaction for each request that arrives, [`device`] what an
+//! SDK does with what it knows, [`world`] everything that can happen next and the properties. A [`Defect`] switches one rule off, to show that the
+//! checker sees it. Not in it: switches, envelopes for newcomers, ends and heartbeats, and devices that break their own rules.
 
 pub mod broker;
 pub mod device;
@@ -17,6 +18,8 @@ pub enum Defect {
     ReleaseFromAnywhere,
     /// A revocation leaves the session's key good.
     KeyOutlivesRevocation,
+    /// The key that a limited device had stays good when the session leaves it.
+    LimitedKeepsKey,
     /// What was offered or accepted never lapses.
     NothingLapses,
     /// A device takes any chain in, whatever it saw before.

@@ -123,7 +123,15 @@ impl Handing {
                 let is_out = |party| which(party).is_none_or(|one| broker.revoked.contains(&one) || world.devices[usize::from(one)].is_frozen);
                 let mut steps = Vec::new();
                 self.actions(world, &mut steps);
-                let goes_on = steps.iter().any(|step| matches!(step, Step::Asks(..) | Step::Arrives(_) | Step::Reads(_) | Step::GivesUp(_)));
+                // Only what its two parties do about it counts; or the claim of another.
+                let (source, target) = (which(&handoff.from), which(by));
+                let is_party = |one: u8| Some(one) == source || Some(one) == target;
+                let goes_on = steps.iter().any(|step| match step {
+                    Step::Asks(one, Ask::Say(statement, _)) => is_party(*one) || matches!(statement.act, Act::Claim { .. }),
+                    Step::Arrives(at) => matches!(world.requests[*at].ask, Ask::Say(..)),
+                    Step::Reads(one) | Step::GivesUp(one) => is_party(*one),
+                    _ => false,
+                });
                 // With both out it is left to a claim.
                 goes_on || world.now() < *reclaim_at || (is_out(by) && is_out(&handoff.from))
             }
@@ -278,9 +286,13 @@ impl Model for Handing {
                 let Broker { chain, updates, .. } = &world.broker;
                 !world.unreadable && updates.iter().all(|Taken { update, .. }| chain.accepts_update(&name(update.by), &update.head()).is_ok())
             }),
-            Property::always("a revoked device opens nothing sealed after it was", |_: &Self, world: &World| {
+            Property::always("nobody opens what is sealed once they are out", |_: &Self, world: &World| {
                 let given = |version: i64, device: &u8| world.broker.keys.get(&version).is_some_and(|given| given.contains(device));
-                world.broker.updates.iter().all(|Taken { update, out, .. }| !out.iter().any(|device| given(update.key_version, device)))
+                world
+                    .broker
+                    .updates
+                    .iter()
+                    .all(|taken| taken.limited.is_empty() && !taken.revoked.iter().any(|device| given(taken.update.key_version, device)))
             }),
             Property::always("every handoff ends", |model: &Self, world: &World| model.ends(world)),
             Property::always("who saw a fork does nothing any more", |_: &Self, world: &World| {

@@ -48,6 +48,17 @@ fn with_a_third_device_that_is_limited() {
     holds(Bounds { devices: 3, revocations: 1, ..SMALL });
 }
 
+/// All the time that an offer has, and more.
+#[test]
+fn with_an_offer_nobody_takes() {
+    holds(Bounds { ticks: 5, claims: 0, ..SMALL });
+}
+
+#[test]
+fn with_a_limited_device_that_hands_on() {
+    holds(Bounds { devices: 3, handoffs: 2, ticks: 1, claims: 0, ..SMALL });
+}
+
 #[test]
 fn with_two_handoffs() {
     holds(Bounds { handoffs: 2, claims: 0, ..SMALL });
@@ -62,12 +73,13 @@ fn with_a_broker_that_lies() {
 fn every_property_sees_its_defect() {
     caught(Bounds { losses: 1, ..SMALL }, Defect::NoFence, "one writer in each epoch");
     caught(Bounds { losses: 1, ..SMALL }, Defect::ReleaseFromAnywhere, "nothing acknowledged is lost");
-    caught(Bounds { revocations: 1, ..SMALL }, Defect::KeyOutlivesRevocation, "a revoked device opens nothing sealed after it was");
+    caught(Bounds { revocations: 1, ..SMALL }, Defect::KeyOutlivesRevocation, "nobody opens what is sealed once they are out");
+    caught(Bounds { devices: 3, handoffs: 2, claims: 0, ..SMALL }, Defect::LimitedKeepsKey, "nobody opens what is sealed once they are out");
     caught(SMALL, Defect::NothingLapses, "every handoff ends");
     caught(Bounds { lies: 1, ..SMALL }, Defect::ForksAreTakenIn, "who saw a fork does nothing any more");
 }
 
-/// `make model`: three devices, with a revocation, a loss, and all the time an offer has.
+/// `make model`: three devices, with a revocation and a loss.
 #[test]
 #[ignore = "minutes: make model"]
 fn three_devices_further() {

@@ -13,8 +13,16 @@ import { receiptProof } from "./key.js";
 import { makeEnvelope } from "./reading.js";
 import { Session } from "./session.js";
 
-/** Whom an offer names: one device by its DID, or the first full one to accept. */
-export type Target = { device: string } | "any_full";
+/** Most devices that one offer names. */
+const MOST_NAMED = 16;
+
+/** Whom an offer names: one device by its DID, several, or any full one: the first to accept. */
+export type Target = { device: string } | { any_of: string[] } | "any_full";
+
+/** The devices a target names, if it names any. */
+function named(to: Target): string[] {
+  return to === "any_full" ? [] : "device" in to ? [to.device] : to.any_of;
+}
 
 /** What a source signs. Members stand in the order in which they are signed. */
 interface Offer {
@@ -143,7 +151,7 @@ export class Offered {
   async #checkTarget({ by, presentation }: Shown): Promise<string> {
     const { device } = this.session;
     const { to } = this.offer;
-    if (by === null || (to !== "any_full" && to.device !== by)) throw new Refused("handoff.target", "another target");
+    if (by === null || (to !== "any_full" && !named(to).includes(by))) throw new Refused("handoff.target", "another target");
     const data = [acceptData(this.offer, this.hash, by)];
     const occasion = { audience: device.kept.servers.broker, nonce: this.offer.challenge, data };
     const credential = verifyPresentation(presentation ?? "", occasion, device.http.seconds());
@@ -197,7 +205,7 @@ export class Waiting {
     for (const { offer: text } of shown) {
       const { offer, hash } = readOffer(text);
       if (!members.members.some((member) => member.device === offer.from)) throw new Refused("log.not_member", "not member");
-      const forMe = offer.to === "any_full" ? device.tier === "full" && offer.from !== device.did : offer.to.device === device.did;
+      const forMe = offer.to === "any_full" ? device.tier === "full" && offer.from !== device.did : named(offer.to).includes(device.did);
       if (forMe) waiting.push(new Waiting(device, offer, hash));
     }
     return waiting;
@@ -303,9 +311,11 @@ function acceptData({ handoff, session, epoch, from }: Offer, offerHash: string,
 function readOffer(text: string): { offer: Offer; hash: string } {
   const { by, claims, payloadHash } = verifyBy(text, "baton-offer+jwt");
   const { handoff, session, epoch, from, to, challenge } = claims as unknown as Offer;
-  const target: Target = to === "any_full" ? to : { device: to?.device };
+  const { device, any_of: several } = (to ?? {}) as { device?: string; any_of?: string[] };
+  const target: Target = to === "any_full" ? to : Array.isArray(several) ? { any_of: [...several] } : { device: device ?? "" };
+  const sound = !Array.isArray(several) || (several.length >= 2 && several.length <= MOST_NAMED && new Set(several).size === several.length);
   const offer: Offer = { v: 1, handoff, session, epoch, from, to: target, challenge };
   decodeExactly(challenge, 16);
-  if (from !== by || payloadHash !== hash(JSON.stringify(offer))) throw new Refused("handoff.statement", "offer");
+  if (!sound || from !== by || payloadHash !== hash(JSON.stringify(offer))) throw new Refused("handoff.statement", "offer");
   return { offer, hash: payloadHash };
 }

@@ -152,7 +152,13 @@ export class Session {
         return { to: "session", head: await this.append(content, "update") };
       }
       if (code === "state.rekey_required") {
-        await this.#rekey();
+        try {
+          await this.#rekey();
+        } catch (refused) {
+          // Released meanwhile, in another window of this device.
+          if (refused instanceof Refused && refused.code === "handoff.fenced") return this.#late(content);
+          throw refused;
+        }
         return { to: "session", head: await this.append(content, "snapshot") };
       }
       throw error;
@@ -180,9 +186,13 @@ export class Session {
     try {
       await this.#letIn(members);
     } catch (error) {
-      if (!(error instanceof Refused) || error.code !== "state.recipient") throw error;
-      // Somebody of whom this device did not know is kept from it, or out: who may have it is looked at anew.
-      await this.#letIn(await device.members());
+      const isRecipient = (why: unknown): boolean => why instanceof Refused && why.code === "state.recipient";
+      if (!isRecipient(error)) throw error;
+      // Somebody of whom this device did not know is kept from it, or out; or the broker has not heard of a newcomer yet. Who may have it is looked
+      // at anew, and once more with the next write: it holds up nobody's.
+      await this.#letIn(await device.members()).catch((other: unknown) => {
+        if (!isRecipient(other)) throw other;
+      });
     }
     return false;
   }
