@@ -307,6 +307,8 @@ async fn a_lapsed_device_stays_out() {
     clock.advance_secs(100 * 24 * 3600);
     server.running.identity.pump().await.unwrap();
     person.unlock().await.unwrap();
+    // Nobody seals to it, and nobody is held up by it.
+    Session::open(&young, b"00:42").await.unwrap();
     let (next, _) = person.ask_for_root().await.unwrap();
     agree(&young).await.unwrap();
     person.switch_root(&next).await.unwrap();
