@@ -125,6 +125,11 @@ impl Person {
         Ok(Root::unwrap(mine, &prf, id, RP_ID, &self.root)?)
     }
 
+    /// What its passkey answers to these options: for a test that sends something else.
+    pub async fn assertion(&mut self, options: &Value) -> anyhow::Result<Value> {
+        Ok(self.authenticator.get(with_prf(options.clone())).await?.0)
+    }
+
     /// Recovers on a new passkey with the recovery code alone.
     pub async fn recover(&mut self, code: &RecoveryCode) -> anyhow::Result<()> {
         let started = self.begin_recovery(code).await?;

@@ -332,3 +332,79 @@ test("every page in every language, in both themes, on a phone and on a desktop"
     await person.close();
   }
 });
+
+test("DEV-10: the QR code of another device than the one shown is refused", async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(server.url);
+    const [mine, theirs] = [await enrolElsewhere(asking("Television", "tv")), await enrolElsewhere(asking("Television", "tv"))];
+    // A server that answers with another device than the one whose code was scanned.
+    await page.goto(`${server.url}/device#${theirs.userCode}.${mine.verificationUriComplete.split(".").at(-1)}`);
+    await page.getByRole("button", { name: "Look at it" }).click();
+    await page.getByLabel("The check code").fill(theirs.checkCode);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await alerted(page, "Nothing was signed");
+    await page.goto("about:blank");
+    await page.goto(theirs.verificationUriComplete);
+    await page.getByRole("button", { name: "Look at it" }).click();
+    await page.getByLabel("The check code").fill(theirs.checkCode);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("heading", { name: "Television is yours now" }).waitFor();
+  } finally {
+    await person.close();
+  }
+});
+
+test("sign up, approve and revoke with the keyboard alone", { timeout: 300_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  /** Tab by tab until that control has the focus: it can be reached, and it shows. */
+  const reach = async (name: string | RegExp): Promise<void> => {
+    for (let steps = 0; steps < 40; steps++) {
+      await page.keyboard.press("Tab");
+      const focused = page.locator(":focus");
+      const said = (await focused.getAttribute("aria-label").catch(() => null)) ?? (await focused.textContent().catch(() => "")) ?? "";
+      if (typeof name === "string" ? said.trim() === name : name.test(said)) {
+        const outline = await focused.evaluate((element) => getComputedStyle(element).outlineStyle);
+        assert.notEqual(outline, "none", `${said} shows its focus`);
+        return;
+      }
+    }
+    assert.fail(`${String(name)} is out of reach`);
+  };
+  try {
+    await page.goto(server.url);
+    await page.locator("h1").waitFor();
+    await reach("Create an account");
+    await page.keyboard.press("Enter");
+    const code = (await page.getByTestId("recovery-code").textContent()) ?? "";
+    await reach("Print");
+    await page.keyboard.press("Tab");
+    await page.keyboard.type(code.split("-").at(-1) ?? "");
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Your devices" }).waitFor();
+
+    const asked = await enrolElsewhere(asking("Television", "tv"));
+    await page.goto(asked.verificationUriComplete);
+    await page.locator("h1").waitFor();
+    await reach("Look at it");
+    await page.keyboard.press("Enter");
+    await page.locator("button:focus", { hasText: "Refuse" }).waitFor();
+    await page.keyboard.press("Shift+Tab");
+    await page.keyboard.type(asked.checkCode);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Television is yours now" }).waitFor();
+    await reach("Your devices");
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Television" }).waitFor();
+    await reach("Revoke Television");
+    await page.keyboard.press("Enter");
+    await page.locator("dialog button:focus", { hasText: "Keep it" }).waitFor();
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await told(page, /Television.? is out/);
+  } finally {
+    await person.close();
+  }
+});

@@ -13,6 +13,7 @@ mod refresh;
 mod register;
 pub mod routes;
 mod wallets;
+mod webauthn;
 
 use crate::support::{Server, logs};
 use baton::person::Person;
