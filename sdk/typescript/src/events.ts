@@ -1,6 +1,7 @@
 /** Events of a person's sessions: contiguous, resumed by number, loud about gaps (docs/protocol.md §9). */
 
 import type { Device } from "./device.js";
+import { PASSING } from "./http.js";
 import type { Present } from "./presence.js";
 import { Refused } from "./refused.js";
 
@@ -53,8 +54,6 @@ const PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
 const LONGEST_STREAM = 330_000;
 const REVOKED = 4403;
-/** A gateway, or a broker that has just started and has not heard the news yet. */
-const PASSING = [502, 503, 504];
 
 /**
  * Listens until `signal` ends it or the device is revoked (`status.revoked`). Connections that break are made again, from the last event that was

@@ -73,7 +73,7 @@ export interface Request {
 const TRIES = 4;
 const PAUSE = 200;
 /** Answers of a gateway, or of a service that cannot answer just now. */
-const PASSING = [502, 503, 504];
+export const PASSING = [502, 503, 504];
 
 /** Speaks to the services. Remembers the newest nonce of each, and how far this clock is off. */
 export class Http {
