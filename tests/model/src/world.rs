@@ -98,11 +98,11 @@ impl World {
         }
     }
 
-    /// The chain that a lying broker shows whoever says this.
-    fn fork(&self, ask: &Ask) -> Option<Chain> {
-        let Ask::Say(statement, _) = ask else { return None };
-        let from = self.past.iter().find(|chain| Some(chain.last()) == statement.prev.as_deref())?;
-        from.clone().apply(statement, hash(statement)).ok()
+    /// Whether a lying broker could accept this as another successor of what has one already, or had.
+    fn could_be_forked(&self, ask: &Ask) -> bool {
+        let Ask::Say(statement, _) = ask else { return false };
+        let from = self.past.iter().find(|chain| Some(chain.last()) == statement.prev.as_deref());
+        from.is_some_and(|chain| chain.clone().apply(statement, hash(statement)).is_ok())
     }
 
     fn is_waited_for(&self, device: u8) -> bool {
@@ -196,7 +196,7 @@ impl Model for Handing {
             if !request.is_repeat && left.repeats > 0 {
                 steps.push(Step::ArrivesTwice(at));
             }
-            if !request.is_repeat && left.lies > 0 && world.fork(&request.ask).is_some() {
+            if !request.is_repeat && left.lies > 0 && world.could_be_forked(&request.ask) {
                 steps.push(Step::Lies(at));
             }
         }
