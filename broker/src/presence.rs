@@ -34,7 +34,7 @@ struct All {
 }
 
 impl All {
-    /// A device's entry: a fresh one, unless it is there.
+    /// A device's entry: what it said before, unless that has lapsed.
     fn entry(&mut self, log: &str, device: &str, now: Millis) -> &mut Here {
         let here = self.by_log.entry(log.to_owned()).or_default().entry(device.to_owned()).or_default();
         if !here.is_kept(now) {

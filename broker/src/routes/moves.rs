@@ -130,7 +130,7 @@ async fn take_over(broker: &Broker, id: &str, ask: &Ask, content: Body, scope: &
         _ => held.machine.from.clone(),
     };
     let stays = is_member(&mut acting, &left).await?;
-    if held.session.seat().left_by(stays).needs_rekey && held.session.rekey_since.is_none() {
+    if held.session.seat().left_by(stays).needs_rekey {
         sessions::require_rekey(&mut acting.tx, &held.session.session_id, acting.now).await.internal()?;
     }
     let devices = [Some(device.as_str()), Some(held.machine.from.as_str())];
