@@ -2,6 +2,7 @@
 //! cross-origin sign-in refused, and no PRF result ever taken in.
 
 use baton_protocol::Refusal;
+use baton_protocol::b64;
 use baton_protocol::refusal::{Webauthn as Refused, Wrap};
 use serde_json::{Value, json};
 use webauthn_rs::prelude::{
@@ -38,6 +39,7 @@ impl Passkeys {
     /// Checks the answer. Gives the credential's id and the passkey to store.
     pub fn finish_registration(&self, credential: &Value, state: &str) -> Result<(String, String), Refusal> {
         refuse_prf(credential)?;
+        refuse_cross_origin(credential)?;
         let state: PasskeyRegistration = serde_json::from_str(state).map_err(|_| Refused::Other)?;
         let answer: RegisterPublicKeyCredential = serde_json::from_value(credential.clone()).map_err(|_| Refused::Other)?;
         let passkey = self.webauthn.finish_passkey_registration(&answer, &state).map_err(|e| why(&e))?;
@@ -45,7 +47,7 @@ impl Passkeys {
             return Err(Refused::Other.into());
         }
         let stored = serde_json::to_string(&passkey).map_err(|_| Refused::Other)?;
-        Ok((baton_protocol::b64::encode(passkey.cred_id()), stored))
+        Ok((b64::encode(passkey.cred_id()), stored))
     }
 
     /// Options for signing in with whatever passkey the person has, and the state to keep.
@@ -64,7 +66,7 @@ impl Passkeys {
         refuse_cross_origin(credential)?;
         let answer: PublicKeyCredential = serde_json::from_value(credential.clone()).map_err(|_| Refused::Other)?;
         let (user, id) = self.webauthn.identify_discoverable_authentication(&answer).map_err(|e| why(&e))?;
-        Ok((user, baton_protocol::b64::encode(id)))
+        Ok((user, b64::encode(id)))
     }
 
     /// Checks an answer against the stored passkey. Gives the passkey to store when its counter moved.
@@ -97,14 +99,17 @@ fn why(error: &WebauthnError) -> Refusal {
 }
 
 /// A PRF result is the secret that opens the root: a client that sends one has a bug, and the value must go no further.
+/// It stands in what the browser gives, and some authenticators put it into what they sign (w3c/webauthn PR 2372 forbids that).
 fn refuse_prf(credential: &Value) -> Result<(), Refusal> {
     let results = credential.pointer("/clientExtensionResults/prf/results");
-    if results.is_some_and(|results| !results.is_null()) { Err(Wrap::PrfLeak.into()) } else { Ok(()) }
+    let signed = ["/response/authenticatorData", "/response/attestationObject"].iter().filter_map(|at| credential.pointer(at)?.as_str());
+    // The CBOR text "prf": the name of an extension. What carries anything else under these four bytes by chance is one in a billion.
+    let named = |text: &str| b64::decode(text).is_ok_and(|bytes| bytes.windows(4).any(|four| four == b"\x63prf"));
+    if results.is_some_and(|results| !results.is_null()) || signed.into_iter().any(named) { Err(Wrap::PrfLeak.into()) } else { Ok(()) }
 }
 
 fn refuse_cross_origin(credential: &Value) -> Result<(), Refusal> {
     let client_data = credential.pointer("/response/clientDataJSON").and_then(Value::as_str).ok_or(Refused::Other)?;
-    let client_data: Value =
-        baton_protocol::b64::decode(client_data).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(Refused::Other)?;
+    let client_data: Value = b64::decode(client_data).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(Refused::Other)?;
     if client_data["crossOrigin"] == json!(true) || !client_data["topOrigin"].is_null() { Err(Refused::Origin.into()) } else { Ok(()) }
 }

@@ -89,19 +89,26 @@ impl Person {
     /// Makes an account: passkey, root, two copies, proof. Gives the recovery code, shown once.
     pub async fn sign_up(&mut self) -> anyhow::Result<RecoveryCode> {
         let started = self.post("/v1/sign-up/start", &json!({})).await?;
-        let (credential, prf) = self.authenticator.create(with_prf(started["options"].clone())).await?;
-        let credential_id = credential["id"].as_str().context("credential id")?.to_owned();
-        let root = Root::generate(&self.entropy);
-        let code = RecoveryCode::generate(&self.entropy);
-        let wraps = [root.wrap_for_passkey(&prf, &credential_id, RP_ID, &self.entropy)?, root.wrap_for_recovery(&code, &self.entropy)?];
-        let proof = self.account_proof(&root, &started)?;
-        let body = json!({"ceremony": started["ceremony"], "credential": credential, "account_jwk": root.account().key().jwk(), "proof": proof,
-            "recovery_id": code.id(), "wraps": wraps});
+        let (body, code) = self.sign_up_answer(&started, |_| ()).await?;
         let answer = self.post("/v1/sign-up/finish", &body).await?;
-        ensure!(answer["root"] == root.fingerprint(), "the server kept another root");
-        self.root = root.fingerprint();
+        ensure!(answer["root"] == self.root, "the server kept another root");
         self.post("/v1/account/recovery/confirm", &json!({})).await?;
         Ok(code)
+    }
+
+    /// What it answers to a sign-up that was begun; `change` is for a test whose passkey answers something else.
+    pub async fn sign_up_answer(&mut self, started: &Value, change: impl FnOnce(&mut Value)) -> anyhow::Result<(Value, RecoveryCode)> {
+        let (mut credential, prf) = self.authenticator.create(with_prf(started["options"].clone())).await?;
+        change(&mut credential);
+        let id = credential["id"].as_str().context("credential id")?.to_owned();
+        let root = Root::generate(&self.entropy);
+        let code = RecoveryCode::generate(&self.entropy);
+        let wraps = [root.wrap_for_passkey(&prf, &id, RP_ID, &self.entropy)?, root.wrap_for_recovery(&code, &self.entropy)?];
+        let proof = self.account_proof(&root, started)?;
+        self.root = root.fingerprint();
+        let body = json!({"ceremony": started["ceremony"], "credential": credential, "account_jwk": root.account().key().jwk(), "proof": proof,
+            "recovery_id": code.id(), "wraps": wraps});
+        Ok((body, code))
     }
 
     fn account_proof(&self, root: &Root, started: &Value) -> anyhow::Result<String> {
@@ -310,7 +317,12 @@ impl Person {
     }
 
     async fn post_with(&self, account: Option<&str>, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = self.http.post(format!("{}{path}", self.identity)).header("cookie", self.cookie()).header("origin", &self.origin);
+        let request = self
+            .http
+            .post(format!("{}{path}", self.identity))
+            .header("cookie", self.cookie())
+            .header("origin", &self.origin)
+            .header("sec-fetch-site", "same-origin");
         let request = match account {
             Some(account) => request.header("baton-account", account),
             None => request,

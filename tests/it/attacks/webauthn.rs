@@ -1,9 +1,11 @@
-//! WAN-01 to WAN-04, WAN-06, WAN-08 to WAN-10 (signing in): what a passkey answers, with one thing in it changed. The signature over it is then wrong as well, so it
-//! is the precise reason that tells which check refused it; the same ceremony with nothing changed passes.
+//! WAN-01 to WAN-10, WRP-01 and WRP-02: what a passkey answers, with one thing in it changed. At sign-in the signature over it is then wrong as
+//! well, so it is the precise reason that tells which check refused it; the same ceremony with nothing changed passes.
 
 use super::{Ask, Rig};
-use crate::support::Server;
+use crate::support::{Server, logs};
+use baton::person::Person;
 use baton_protocol::b64;
+use baton_sdk::system_entropy;
 use baton_service::testing::{ManualClock, On};
 use serde_json::{Value, json};
 
@@ -16,10 +18,6 @@ struct Ceremony {
 }
 
 impl Rig {
-    fn page(&self, path: &str, body: &Value) -> Ask {
-        Ask::new("POST", self.identity(path)).header("origin", self.server.public_url.clone()).json(body)
-    }
-
     /// A sign-in begun, with what the person's own passkey answers.
     async fn ceremony(&mut self) -> Ceremony {
         let started = self.allow(&self.page("/v1/sign-in/start", &json!({}))).await;
@@ -39,6 +37,46 @@ impl Rig {
         self.refuse_but(&ask, 400, "webauthn.invalid", reason, SPENT).await;
     }
 }
+
+impl Rig {
+    /// A sign-up whose answer was changed like this is refused.
+    async fn refuses_sign_up(&self, what: &str, (status, code, reason): (u16, &str, &str), change: impl FnOnce(&mut Value)) {
+        println!("{what}");
+        let ask = self.sign_up(change).await;
+        self.refuse_but(&ask, status, code, reason, SPENT).await;
+    }
+
+    async fn sign_up(&self, change: impl FnOnce(&mut Value)) -> Ask {
+        let mut new = Person::new(&self.server.public_url, system_entropy()).unwrap();
+        let started = self.allow(&self.page("/v1/sign-up/start", &json!({}))).await;
+        let (body, _) = new.sign_up_answer(&started, change).await.unwrap();
+        self.page("/v1/sign-up/finish", &body)
+    }
+}
+
+/// Changes the authenticator data of an attestation, which nobody signs.
+fn attested(change: impl FnOnce(&mut Vec<u8>)) -> impl FnOnce(&mut Value) {
+    |credential| {
+        let text = &mut credential["response"]["attestationObject"];
+        let object = b64::decode(text.as_str().unwrap()).unwrap();
+        let name = object.windows(8).position(|name| name == b"authData").unwrap() + 8;
+        // A byte string of less than 256 bytes: its mark, its length, itself.
+        assert_eq!(object[name], 0x58);
+        let (from, until) = (name + 2, name + 2 + usize::from(object[name + 1]));
+        let mut data = object[from..until].to_vec();
+        change(&mut data);
+        let length = u8::try_from(data.len()).unwrap();
+        *text = b64::encode([&object[..name], &[0x58, length], &data, &object[until..]].concat()).into();
+    }
+}
+
+/// The extension results `{"prf": {"results": {"first": h'..'}}}` as CBOR, at the end of authenticator data.
+fn with_plain_prf(data: &mut Vec<u8>) {
+    data[32] |= 0x80;
+    data.extend(b"\xa1\x63prf\xa1\x67results\xa1\x65first\x58\x20");
+    data.extend(CANARY);
+}
+const CANARY: &[u8] = b"canary: the PRF output of a test";
 
 /// Changes the client data.
 fn client(change: impl FnOnce(&mut Value)) -> impl FnOnce(&mut Value) {
@@ -127,6 +165,61 @@ async fn a_challenge_counts_once() {
     clock.advance_secs(601);
     rig.server.running.identity.pump().await.unwrap();
     rig.refuse_but(&rig.finish(&late.id, &late.credential), 400, "webauthn.invalid", "challenge", SPENT).await;
+}
+
+/// The same of a new passkey. Nothing signs an attestation of format `none`: here each change stands alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_passkey_is_of_this_origin_and_verified() {
+    let mut rig = Rig::new(On::Sqlite).await;
+    let invalid = |reason| (400, "webauthn.invalid", reason);
+    rig.refuses_sign_up("WAN-01", invalid("origin"), client(|data| data["origin"] = "https://evil-example.com".into())).await;
+    rig.refuses_sign_up("WAN-02", invalid("rpid"), attested(|data| data[0] ^= 1)).await;
+    rig.refuses_sign_up("WAN-03", invalid("challenge"), client(|data| data["challenge"] = b64::encode([7; 32]).into())).await;
+    rig.refuses_sign_up("WAN-04: not verified", invalid("uv"), attested(|data| data[32] &= !0x04)).await;
+    rig.refuses_sign_up("WAN-04: not present", invalid("uv"), attested(|data| data[32] &= !0x01)).await;
+    rig.refuses_sign_up("WAN-08: in a frame", invalid("origin"), client(|data| data["crossOrigin"] = true.into())).await;
+    rig.refuses_sign_up("WAN-08: below another page", invalid("origin"), client(|data| data["topOrigin"] = "https://evil.example".into())).await;
+    rig.refuses_sign_up("WAN-09: used, not made", invalid("other"), client(|data| data["type"] = "webauthn.get".into())).await;
+    rig.refuses_sign_up("WAN-10: backed up and not to be", invalid("other"), attested(|data| data[32] = (data[32] | 0x10) & !0x08)).await;
+    // WAN-07: under the id of somebody's passkey. Nothing says whose.
+    let theirs = rig.ceremony().await.credential["id"].clone();
+    let taken = b64::decode(theirs.as_str().unwrap()).unwrap();
+    let named = |credential: &mut Value| {
+        let own = b64::decode(credential["id"].as_str().unwrap()).unwrap();
+        attested(|data| {
+            let at = data.windows(own.len()).position(|id| id == own).unwrap();
+            data[at..at + own.len()].copy_from_slice(&taken);
+        })(credential);
+        (credential["id"], credential["rawId"]) = (theirs.clone(), theirs.clone());
+    };
+    rig.refuses_sign_up("WAN-07", (409, "webauthn.exists", "exists"), named).await;
+    rig.allow(&rig.sign_up(|_| ()).await).await;
+}
+
+/// WRP-01, WRP-02: what opens the root is not taken in, wherever it stands, and is written down nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prf_result_is_not_taken() {
+    let mut rig = Rig::new(On::Sqlite).await;
+    let leak = (400, "wrap.prf_leak", "prf result sent");
+    let beside = |credential: &mut Value| credential["clientExtensionResults"]["prf"] = json!({"results": {"first": b64::encode(CANARY)}});
+    rig.refuses_sign_up("WRP-01: at sign-up", leak, beside).await;
+    rig.refuses_sign_up("WRP-02: at sign-up", leak, attested(with_plain_prf)).await;
+    for (what, change) in [("WRP-01", &beside as &dyn Fn(&mut Value)), ("WRP-02", &|credential| authenticator(with_plain_prf)(credential))] {
+        println!("{what}: at sign-in");
+        let Ceremony { id, mut credential } = rig.ceremony().await;
+        change(&mut credential);
+        rig.refuse_but(&rig.finish(&id, &credential), leak.0, leak.1, leak.2, SPENT).await;
+    }
+    let stored = rig.server.dump(&[]).await;
+    let seen = String::from_utf8_lossy(&logs().lock().unwrap()).into_owned() + &stored;
+    for spelled in [String::from_utf8(CANARY.to_vec()).unwrap(), b64::encode(CANARY), format!("{CANARY:?}")] {
+        assert!(!seen.contains(&spelled), "{spelled}");
+    }
+    // That the extension is there and says nothing is how browsers answer.
+    let enabled = |credential: &mut Value| credential["clientExtensionResults"]["prf"] = json!({"enabled": true});
+    rig.allow(&rig.sign_up(enabled).await).await;
+    let Ceremony { id, credential } = rig.ceremony().await;
+    rig.allow(&rig.finish(&id, &credential)).await;
 }
 
 /// WAN-09: what is no attestation makes no account, and ends nothing.
