@@ -2,9 +2,9 @@
 //! records it; streams notice at once.
 
 use crate::state::Broker;
-use crate::store::{events, handoffs, sessions};
+use crate::store::{events, everything, handoffs, sessions};
 use baton_protocol::handoff::machine::{State, Target};
-use baton_protocol::standing::{Feed, Standing};
+use baton_protocol::standing::{Change, Feed, Standing};
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
 use baton_service::standing;
@@ -16,6 +16,14 @@ impl Broker {
         let now = self.base.now();
         for change in &feed.changes {
             let mut tx = self.base.db.begin().await?;
+            let change = match change {
+                Change::Standing(change) => change,
+                Change::Forgotten(who) => {
+                    everything::forget(&mut tx, &who.forgotten).await?;
+                    tx.commit().await?;
+                    continue;
+                }
+            };
             let before = standing::find_for_change(&mut tx, &change.device).await?;
             standing::take(&mut tx, change).await?;
             if before.is_none() && change.revoked_at.is_none() {

@@ -2,7 +2,7 @@
 
 use crate::state::Identity;
 use crate::store::devices;
-use baton_protocol::standing::{FEED_SECS, Feed, Standing};
+use baton_protocol::standing::{Change, FEED_SECS, Feed, Forgotten};
 use baton_service::database::Error;
 use baton_service::problem::{InternalExt as _, Problem};
 use sqlx::AnyConnection;
@@ -10,10 +10,10 @@ use sqlx::AnyConnection;
 /// Most changes told at once.
 const BATCH: i64 = 200;
 
-/// Notes that a device's standing changed. The counter's row lock keeps numbers in commit order.
-pub async fn write(db: &mut AnyConnection, change: &Standing, now: baton_protocol::time::Millis) -> Result<i64, Error> {
+/// Notes a change. The counter's row lock keeps numbers in commit order.
+async fn write(db: &mut AnyConnection, change: &Change, now: baton_protocol::time::Millis) -> Result<i64, Error> {
     let seq: i64 = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'outbox' RETURNING value").fetch_one(&mut *db).await?;
-    let body = serde_json::to_string(change).expect("standing serialises");
+    let body = serde_json::to_string(change).expect("a change serialises");
     sqlx::query("INSERT INTO outbox (seq, body, at) VALUES ($1, $2, $3)").bind(seq).bind(body).bind(now.0).execute(db).await?;
     Ok(seq)
 }
@@ -21,7 +21,12 @@ pub async fn write(db: &mut AnyConnection, change: &Standing, now: baton_protoco
 /// Notes the present standing of a device.
 pub async fn write_device(db: &mut AnyConnection, did: &str, now: baton_protocol::time::Millis) -> Result<i64, Problem> {
     let standing = devices::standing(&mut *db, did).await.internal()?.ok_or_else(|| Problem::Internal("device without standing".into()))?;
-    write(db, &standing, now).await.internal()
+    write(db, &Change::Standing(Box::new(standing)), now).await.internal()
+}
+
+/// Notes that a subject's person has left.
+pub async fn write_forgotten(db: &mut AnyConnection, log: String, now: baton_protocol::time::Millis) -> Result<i64, Problem> {
+    write(db, &Change::Forgotten(Forgotten { forgotten: log }), now).await.internal()
 }
 
 impl Identity {
@@ -52,7 +57,7 @@ impl Identity {
             drop(db);
             let last = rows.last().map(|(seq, _)| *seq);
             let more = rows.len() as i64 == BATCH;
-            let changes = rows.iter().map(|(_, body)| serde_json::from_str(body)).collect::<Result<Vec<Standing>, _>>().internal()?;
+            let changes = rows.iter().map(|(_, body)| serde_json::from_str(body)).collect::<Result<Vec<Change>, _>>().internal()?;
             let fresh_until = if more { 0 } else { asked_at.plus_secs(FEED_SECS).0 };
             if let Err(why) = peer.take(&Feed { changes, fresh_until }).await {
                 tracing::warn!(target: "baton", peer = peer.name(), error = %why, "peer did not take the feed");

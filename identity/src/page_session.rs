@@ -7,6 +7,7 @@ use baton_protocol::id::AccountId;
 use baton_protocol::key::hash;
 use baton_protocol::refusal::{Input, Token, Webauthn};
 use baton_protocol::time::Millis;
+use baton_service::database::Error;
 use baton_service::problem::{InternalExt as _, Problem};
 use sqlx::AnyConnection;
 
@@ -76,6 +77,14 @@ pub async fn find(identity: &Identity, db: &mut AnyConnection, headers: &HeaderM
     Ok(PageSession { account, verified_at, token_hash })
 }
 
+/// When each browser of a person was verified, and until when it is signed in.
+pub async fn all(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<(i64, i64)>, Error> {
+    sqlx::query_as("SELECT verified_at, expires_at FROM page_sessions WHERE account_id = $1 ORDER BY verified_at")
+        .bind(account.as_str())
+        .fetch_all(db)
+        .await
+}
+
 /// Ends this session, or every one of its person.
 pub async fn end(db: &mut AnyConnection, session: &PageSession, everywhere: bool) -> Result<(), Problem> {
     let sql = if everywhere {
@@ -100,13 +109,13 @@ pub async fn end_others(db: &mut AnyConnection, session: &PageSession) -> Result
     Ok(())
 }
 
-/// Refuses posts from anywhere but the pages (attacks.md HTTP-07).
+/// Refuses posts from anywhere but the pages (attacks.md HTTP-07). Every browser of these years says where a request comes from.
 pub fn check_origin(identity: &Identity, headers: &HeaderMap) -> Result<(), Problem> {
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
     let json = headers.get("content-type").and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.starts_with("application/json"));
     let is_site = |site: &str| site == "same-origin" || identity.config.pages_are_elsewhere;
-    let ours = origin == Some(identity.config.page_origin.as_str()) && site.is_none_or(is_site) && json;
+    let ours = origin == Some(identity.config.page_origin.as_str()) && site.is_some_and(is_site) && json;
     if ours { Ok(()) } else { Err(Input::Csrf.into()) }
 }
 

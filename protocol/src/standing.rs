@@ -1,4 +1,5 @@
-//! What identity tells verifier and broker of a device. The whole row each time, so that applying one twice changes nothing.
+//! What identity tells verifier and broker: a device's standing, the whole row each time, or that a person has left. Applying one twice changes
+//! nothing.
 
 use crate::credential::Tier;
 use crate::key::{Did, Thumbprint};
@@ -38,13 +39,32 @@ pub struct Standing {
     pub revoked_at: Option<i64>,
 }
 
+/// A person has deleted their account: what is kept of this subject goes, but for the revoked devices, which are refused by their rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Forgotten {
+    /// The subject.
+    pub forgotten: String,
+}
+
+/// One change, in the order in which they were made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "each variant is the type of its own name")]
+pub enum Change {
+    Standing(Box<Standing>),
+    Forgotten(Forgotten),
+}
+
 /// A piece of identity's outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
     /// Changes in order.
-    pub changes: Vec<Standing>,
+    pub changes: Vec<Change>,
     /// Until when the receiver may rely on having heard everything (Unix milliseconds).
     pub fresh_until: i64,
 }

@@ -2,6 +2,7 @@
 
 use crate::support::Server;
 use baton::person::{Person, code};
+use baton_protocol::handoff::machine::Target;
 use baton_sdk::{Session, system_entropy};
 use baton_service::testing::{ManualClock, On};
 use serde_json::{Value, json};
@@ -161,23 +162,41 @@ async fn a_device_is_renamed_for_people_alone() {
     assert_eq!(code(&stranger.post(&path, &json!({"name": "Mine"})).await.unwrap_err()), Some("not_found"));
 }
 
-/// Leaving: every device is out at once, nothing of the person is left at identity, and nobody signs in any more.
+/// Leaving: every device is out at once, nothing of the person is left at identity and the broker but what refuses their devices, and nobody signs in
+/// any more. What there was can be taken along before.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_deleted() {
     for on in [On::Sqlite, On::Postgres] {
         let server = Server::start(on).await;
         let mut person = server.person().await;
         let laptop = server.full(&mut person, "A name nobody else has").await;
-        let session = Session::open(&laptop, b"00:43").await.unwrap();
+        let mut session = Session::open(&laptop, b"00:43").await.unwrap();
         let everything = person.get("/v1/account/export").await.unwrap();
         assert_eq!(everything["devices"][0]["name"], "A name nobody else has");
         assert_eq!(everything["activity"].as_array().unwrap().len(), 3);
+        assert_eq!((everything["requests"].as_array().unwrap().len(), everything["browsers"].as_array().unwrap().len()), (1, 2));
+        let tv = server.limited(&mut person, "Television").await;
+        session.write(b"00:44").await.unwrap();
+        session.offer(Target::Device(tv.did().clone())).await.unwrap();
+        let (log, id) = (laptop.subject().to_owned(), session.id().to_string());
+        let kept = crate::manage::page(&server, &log).ask("GET", "/v1/manage/export").await.unwrap();
+        assert_eq!((&kept["sessions"][0]["session"], &kept["sessions"][0]["updates"]), (&json!(id), &json!(2)));
+        assert_eq!((&kept["handoffs"][0]["state"], &kept["handoffs"][0]["to"]), (&json!("offered"), &json!(tv.did())));
+        assert!(kept["sessions"][0]["sealed_size"].as_i64().unwrap() > 0 && kept["events"].as_array().unwrap().len() > 3, "{kept}");
+        let stranger = server.person().await;
+        let theirs = server.full(&mut { stranger }, "Another's").await;
+        let beside = Session::open(&theirs, b"00:01").await.unwrap();
 
         person.post("/v1/account/delete", &json!({})).await.unwrap();
         laptop.forget_tokens();
         assert!(Session::load(&laptop, session.id()).await.unwrap_err().is("status.revoked"));
         assert_eq!(code(&person.unlock().await.err().unwrap()), Some("webauthn.invalid"));
         let left = crate::support::dump(&server.database("identity"), "identity", &["outbox"]).await.unwrap();
+        let at_broker = crate::support::dump(&server.database("broker"), "broker", &["standing"]).await.unwrap();
+        for trace in [log.as_str(), &id, laptop.did().as_str(), tv.did().as_str()] {
+            assert!(!at_broker.contains(trace), "{trace} is still at the broker: {at_broker}");
+        }
+        assert!(at_broker.contains(&beside.id().to_string()), "another's stays");
         for trace in ["A name nobody else has", everything["account"].as_str().unwrap(), person.root(), laptop.did().as_str()] {
             assert!(!left.contains(trace), "{trace} is still there");
         }

@@ -2,7 +2,7 @@
 
 use crate::gate::Gate;
 use crate::issuer_cache::IssuerCache;
-use baton_protocol::standing::Feed;
+use baton_protocol::standing::{Change, Feed};
 use baton_service::base::Base;
 use baton_service::database::Error;
 use baton_service::standing::{self, Freshness};
@@ -67,6 +67,8 @@ impl Verifier {
     pub async fn take(&self, feed: &Feed) -> Result<(), Error> {
         let now = self.base.now();
         for change in &feed.changes {
+            // Of who has left nothing is kept here but what refuses their devices.
+            let Change::Standing(change) = change else { continue };
             // One at a time: who holds one row alone makes nobody wait who waits for it.
             let mut tx = self.base.db.begin().await?;
             standing::take(&mut tx, change).await?;

@@ -3,7 +3,7 @@
 use super::acting::{Ask, live, session_id, view};
 use crate::presence::Seen;
 use crate::state::Broker;
-use crate::store::{events, handoffs, sessions, switches};
+use crate::store::{events, everything, handoffs, sessions, switches};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -112,13 +112,42 @@ pub async fn history(State(broker): State<Arc<Broker>>, Query(page): Query<Page>
     let mut managing = Managing::begin(&broker, &ask).await?;
     let rows = handoffs::history(&mut managing.tx, &managing.log, page.before.unwrap_or(i64::MAX)).await.internal()?;
     managing.commit().await?;
-    let shown: Vec<_> = rows
+    Ok(Json(json!({"handoffs": rows.iter().map(past).collect::<Vec<_>>()})))
+}
+
+fn past(row: &handoffs::Past) -> Value {
+    json!({"handoff": row.handoff_id, "session": row.session_id, "state": row.state, "from": row.source, "to": row.target(), "at": row.created_at})
+}
+
+/// `GET /v1/manage/export`: everything the broker keeps of this person in this app, for them to take along. What is sealed is counted, not given: only
+/// their devices could read it, and they have it.
+pub async fn export(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
+    let mut managing = Managing::begin(&broker, &ask).await?;
+    let log = managing.log.clone();
+    let kept = everything::sessions(&mut managing.tx, &log).await.internal()?;
+    let mut handed = Vec::new();
+    let mut before = i64::MAX;
+    loop {
+        let page = handoffs::history(&mut managing.tx, &log, before).await.internal()?;
+        let Some(last) = page.last() else { break };
+        before = last.created_at;
+        handed.extend(page.iter().map(past));
+    }
+    let happened = everything::events(&mut managing.tx, &log).await.internal()?;
+    let switches = off(&mut managing).await?;
+    managing.commit().await?;
+    let sessions: Vec<_> = kept
         .iter()
         .map(|row| {
-            json!({"handoff": row.handoff_id, "session": row.session_id, "state": row.state, "from": row.source, "to": row.target(), "at": row.created_at})
+            json!({"session": row.session_id, "state": row.state, "epoch": row.epoch, "holder": row.holder, "created_at": row.created_at,
+                "ended_at": row.ended_at, "updates": row.updates, "sealed_size": row.size, "branches": row.branches})
         })
         .collect();
-    Ok(Json(json!({"handoffs": shown})))
+    let events: Vec<_> = happened
+        .iter()
+        .map(|row| json!({"seq": row.seq, "at": row.at, "kind": row.kind, "session": row.session_id, "handoff": row.handoff_id}))
+        .collect();
+    Ok(Json(json!({"sessions": sessions, "handoffs": handed, "events": events, "devices": switches})))
 }
 
 /// `POST /v1/manage/sessions/{id}/end`: for good. While a handoff is under way it is refused: that ends by itself within two minutes.
@@ -189,12 +218,15 @@ pub async fn unfollow(State(broker): State<Arc<Broker>>, Path(id): Path<String>,
 /// `GET /v1/manage/devices`: what is switched off for which device; what is not named is on.
 pub async fn devices(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut managing = Managing::begin(&broker, &ask).await?;
-    let off = switches::of_log(&mut managing.tx, &managing.log).await.internal()?;
+    let shown = off(&mut managing).await?;
     managing.commit().await?;
-    let mut shown: Vec<_> = off.into_iter().collect();
-    shown.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let shown: Vec<_> = shown.iter().map(|(device, switches)| json!({"device": device, "switches": switches})).collect();
     Ok(Json(json!({"devices": shown})))
+}
+
+async fn off(managing: &mut Managing<'_>) -> Result<Vec<Value>, Problem> {
+    let mut off: Vec<_> = switches::of_log(&mut managing.tx, &managing.log).await.internal()?.into_iter().collect();
+    off.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(off.iter().map(|(device, switches)| json!({"device": device, "switches": switches})).collect())
 }
 
 /// `POST /v1/manage/devices/{device}/switches`: for one device of this person. Without sync, the keys it has open nothing that is written from now on;

@@ -44,6 +44,7 @@ pub fn router(broker: Arc<Broker>, path: &str) -> Router {
         .route("/v1/handoffs/{id}/reclaim", post(moves::reclaim))
         .route("/v1/manage/sessions", get(manage::list))
         .route("/v1/manage/handoffs", get(manage::history))
+        .route("/v1/manage/export", get(manage::export))
         .route("/v1/manage/sessions/{id}/end", post(manage::end))
         .route("/v1/manage/sessions/{id}/ask", post(manage::ask))
         .route("/v1/manage/sessions/{id}/unfollow", post(manage::unfollow))

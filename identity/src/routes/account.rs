@@ -1,10 +1,10 @@
-//! The signed-in person's account: what there is, the recovery code, signing out, taking everything along, and leaving.
+//! The signed-in person's account: what there is, the recovery code, signing out, and leaving.
 
 use super::devices::withdraw_grant;
 use super::passkeys::check_proof;
 use crate::state::Identity;
-use crate::store::{accounts, ceremonies, devices, logs, sign_ins};
-use crate::{ledger, page_session};
+use crate::store::{accounts, ceremonies, devices, sign_ins};
+use crate::{ledger, outbox, page_session};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -129,47 +129,7 @@ pub async fn sign_out(State(identity): State<Arc<Identity>>, headers: HeaderMap,
     Ok(Json(json!({"state": "signed_out"})))
 }
 
-/// `GET /v1/account/export`: everything Baton's identity service keeps about the person, for them to take along. Sealed copies stay sealed.
-pub async fn export(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
-    let mut db = identity.base.db.reader().acquire().await.internal()?;
-    let session = page_session::find(&identity, &mut db, &headers).await?;
-    session.needs_fresh(identity.base.now(), Wrap::Reauth)?;
-    let account = accounts::find(&mut db, &session.account).await.internal()?.ok_or(NOT_FOUND)?;
-    let passkeys: Vec<_> = accounts::passkeys(&mut db, &session.account)
-        .await
-        .internal()?
-        .into_iter()
-        .map(|row| json!({"credential_id": row.credential_id, "created_at": row.created_at, "used_at": row.used_at}))
-        .collect();
-    let mut devices = Vec::new();
-    let mut logs_shown = serde_json::Map::new();
-    for device in devices::list(&mut db, &session.account).await.internal()? {
-        if !logs_shown.contains_key(&device.log) {
-            logs_shown.insert(device.log.clone(), logs::entries(&mut db, &device.log).await.internal()?.into());
-        }
-        devices.push(
-            json!({"device_id": device.device_id, "device": device.did, "app": device.app, "client_id": device.client_id, "name": device.name,
-            "kind": device.kind, "tier": device.tier, "credential": device.credential, "grant": device.grant_id, "enrolled_at": device.created_at,
-            "seen_at": device.seen_at, "revoked_at": device.revoked_at}),
-        );
-    }
-    let grants: Vec<_> = devices::grants(&mut db, &session.account).await.internal()?.iter().map(super::devices::shown_grant).collect();
-    let mut activity = Vec::new();
-    let mut before = i64::MAX;
-    loop {
-        let page = ledger::list(&mut db, &session.account, before).await.internal()?;
-        let Some(last) = page.last() else { break };
-        before = last.n;
-        activity.extend(page.iter().map(super::activity::shown));
-    }
-    let wraps = accounts::wraps(&mut db, &session.account).await.internal()?;
-    Ok(Json(
-        json!({"account": session.account, "root": account.root, "root_statements": account.root_statements(), "recovery_confirmed_at": account.recovery_confirmed_at, "passkeys": passkeys,
-        "sealed_copies_of_the_root": wraps, "devices": devices, "device_logs": logs_shown, "grants": grants, "activity": activity}),
-    ))
-}
-
-/// `POST /v1/account/delete`: revokes every device everywhere, then forgets the account. Nothing brings it back.
+/// `POST /v1/account/delete`: revokes every device everywhere, then forgets the account, here and at the broker. Nothing brings it back.
 pub async fn delete(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
     let now = identity.base.now();
@@ -179,6 +139,9 @@ pub async fn delete(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
     accounts::hold(&mut tx, &session.account).await.internal()?;
     for grant in devices::grants(&mut tx, &session.account).await.internal()? {
         withdraw_grant(&mut tx, &session.account, &grant.grant_id, now).await?;
+    }
+    for log in devices::logs(&mut tx, &session.account).await.internal()? {
+        outbox::write_forgotten(&mut tx, log, now).await?;
     }
     accounts::delete(&mut tx, &session.account).await.internal()?;
     tx.commit().await.internal()?;

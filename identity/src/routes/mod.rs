@@ -9,6 +9,7 @@ mod approval;
 mod credential;
 mod device_log;
 mod devices;
+mod export;
 mod manage;
 mod metadata;
 mod oid4vci;
@@ -65,7 +66,7 @@ pub fn router(identity: Arc<Identity>, path: &str) -> Router {
         .route("/v1/account/recovery/start", post(account::start_recovery))
         .route("/v1/account/recovery/replace", post(account::replace_recovery))
         .route("/v1/account/sign-out", post(account::sign_out))
-        .route("/v1/account/export", get(account::export))
+        .route("/v1/account/export", get(export::export))
         .route("/v1/account/delete", post(account::delete))
         .route("/v1/account/root", get(root::show))
         .route("/v1/account/root/start", post(root::start))

@@ -122,6 +122,13 @@ pub async fn list(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<Dev
     sqlx::query_as("SELECT * FROM devices WHERE account_id = $1 ORDER BY created_at").bind(account.as_str()).fetch_all(db).await
 }
 
+/// The log of every app that an account ever had a device in.
+pub async fn logs(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<String>, Error> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT DISTINCT log FROM devices WHERE account_id = $1 ORDER BY log").bind(account.as_str()).fetch_all(db).await?;
+    Ok(rows.into_iter().map(|(log,)| log).collect())
+}
+
 /// Live devices of one log, for the directory: not revoked, and their credential not over.
 pub async fn directory(db: &mut AnyConnection, log: &str, now: Millis) -> Result<Vec<(String, String, String)>, Error> {
     sqlx::query_as(

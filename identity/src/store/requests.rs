@@ -41,6 +41,8 @@ pub struct Request {
     pub agreement_jwk: String,
     /// What the device says of itself.
     pub claims: String,
+    /// Why the app asks, in its own words.
+    pub reason: Option<String>,
     /// Where it came from.
     pub seen_address: String,
     /// Where the code goes (lane 1).
@@ -89,6 +91,8 @@ pub struct New<'a> {
     pub agreement_jwk: &'a Jwk,
     /// What the device says of itself.
     pub claims: String,
+    /// Why the app asks, in its own words.
+    pub reason: Option<String>,
     /// Where it came from.
     pub seen_address: String,
 }
@@ -107,6 +111,7 @@ impl Request {
             jkt: new.key.thumbprint().0,
             agreement_jwk: serde_json::to_string(new.agreement_jwk).expect("strings"),
             claims: new.claims,
+            reason: new.reason,
             seen_address: new.seen_address,
             redirect_uri: None,
             code_challenge: None,
@@ -147,6 +152,7 @@ impl Request {
             scope: self.scope.clone(),
             tier: self.lane().tier(),
             claims: self.device_claims()?,
+            reason: self.reason.clone(),
             jkt: Thumbprint(self.jkt.clone()),
             seen_address: self.seen_address.clone(),
             requested_at: self.created_at,
@@ -171,8 +177,8 @@ pub struct Handles {
 pub async fn create(db: &mut AnyConnection, request: &Request, handles: &Handles) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO requests (request_id, lane, client_id, app, scope, device_jwk, did, jkt, agreement_jwk, claims, seen_address, redirect_uri, code_challenge,
-           client_state, request_uri_hash, user_code_hash, check_code_hash, device_code_hash, poll_interval, check_failures, state, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0, 'requested', $20, $21)",
+           client_state, request_uri_hash, user_code_hash, check_code_hash, device_code_hash, poll_interval, check_failures, state, created_at, expires_at, reason)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0, 'requested', $20, $21, $22)",
     )
     .bind(&request.request_id)
     .bind(&request.lane)
@@ -195,6 +201,7 @@ pub async fn create(db: &mut AnyConnection, request: &Request, handles: &Handles
     .bind(request.poll_interval)
     .bind(request.created_at)
     .bind(request.expires_at)
+    .bind(request.reason.as_deref())
     .execute(db)
     .await?;
     Ok(())
@@ -254,6 +261,16 @@ pub async fn polled(db: &mut AnyConnection, id: &str, interval: i64, now: Millis
     Ok(())
 }
 
+/// How many other requests of the last hour this account looked at and did not approve.
+pub async fn prompts(db: &mut AnyConnection, account: &AccountId, but: &RequestId, now: Millis) -> Result<i64, Error> {
+    sqlx::query_scalar("SELECT COUNT(*) FROM requests WHERE account_id = $1 AND request_id <> $2 AND state <> 'approved' AND created_at > $3")
+        .bind(account.as_str())
+        .bind(but.as_str())
+        .bind(now.plus_secs(-3600).0)
+        .fetch_one(db)
+        .await
+}
+
 /// Lets an account look at a request; `None` when another one does already.
 pub async fn bind_account(db: &mut AnyConnection, id: &RequestId, account: &AccountId) -> Result<Option<()>, Error> {
     let done = sqlx::query("UPDATE requests SET account_id = $2 WHERE request_id = $1 AND (account_id IS NULL OR account_id = $2)")
@@ -306,6 +323,11 @@ pub async fn approve(db: &mut AnyConnection, id: &RequestId, outbox_seq: i64, no
     Ok((done.rows_affected() == 1).then_some(()))
 }
 
+/// Every request this account looked at, the newest first.
+pub async fn of_account(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<Request>, Error> {
+    sqlx::query_as("SELECT * FROM requests WHERE account_id = $1 ORDER BY created_at DESC LIMIT 1000").bind(account.as_str()).fetch_all(db).await
+}
+
 /// Requests that wait for an account's approval.
 pub async fn waiting(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<Vec<String>, Error> {
     let rows: Vec<(String,)> = sqlx::query_as(
@@ -330,11 +352,28 @@ pub async fn set_code(db: &mut AnyConnection, id: &RequestId, hash: &str, now: M
     Ok((done.rows_affected() == 1).then_some(()))
 }
 
+/// Recovery codes of a caller that opened nothing, since `since`.
+pub async fn wrong_recoveries(db: &mut AnyConnection, caller: &str, since: i64) -> Result<i64, Error> {
+    one_guess_at_a_time(db).await?;
+    sqlx::query_scalar("SELECT COUNT(*) FROM wrong_recoveries WHERE caller_hash = $1 AND at > $2").bind(caller).bind(since).fetch_one(db).await
+}
+
+/// Counts one.
+pub async fn wrong_recovery(db: &mut AnyConnection, caller: &str, now: Millis) -> Result<(), Error> {
+    sqlx::query("INSERT INTO wrong_recoveries (caller_hash, at) VALUES ($1, $2)").bind(caller).bind(now.0).execute(db).await?;
+    Ok(())
+}
+
+/// Parallel guesses must not all read a count before any of them is counted.
+async fn one_guess_at_a_time(db: &mut AnyConnection) -> Result<(), Error> {
+    let hold = locked!("SELECT value FROM counters WHERE name = 'wrong_codes'").on(db);
+    let _: Option<(i64,)> = sqlx::query_as(hold).fetch_optional(db).await?;
+    Ok(())
+}
+
 /// Wrong user codes of an account, and of everybody, since `since`.
 pub async fn wrong_codes(db: &mut AnyConnection, account: &AccountId, since: i64) -> Result<(i64, i64), Error> {
-    // One at a time: parallel guesses must not all read the count before any of them is counted.
-    let hold = locked!("SELECT value FROM counters WHERE name = 'wrong_codes'").on(db);
-    let _: Option<(i64,)> = sqlx::query_as(hold).fetch_optional(&mut *db).await?;
+    one_guess_at_a_time(db).await?;
     let mine = sqlx::query_scalar("SELECT COUNT(*) FROM wrong_codes WHERE account_id = $1 AND at > $2")
         .bind(account.as_str())
         .bind(since)
@@ -350,6 +389,7 @@ pub async fn sweep(db: &mut AnyConnection, now: Millis) -> Result<(), Error> {
     sqlx::query("DELETE FROM requests WHERE expires_at < $1 AND state <> 'approved'").bind(day_ago).execute(&mut *db).await?;
     sqlx::query("DELETE FROM page_sessions WHERE expires_at < $1").bind(now.0).execute(&mut *db).await?;
     sqlx::query("DELETE FROM wrong_codes WHERE at < $1").bind(day_ago).execute(&mut *db).await?;
+    sqlx::query("DELETE FROM wrong_recoveries WHERE at < $1").bind(day_ago).execute(&mut *db).await?;
     sqlx::query("DELETE FROM ceremonies WHERE expires_at < $1").bind(now.0).execute(db).await?;
     Ok(())
 }

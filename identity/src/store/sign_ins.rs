@@ -323,6 +323,11 @@ pub async fn end_access(db: &mut AnyConnection, hash: &str) -> Result<(), Error>
     Ok(())
 }
 
+/// Every sign-in of an account, over or not.
+pub async fn families_of(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<Family>, Error> {
+    sqlx::query_as("SELECT * FROM families WHERE account_id = $1 ORDER BY created_at").bind(account.as_str()).fetch_all(db).await
+}
+
 /// Forgets what can no longer matter.
 pub async fn sweep(db: &mut AnyConnection, now: Millis) -> Result<(), Error> {
     sqlx::query("DELETE FROM access_tokens WHERE expires_at < $1").bind(now.0).execute(&mut *db).await?;
