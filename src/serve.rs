@@ -170,10 +170,10 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
 
 fn router(identity: &Arc<Identity>, verifier: &Arc<Verifier>, broker: &Arc<Broker>, audit: &Audit) -> Router {
     Router::new()
-        .merge(edge::wrap(docs::router(), "root", audit))
-        .merge(edge::wrap(baton_identity::router(identity.clone(), "/identity"), "identity", audit))
-        .merge(edge::wrap(baton_verifier::router(verifier.clone(), "/verifier"), "verifier", audit))
-        .merge(edge::wrap(baton_broker::router(broker.clone(), "/broker"), "broker", audit))
+        .merge(edge::wrap(docs::router(), "root", &identity.base().url, audit))
+        .merge(edge::wrap(baton_identity::router(identity.clone(), "/identity"), "identity", &identity.base().url, audit))
+        .merge(edge::wrap(baton_verifier::router(verifier.clone(), "/verifier"), "verifier", &verifier.base().url, audit))
+        .merge(edge::wrap(baton_broker::router(broker.clone(), "/broker"), "broker", &broker.base().url, audit))
 }
 
 type Health = (Arc<Identity>, Arc<Verifier>, Arc<Broker>);

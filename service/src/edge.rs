@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -20,24 +20,30 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 /// Largest body on most routes.
 pub const MAX_BODY: usize = 128 * 1024;
 /// Largest body where sealed state is carried.
 pub const MAX_STATE_BODY: usize = 1024 * 1024;
+/// Two years.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
 /// How long the next part of a body may take to come.
 const BODY_WAIT: Duration = Duration::from_secs(if cfg!(feature = "testing") { 2 } else { 10 });
 
-/// Wraps a service's routes. `service` names it in events.
-pub fn wrap(routes: Router, service: &'static str, audit: &Audit) -> Router {
+/// Wraps a service's routes. `service` names it in events; `url` is its public URL.
+pub fn wrap(routes: Router, service: &'static str, url: &str, audit: &Audit) -> Router {
     let audit = audit.clone();
+    let is_https = url.starts_with("https:");
     routes
         .layer(DefaultBodyLimit::max(MAX_STATE_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(30)))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::Internal("panic in a handler".into()).into_response()))
         // Around all of them: no answer leaves without it.
         .layer(middleware::from_fn(move |request, next| watch(service, audit.clone(), request, next)))
+        // Whoever has been here by https comes by nothing else (RFC 6797); the proxy that speaks TLS passes it on.
+        .layer(SetResponseHeaderLayer::overriding(STRICT_TRANSPORT_SECURITY, is_https.then_some(HSTS)))
 }
 
 /// Lets pages of any origin ask: for routes where a token and a proof by the device's key say who asks, and a cookie never does.

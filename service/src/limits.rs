@@ -1,4 +1,5 @@
-//! Rates, by key, in memory: a fixed window that forgets. What must hold over restarts (codes, prompts) is counted in the database instead.
+//! Rates, by key, in memory: a fixed window that forgets. What must hold over restarts (wrong codes, requests
+//! that nobody approved) is counted in the database instead.
 
 use baton_protocol::refusal::Limit;
 use baton_protocol::time::Millis;

@@ -5,7 +5,7 @@ use baton_protocol::enrolment::{DeviceClaims, Kind};
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::id::SessionId;
 use baton_protocol::secret::Secret;
-use baton_sdk::enroll::{Enrolling, issuer_fingerprint, log_fingerprint};
+use baton_sdk::enroll::{Enrolling, Introduction, issuer_fingerprint, log_fingerprint};
 use baton_sdk::keystore::{Kept, Keystore};
 use baton_sdk::{Device, Error, Http, Offered, Servers, Session, Waiting, Written, system_clock, system_entropy};
 use clap::Subcommand;
@@ -158,7 +158,8 @@ async fn enrol(path: &Path, passphrase: &Secret<String>, server: &str, name: &st
     let keystore = Keystore::create(path, passphrase.expose(), &kept, &entropy)?;
     let claims =
         DeviceClaims { name: name.into(), kind: Kind::Other, platform: Some(std::env::consts::OS.into()), model: None, capabilities: Vec::new() };
-    let (mut asking, screen) = match Enrolling::elsewhere(http()?, keystore, kept, &claims, crate::demo::SCOPES).await {
+    let introduction = Introduction { claims: &claims, reason: Some("To take over sessions in this terminal") };
+    let (mut asking, screen) = match Enrolling::elsewhere(http()?, keystore, kept, introduction, crate::demo::SCOPES).await {
         Ok(asked) => asked,
         Err(error) => {
             std::fs::remove_file(path)?;

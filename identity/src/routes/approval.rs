@@ -61,7 +61,15 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
         let typed = ask.check_code.as_deref().map(|code| check_hash(&request.request_id, code.trim()));
         if typed.is_none() || typed != request.check_code_hash {
             requests::wrong_check_code(&mut tx, &id).await.internal()?;
-            ledger::write(&mut tx, &session.account, "device.wrong_check_code", &json!({"from": request.seen_address}), now).await.internal()?;
+            ledger::write(
+                &mut tx,
+                &session.account,
+                "device.wrong_check_code",
+                &json!({"from": request.seen_address, "client": request.client_id}),
+                now,
+            )
+            .await
+            .internal()?;
             tx.commit().await.internal()?;
             return Err(Enrol::Proximity.into());
         }

@@ -24,11 +24,13 @@ pub async fn list(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let session = page_session::find(&identity, &mut db, &headers).await?;
     let rows = devices::list(&mut db, &session.account).await.internal()?;
+    let grants = devices::grants(&mut db, &session.account).await.internal()?;
+    let allowed = |grant: &str| grants.iter().find(|known| known.grant_id == grant).map(|known| known.scopes.as_str());
     let shown: Vec<_> = rows
         .iter()
         .map(|d| {
             json!({"device_id": d.device_id, "device": d.did, "app": d.app, "client_id": d.client_id, "name": d.name, "kind": d.kind, "tier": d.tier,
-                "grant": d.grant_id, "enrolled_at": d.created_at, "seen_at": d.seen_at, "expires_at": d.credential_exp * 1000, "revoked_at": d.revoked_at})
+                "grant": d.grant_id, "scopes": allowed(&d.grant_id), "enrolled_at": d.created_at, "seen_at": d.seen_at, "expires_at": d.credential_exp * 1000, "revoked_at": d.revoked_at})
         })
         .collect();
     Ok(Json(json!({"devices": shown})))

@@ -26,7 +26,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 pub async fn index(State(identity): State<Arc<Identity>>, uri: Uri) -> Response {
     if identity.config.pages_are_elsewhere {
         let place = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        return Redirect::temporary(&format!("{}{place}", identity.config.page_origin)).into_response();
+        return Redirect::to(&format!("{}{place}", identity.config.page_origin)).into_response();
     }
     match Built::get("index.html") {
         Some(page) => ([(CONTENT_SECURITY_POLICY, POLICY)], Html(page.data)).into_response(),

@@ -1,6 +1,7 @@
 //! The person looks at a request: by the authorization request of this device, or by the code another device shows.
 
 use crate::state::Identity;
+use crate::store::accounts;
 use crate::store::requests::{self, LIFETIME_SECS, Request};
 use crate::{ledger, page_session};
 use axum::Json;
@@ -21,12 +22,16 @@ use std::sync::Arc;
 
 /// Wrong user codes of one account in ten minutes.
 const MAX_WRONG: i64 = 5;
+/// Requests of an hour that an account looked at and did not approve, until it is left in peace (attacks.md DEV-14).
+const MAX_PROMPTS: i64 = 3;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Open {
     request_uri: Option<String>,
     user_code: Option<String>,
+    /// With `user_code`: the origin of the page whose link led here, if it was one.
+    linked_from: Option<String>,
     /// One that waits for this very account: a wallet's.
     request: Option<RequestId>,
 }
@@ -35,6 +40,12 @@ struct Open {
 pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
     let body: Open = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
+    if body.linked_from.is_some_and(|origin| origin != identity.config.page_origin) {
+        // Whoever has the code on the screen of this very device should join on it; and who was sent it by mail should not join anything
+        // (attacks.md DEV-16, RFC 10027 on protocol selection).
+        return Err(Enrol::SameDevice.into());
+    }
+    let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     let found = match (&body.request_uri, &body.user_code, &body.request) {
@@ -50,6 +61,10 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     };
     let id = RequestId::parse(&request.request_id).map_err(|_| NOT_FOUND)?;
     check_open(&identity, &request)?;
+    accounts::hold(&mut tx, &session.account).await.internal()?;
+    if requests::prompts(&mut tx, &session.account, &id, now).await.internal()? >= MAX_PROMPTS {
+        return Err(Limit::Prompts.into());
+    }
     if requests::bind_account(&mut tx, &id, &session.account).await.internal()?.is_none() {
         // One code shown to two persons is the mark of phishing: nobody gets it (attacks.md DEV-12).
         requests::deny(&mut tx, &id).await.internal()?;
@@ -106,7 +121,15 @@ pub async fn deny(State(identity): State<Arc<Identity>>, Path(id): Path<String>,
         return Err(Enrol::State.into());
     }
     if request.state == "requested" {
-        ledger::write(&mut tx, &session.account, "device.denied", &json!({"from": request.seen_address}), identity.base.now()).await.internal()?;
+        ledger::write(
+            &mut tx,
+            &session.account,
+            "device.denied",
+            &json!({"from": request.seen_address, "client": request.client_id}),
+            identity.base.now(),
+        )
+        .await
+        .internal()?;
     }
     tx.commit().await.internal()?;
     Ok(Json(json!({"state": "denied"})))

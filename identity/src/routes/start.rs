@@ -121,7 +121,7 @@ fn read_details(text: &str) -> Result<DeviceDetails, Problem> {
     let value = baton_protocol::json::value(text.as_bytes(), 16 * 1024).map_err(|_| bad())?;
     let mut all: Vec<DeviceDetails> = serde_json::from_value(value).map_err(|_| bad())?;
     let details = all.pop().filter(|details| all.is_empty() && details.r#type == DETAILS_TYPE).ok_or_else(bad)?;
-    details.claims.check()?;
+    details.check()?;
     let agreement = serde_json::to_value(&details.agreement_jwk).map_err(|_| bad())?;
     PublicKey::from_jwk(&agreement).map_err(|_| bad())?;
     Ok(details)
@@ -138,6 +138,7 @@ impl Asked {
             key: self.proven.key(),
             agreement_jwk: &self.details.agreement_jwk,
             claims: serde_json::to_string(&self.details.claims).expect("strings"),
+            reason: self.details.reason.clone(),
             seen_address: self.seen_address.clone(),
         };
         Request::new(new, now)

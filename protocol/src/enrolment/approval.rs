@@ -57,6 +57,9 @@ pub struct Shown {
     pub tier: Tier,
     /// What the device says of itself; not evidence.
     pub claims: DeviceClaims,
+    /// Why the app asks, in its own words; not evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The device key.
     pub jkt: Thumbprint,
     /// Where the server saw the request come from.

@@ -1,12 +1,15 @@
 //! What a device says of itself (RFC 9396 `authorization_details` of type `baton_device`). None of it is evidence.
 
-use super::name::check_name;
+use super::name::{check_name, check_text};
 use crate::key::Jwk;
 use crate::refusal::Input;
 use serde::{Deserialize, Serialize};
 
 /// The type of our authorization details.
 pub const DETAILS_TYPE: &str = "baton_device";
+
+/// Longest reason, in characters.
+const MAX_REASON: usize = 200;
 
 /// What kind of thing it runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,4 +68,15 @@ pub struct DeviceDetails {
     pub agreement_jwk: Jwk,
     /// What it claims to be.
     pub claims: DeviceClaims,
+    /// Why the app asks, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl DeviceDetails {
+    /// Checks every text a person may be shown.
+    pub fn check(&self) -> Result<(), Input> {
+        self.claims.check()?;
+        self.reason.iter().try_for_each(|text| check_text(text, MAX_REASON))
+    }
 }

@@ -8,9 +8,13 @@ const MAX_NAME: usize = 64;
 
 /// Accepts a name in NFC without control, format, bidirectional or private-use characters and without stray space.
 pub fn check_name(name: &str) -> Result<(), Input> {
-    let length = name.chars().count();
-    let plain = name.chars().all(is_plain) && !name.contains("  ") && name.trim() == name;
-    if (1..=MAX_NAME).contains(&length) && plain && is_nfc(name) { Ok(()) } else { Err(Input::Name) }
+    check_text(name, MAX_NAME)
+}
+
+/// The same for one line of text of at most `max` characters.
+pub fn check_text(text: &str, max: usize) -> Result<(), Input> {
+    let plain = text.chars().all(is_plain) && !text.contains("  ") && text.trim() == text;
+    if (1..=max).contains(&text.chars().count()) && plain && is_nfc(text) { Ok(()) } else { Err(Input::Name) }
 }
 
 fn is_plain(c: char) -> bool {

@@ -25,6 +25,21 @@ pub struct Enrolling {
     redeem: Redeem,
 }
 
+/// What the person is shown of whoever asks.
+#[derive(Debug, Clone)]
+pub struct Introduction<'a> {
+    /// What the device says of itself.
+    pub claims: &'a DeviceClaims,
+    /// Why the app asks, in its own words: one line of at most 200 characters.
+    pub reason: Option<&'a str>,
+}
+
+impl<'a> From<&'a DeviceClaims> for Introduction<'a> {
+    fn from(claims: &'a DeviceClaims) -> Self {
+        Self { claims, reason: None }
+    }
+}
+
 enum Redeem {
     Code { verifier: Secret<String>, redirect_uri: String, state: String },
     DeviceCode(Secret<String>),
@@ -58,13 +73,13 @@ impl Enrolling {
         http: Http,
         keystore: Keystore,
         kept: Kept,
-        claims: &DeviceClaims,
+        introduction: impl Into<Introduction<'_>>,
         scope: &str,
         redirect_uri: &str,
     ) -> Result<(Self, Authorization), Error> {
         let (verifier, state) = (http.entropy().token(), http.entropy().token());
         let challenge = hash(verifier.as_bytes());
-        let details = details(&kept, claims)?;
+        let details = details(&kept, &introduction.into())?;
         let jkt = kept.signing()?.key().thumbprint().0;
         let pairs = [
             ("client_id", kept.client_id.as_str()),
@@ -85,8 +100,14 @@ impl Enrolling {
     }
 
     /// Lane 2: another device approves.
-    pub async fn elsewhere(http: Http, keystore: Keystore, kept: Kept, claims: &DeviceClaims, scope: &str) -> Result<(Self, OnScreen), Error> {
-        let details = details(&kept, claims)?;
+    pub async fn elsewhere(
+        http: Http,
+        keystore: Keystore,
+        kept: Kept,
+        introduction: impl Into<Introduction<'_>>,
+        scope: &str,
+    ) -> Result<(Self, OnScreen), Error> {
+        let details = details(&kept, &introduction.into())?;
         let pairs = [("client_id", kept.client_id.as_str()), ("scope", scope), ("authorization_details", &details)];
         let answer = post(&http, &kept, "/device_authorization", &pairs).await?;
         let text = |name: &'static str| answer[name].as_str().map(str::to_owned).ok_or(Error::Answer(name));
@@ -186,8 +207,13 @@ fn keys_hash(kept: &Kept) -> Result<String, Error> {
     Ok(hash(format!("{}.{}", signing.as_str(), agreement.as_str()).as_bytes()))
 }
 
-fn details(kept: &Kept, claims: &DeviceClaims) -> Result<String, Error> {
-    let details = DeviceDetails { r#type: DETAILS_TYPE.into(), agreement_jwk: kept.agreement()?.key().jwk(), claims: claims.clone() };
+fn details(kept: &Kept, introduction: &Introduction<'_>) -> Result<String, Error> {
+    let details = DeviceDetails {
+        r#type: DETAILS_TYPE.into(),
+        agreement_jwk: kept.agreement()?.key().jwk(),
+        claims: introduction.claims.clone(),
+        reason: introduction.reason.map(Into::into),
+    };
     Ok(json!([details]).to_string())
 }
 

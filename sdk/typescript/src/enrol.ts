@@ -16,6 +16,8 @@ export interface Asking {
   clientId: string;
   /** What the device says of itself; the person sees it, apart from what the server knows. */
   claims: DeviceClaims;
+  /** Why the app asks, in its own words: one line of at most 200 characters, which the person sees as such. */
+  reason?: string;
   /** What becomes the grant. */
   scope: string;
   /** Where the device will be kept; in memory, if nowhere. */
@@ -139,7 +141,7 @@ async function redeem(asking: Redeeming, keys: DeviceKeys, form: Record<string, 
 
 async function details(asking: Asking, keys: DeviceKeys): Promise<string> {
   const agreement = await publicKeyOf(keys.agreement);
-  return JSON.stringify([{ type: "baton_device", agreement_jwk: agreement.jwk, claims: asking.claims }]);
+  return JSON.stringify([{ type: "baton_device", agreement_jwk: agreement.jwk, claims: asking.claims, ...(asking.reason === undefined ? {} : { reason: asking.reason }) }]);
 }
 
 function post(asking: Redeeming, path: string, form: Record<string, string>, signer: Signer): Promise<unknown> {

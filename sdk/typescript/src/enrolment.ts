@@ -42,6 +42,8 @@ export interface Shown {
   scope: string;
   tier: Tier;
   claims: DeviceClaims;
+  /** Why the app asks, in its own words; not evidence. */
+  reason?: string;
   jkt: string;
   seen_address: string;
   requested_at: number;

@@ -76,7 +76,7 @@ test("identity's own origin shows no pages, makes no passkeys, and may not ask f
     assert.equal(page.url(), `${origin}/passkeys`, "sent on");
     // A page that identity serves all the same: the API is not for its origin, and the passkey is another host's.
     const ask = (from: string): Promise<number> =>
-      fetch(`${server.url}/identity/v1/sign-in/start`, { method: "POST", headers: { "content-type": "application/json", origin: from }, body: "{}" }).then((answer) => answer.status);
+      fetch(`${server.url}/identity/v1/sign-in/start`, { method: "POST", headers: { "content-type": "application/json", origin: from, "sec-fetch-site": "same-site" }, body: "{}" }).then((answer) => answer.status);
     assert.deepEqual([await ask(server.url), await ask(origin)], [403, 200]);
     await page.goto(`${server.url}/identity/jwks`);
     const used = (host: string): Promise<string> =>

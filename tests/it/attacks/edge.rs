@@ -166,6 +166,7 @@ async fn http_06_who_asks_too_often_is_told_whatever_it_says_of_itself() {
         let spoofed = format!("203.0.113.{}", n % 250);
         Ask::new("POST", format!("{}/identity/v1/sign-in/start", server.public_url))
             .header("origin", server.public_url.clone())
+            .header("sec-fetch-site", "same-origin")
             .header("content-type", "application/json")
             .header("x-forwarded-for", spoofed.clone())
             .header("forwarded", format!("for={spoofed}"))
@@ -183,7 +184,14 @@ async fn http_06_who_asks_too_often_is_told_whatever_it_says_of_itself() {
     assert!(answers.len() > 10 && answers[..answers.len() - 1].iter().all(|answer| answer.status == 200));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/identity/v1/sign-in/start", server.public_url);
-    let refused = client.post(url).header("origin", &server.public_url).header("content-type", "application/json").send().await.unwrap();
+    let refused = client
+        .post(url)
+        .header("origin", &server.public_url)
+        .header("sec-fetch-site", "same-origin")
+        .header("content-type", "application/json")
+        .send()
+        .await
+        .unwrap();
     assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap() > 0);
 }
 
@@ -218,6 +226,7 @@ async fn inp_01_text_stays_text() {
         let mut ask = Ask::new("POST", rig.identity(&format!("/v1/devices/{id}/rename")))
             .header("cookie", rig.person.cookie())
             .header("origin", rig.server.public_url.clone())
+            .header("sec-fetch-site", "same-origin")
             .header("content-type", "application/json");
         for name in [r"\ud800", r"a\u0000b"] {
             ask.body = format!(r#"{{"name":"{name}"}}"#).into_bytes();

@@ -1,6 +1,7 @@
 //! attacks.md over real HTTP. Each row: the exact refusal, no effect on any row of any database, one security event with the precise
 //! reason and no secret in any log, and the same request with only the attacked bit mended goes through.
 
+mod approvals;
 mod broker;
 mod dpop;
 mod edge;
@@ -8,6 +9,7 @@ mod enrolment;
 mod events;
 mod exchange;
 mod holders;
+mod pages;
 mod presentations;
 mod refresh;
 mod register;
@@ -186,6 +188,16 @@ impl Rig {
         let ask = Ask::new("POST", url.clone()).form(&pairs);
         let nonce = self.dpop_nonce(key, &url, "POST", &ask, None).await;
         ask.header("dpop", Proof::new(self, key, "POST", &url, None, &nonce).text())
+    }
+
+    /// A post to the pages' API, as a page makes it.
+    pub fn page(&self, path: &str, body: &Value) -> Ask {
+        let ask = Ask::new("POST", self.identity(path)).header("origin", self.server.public_url.clone());
+        ask.header("sec-fetch-site", "same-origin").json(body)
+    }
+    /// The same, by the person who is signed in.
+    pub fn signed_in(&self, path: &str, body: &Value) -> Ask {
+        self.page(path, body).header("cookie", self.person.cookie())
     }
 
     /// The four assertions' first three.

@@ -152,7 +152,7 @@ async fn every_route_refuses_whom_it_is_not_for() {
         let before = rig.server.dump(&but).await;
         for row in guarded() {
             let url = format!("{}/{}{}", rig.server.public_url, row.service, ids.fill(row.path));
-            let mut ask = Ask::new(row.method, url).header("origin", rig.server.public_url.clone());
+            let mut ask = Ask::new(row.method, url).header("origin", rig.server.public_url.clone()).header("sec-fetch-site", "same-origin");
             if row.who == "operator" {
                 ask = ask.form(&[("token", "guess")]);
             } else if row.method == "POST" {

@@ -19,6 +19,7 @@ pub fn document() -> Value {
             "release": "text|null", "offer": "jws", "presentation": "presentation|null"}),
     );
     named("Switches", json!({"visible": "bool", "mirroring": "bool", "sync": "bool"}));
+    named("Handed", json!({"handoff": "text", "session": "text", "state": "text", "from": "did", "to": "did|null", "at": "ms"}));
     named("SealedView", json!({"key_version": "int", "iv": "text", "ct": "text"}));
     named("Present", json!({"device": "did", "status": "=online|away", "session?": "text|null", "view?": "#SealedView"}));
     named("Accepted", json!({"accepted": "jws", "session": "#Session"}));
@@ -137,7 +138,14 @@ fn manage() -> Vec<Op> {
         ),
         op("GET /broker/v1/manage/handoffs", "What was handed from where to where, newest first.").query("before?", "int").answers(
             200,
-            &json!({"handoffs": [{"handoff": "text", "session": "text", "state": "text", "from": "did", "to": "did|null", "at": "ms"}]}),
+            &json!({"handoffs": ["#Handed"]}),
+        ),
+        op("GET /broker/v1/manage/export", "Everything the broker keeps of this person in this app; what is sealed is counted. The newest 10,000 events.").answers(
+            200,
+            &json!({"sessions": [{"session": "text", "state": "text", "epoch": "int", "holder": "did|null", "created_at": "ms", "ended_at": "ms|null", "updates": "int",
+                    "sealed_size": "int", "branches": "int"}],
+                "handoffs": ["#Handed"], "events": [{"seq": "int", "at": "ms", "kind": "text", "session": "text|null", "handoff": "text|null"}],
+                "devices": [{"device": "did", "switches": "#Switches"}]}),
         ),
         op("POST /broker/v1/manage/sessions/{id}/end", "Ends a session for good.").answers(200, &json!({"phase": "=ended"})).refuses(&[409]),
         op("POST /broker/v1/manage/sessions/{id}/ask", "Tells the holder that its person would like the session elsewhere.")

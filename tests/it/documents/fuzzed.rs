@@ -95,9 +95,13 @@ impl Between {
             more.push(("content-type", "application/json".into()));
         }
         match who.as_str() {
-            "page" => more.extend([("cookie", self.rig.person.cookie()), ("origin", self.rig.server.public_url.clone())]),
+            "page" => more.extend([
+                ("cookie", self.rig.person.cookie()),
+                ("origin", self.rig.server.public_url.clone()),
+                ("sec-fetch-site", "same-origin".into()),
+            ]),
             "anyone" if pattern.contains("/v1/sign-") || pattern.contains("/v1/recovery") => {
-                more.push(("origin", self.rig.server.public_url.clone()));
+                more.extend([("origin", self.rig.server.public_url.clone()), ("sec-fetch-site", "same-origin".into())]);
             }
             "relying" => more.push(("authorization", format!("Bearer {RELYING_KEY}"))),
             "operator" => more.push(("authorization", format!("Bearer {OPERATOR_KEY}"))),

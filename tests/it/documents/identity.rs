@@ -17,7 +17,7 @@ pub fn document() -> Value {
     named(
         "Device",
         json!({"device_id": "text", "device": "did", "app": "text", "client_id": "text", "name": "text", "kind": "text", "tier": "=full|limited",
-            "grant": "text", "enrolled_at": "ms", "seen_at": "ms|null", "expires_at": "ms", "revoked_at": "ms|null"}),
+            "grant": "text", "scopes": "text|null", "enrolled_at": "ms", "seen_at": "ms|null", "expires_at": "ms", "revoked_at": "ms|null"}),
     );
     named(
         "Grant",
@@ -193,7 +193,10 @@ fn people() -> Vec<Op> {
                 "passkeys": [{"credential_id": "text", "created_at": "ms", "used_at": "ms|null"}], "sealed_copies_of_the_root": ["#WrappedRoot"],
                 "devices": [{"device_id": "text", "device": "did", "app": "text", "client_id": "text", "name": "text", "kind": "text", "tier": "=full|limited",
                     "credential": "sd-jwt", "grant": "text", "enrolled_at": "ms", "seen_at": "ms|null", "revoked_at": "ms|null"}],
-                "device_logs": {"*": ["jws"]}, "grants": ["#Grant"], "activity": ["#Event"]}),
+                "device_logs": {"*": ["jws"]}, "grants": ["#Grant"], "activity": ["#Event"],
+                "requests": [{"request": "text", "client_id": "text", "claims": "object|null", "from": "text", "state": "text", "requested_at": "ms"}],
+                "sign_ins": [{"client_id": "text", "scope": "text", "began_at": "ms", "ends_at": "ms", "ended_at": "ms|null"}],
+                "browsers": [{"verified_at": "ms", "expires_at": "ms"}]}),
         ),
         op("POST /identity/v1/account/delete", "Revokes every device, then forgets the account.").answers(200, &json!({"state": "=deleted", "effective": "bool"})),
     ]
@@ -240,7 +243,7 @@ fn approvals() -> Vec<Op> {
     vec![
         op("GET /identity/v1/requests", "What waits for this person's approval.").answers(200, &json!({"requests": ["text"]})),
         op("POST /identity/v1/requests/open", "Looks at a request: by its URI, by the code another device shows, or by its id. It is this account's from here on.")
-            .asks(&json!({"request_uri?": "text|null", "user_code?": "text|null", "request?": "text|null"}))
+            .asks(&json!({"request_uri?": "text|null", "user_code?": "text|null", "linked_from?": "text|null", "request?": "text|null"}))
             .answers(200, &json!({"shown": "#EnrolmentShown", "shown_hash": "hash", "state": "text"}))
             .refuses(&[409, 410, 429]),
         op("POST /identity/v1/requests/{id}/deny", "Not this one.").answers(200, &json!({"state": "=denied"})).refuses(&[409]),

@@ -191,7 +191,7 @@ fn take_in(components: &mut Map<String, Value>, name: &str, text: &str) {
 /// Who asks, as in tests/it/attacks/routes.txt.
 fn security_schemes() -> Value {
     json!({
-        "page": {"type": "apiKey", "in": "cookie", "name": "__Host-baton", "description": "A signed-in person's page, of its own origin (`Origin` is checked; at an origin of its own, `Baton-Account` names whose page it is)."},
+        "page": {"type": "apiKey", "in": "cookie", "name": "__Host-baton", "description": "A signed-in person's page, of its own origin (`Origin` and `Sec-Fetch-Site` are checked; at an origin of its own, `Baton-Account` names whose page it is)."},
         "device": {"type": "http", "scheme": "DPoP", "description": "A device's token (RFC 9068) with a proof by its key (RFC 9449)."},
         "manage": {"type": "http", "scheme": "DPoP", "description": "A page's token for one app's sessions, with a proof by the page's key."},
         "token": {"type": "http", "scheme": "DPoP", "description": "An app's token from a sign-in, or a wallet's (which may be a bearer's)."},
@@ -355,6 +355,7 @@ async fn every_answer_is_held_and_another_than_documented_is_found() {
     check(&jwks);
     for wrong in [
         Seen { status: 418, ..jwks },
+        Seen { status: 307, path: "/", ..jwks },
         Seen { path: "/broker/unheard-of", ..jwks },
         Seen { content_type: "text/plain", ..jwks },
         Seen { body: b"{}", ..jwks },
@@ -367,6 +368,7 @@ async fn every_answer_is_held_and_another_than_documented_is_found() {
 
 fn check(seen: &Seen<'_>) {
     static KNOWN: LazyLock<Mutex<Validators>> = LazyLock::new(Mutex::default);
+    assert!(!matches!(seen.status, 307 | 308), "what was posted is sent on (HTTP-10)");
     let Some((_, document)) = ALL.iter().find(|(_, document)| document["paths"].get(seen.path).is_some()) else {
         assert!(is_page(seen.path) || seen.path == "unknown", "{}: not documented", seen.path);
         return;

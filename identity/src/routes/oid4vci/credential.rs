@@ -155,6 +155,7 @@ fn request(identity: &Identity, token: &Token, proof: &Proof, peer: IpAddr) -> R
         // A wallet has one key; sessions are sealed to it as well.
         agreement_jwk: &key.jwk(),
         claims: object!({"name": "Wallet", "kind": "other"}).to_string(),
+        reason: None,
         seen_address: address_key(peer),
     };
     let check_code_hash = Some(token.check_code_hash.clone());

@@ -18,6 +18,7 @@ const asking = (): Asking => ({
   servers: serversAt(server),
   clientId: "baton-cli",
   claims: { name: page.name.value, kind: "browser" },
+  reason: "To carry on with your film in this window",
   scope: "session:read session:write handoff:offer handoff:accept presence",
   store,
 });
