@@ -25,6 +25,8 @@ export { generateDeviceKeys, signerOf } from "./deviceKeys.js";
 export type { DeviceKeys, Signer } from "./deviceKeys.js";
 export { enrolElsewhere, enrolHere, redeemHere } from "./enrol.js";
 export type { Asking, Elsewhere, Here, PendingHere } from "./enrol.js";
+export { readVerificationUri } from "./qr.js";
+export type { Scanned } from "./qr.js";
 export { approve, keysHash, shownHash, signAnew, signedName } from "./enrolment.js";
 export type { Approval, Approving, DeviceClaims, DeviceKind, Known, Lane, Offer, Shown, Tier, Visible } from "./enrolment.js";
 export { handOver, leadsTo, replacedBy, requestFor } from "./rootChange.js";

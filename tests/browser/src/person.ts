@@ -1,11 +1,12 @@
-/** A person at a real Chromium with a virtual passkey, and a witness to everything that leaves the page. */
+/** A person at a real Chromium with a virtual passkey. */
 
 import { AxeBuilder } from "@axe-core/playwright";
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium, type BrowserContext, type CDPSession, type Page } from "playwright-core";
+import { chromium, type BrowserContext, type APIResponse, type CDPSession, type Cookie, type Page, type Route } from "playwright-core";
+import { Witness } from "./witness.js";
 
 const FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync";
 
@@ -17,12 +18,8 @@ export interface Authenticator {
 
 /** A browser with one page. */
 export class Person {
-  /** Everything that left the page: URLs, bodies, console, storage. */
-  readonly seen: string[] = [];
-  /** Keys that sealed something, root copies and session content alike. */
-  readonly keys: Uint8Array[] = [];
-  /** The PRF outputs this browser's page was given: what must go nowhere. */
-  readonly prfOutputs: Uint8Array[] = [];
+  /** Who sees everything that leaves a page. */
+  readonly witness: Witness;
   private authenticator: string | undefined;
 
   private constructor(
@@ -30,7 +27,14 @@ export class Person {
     private readonly context: BrowserContext,
     readonly page: Page,
     private readonly devtools: CDPSession,
-  ) {}
+  ) {
+    this.witness = new Witness(context);
+  }
+
+  /** What has left so far. */
+  get seen(): string[] {
+    return this.witness.seen;
+  }
 
   static async at(authenticator: Authenticator = {}): Promise<Person> {
     const dir = mkdtempSync(join(tmpdir(), "baton-browser-"));
@@ -38,26 +42,7 @@ export class Person {
     const page = context.pages()[0] ?? (await context.newPage());
     const person = new Person(dir, context, page, await context.newCDPSession(page));
     person.#watch(page);
-    // The test alone looks at what the passkey gave and which keys seal: their bytes are what must go nowhere.
-    await context.exposeFunction("prfGiven", (bytes: number[]) => void person.prfOutputs.push(Uint8Array.from(bytes)));
-    await context.exposeFunction("keyUsed", (bytes: number[]) => void person.keys.push(Uint8Array.from(bytes)));
-    await context.addInitScript(() => {
-      const { prfGiven, keyUsed } = window as unknown as Record<"prfGiven" | "keyUsed", (bytes: number[]) => Promise<void>>;
-      const importKey = crypto.subtle.importKey.bind(crypto.subtle) as (...given: unknown[]) => Promise<CryptoKey>;
-      crypto.subtle.importKey = (async (format: string, bytes: unknown, ...more: unknown[]) => {
-        if (format === "raw" && bytes instanceof Uint8Array && bytes.length === 32) await keyUsed([...bytes]);
-        return importKey(format, bytes, ...more);
-      }) as typeof crypto.subtle.importKey;
-      for (const name of ["create", "get"] as const) {
-        const original = navigator.credentials[name].bind(navigator.credentials) as (options?: object) => Promise<PublicKeyCredential>;
-        navigator.credentials[name] = async (options?: object) => {
-          const made = await original(options);
-          const first = made.getClientExtensionResults().prf?.results?.first;
-          if (first instanceof ArrayBuffer) await prfGiven([...new Uint8Array(first)]);
-          return made;
-        };
-      }
-    });
+    await person.witness.begin();
     await person.devtools.send("WebAuthn.enable");
     await person.newPasskeys(authenticator);
     return person;
@@ -72,13 +57,7 @@ export class Person {
 
   #watch(page: Page): void {
     page.setDefaultTimeout(20_000);
-    page.on("request", (request) => this.seen.push(request.url(), request.postData() ?? "", JSON.stringify(request.headers())));
-    page.on("websocket", (socket) => {
-      this.seen.push(socket.url());
-      for (const way of ["framesent", "framereceived"] as const) socket.on(way as "framesent", ({ payload }) => this.seen.push(payload.toString()));
-    });
-    page.on("console", (message) => this.seen.push(message.text()));
-    page.on("pageerror", (error) => this.seen.push(`page error: ${error.message}`));
+    this.witness.watch(page);
   }
 
   /** Another device's passkeys: those from before are gone. */
@@ -100,6 +79,11 @@ export class Person {
   /** When the page asks for a new passkey, the person takes another authenticator, and has only that one from then on. */
   async willTakeAnother(): Promise<void> {
     await this.page.route(/passkeys\/start$/, async (route) => (await this.newPasskeys(), route.continue()), { times: 1 });
+  }
+
+  /** What this browser sends there, scripts or not. */
+  cookiesOf(url: string): Promise<Cookie[]> {
+    return this.context.cookies(url);
   }
 
   /** Signed out, and nothing remembered. */
@@ -133,13 +117,17 @@ export class Person {
     }
   }
 
-  /** Whether bytes or a text left the page in any spelling the witness knows. */
-  async leaked(secret: Uint8Array | string): Promise<string | undefined> {
-    const stored = await this.page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
-    const spellings = (bytes: Buffer): string[] => [bytes.toString("base64"), bytes.toString("base64url"), bytes.toString("hex"), [...bytes].join(","), JSON.stringify(Uint8Array.from(bytes))];
-    const wanted = typeof secret === "string" ? [secret, secret.replaceAll("-", ""), ...spellings(Buffer.from(secret))] : spellings(Buffer.from(secret));
-    const all = [...this.seen, stored].join("\n").toLowerCase();
-    return wanted.find((spelling) => all.includes(spelling.toLowerCase()));
+  /** Whether bytes or a text left a page, or lie in this browser, in any spelling the witness knows. */
+  leaked(secret: Uint8Array | string): Promise<string | undefined> {
+    return this.witness.leaked(secret);
+  }
+
+  /** Nothing that opens the root, and no root, has left a page: neither the codes nor what passkeys gave, nor any key made of it. */
+  async kept(...codes: string[]): Promise<void> {
+    const { prfOutputs, keys } = this.witness;
+    const roots = this.witness.roots("baton");
+    assert.ok(prfOutputs.length > 0 && keys.length > 0 && roots.length > 0, "the witness was told what to look for");
+    for (const secret of [...codes, ...prfOutputs, ...keys, ...roots]) assert.equal(await this.leaked(secret), undefined);
   }
 
   async close(): Promise<void> {
@@ -156,3 +144,6 @@ export async function alerted(page: Page, said: string | RegExp): Promise<void> 
     throw new Error(`${String(said)} was not said; the page at ${page.url()} shows: ${await page.locator("body").innerText()}`, { cause: error });
   }
 }
+
+/** Sends a request on as the page made it: Playwright alone leaves out where it came from. */
+export const passOn = (route: Route): Promise<APIResponse> => route.fetch({ headers: { ...route.request().headers(), "sec-fetch-site": "same-origin" } });

@@ -7,7 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import type { Page, Route } from "playwright-core";
-import { Person, alerted } from "./person.js";
+import { Person, alerted, passOn } from "./person.js";
 
 let server: Server;
 before(async () => {
@@ -23,7 +23,7 @@ type Json = Record<string, unknown>;
 /** The page is told something else than the server said, once. */
 async function lie(page: Page, path: RegExp, change: (truth: Json) => Json): Promise<void> {
   const tell = async (route: Route): Promise<void> => {
-    const answer = await route.fetch();
+    const answer = await passOn(route);
     await route.fulfill({ response: answer, json: change((await answer.json()) as Json) });
   };
   await page.route(path, tell, { times: 1 });
@@ -35,7 +35,6 @@ const signedSince = (person: Person, before: number): boolean => person.seen.sli
 async function tries(page: Page, asked: { verificationUriComplete: string; checkCode: string }): Promise<void> {
   await page.goto("about:blank");
   await page.goto(asked.verificationUriComplete);
-  await page.getByRole("button", { name: "Look at it" }).click();
   await page.getByLabel("The check code").fill(asked.checkCode);
   await page.getByRole("button", { name: "Approve with passkey" }).click();
 }
@@ -96,7 +95,7 @@ test("DEV-06: what is to be signed is what was shown, and goes on from the log t
       [/\/offer$/, visible({ status_issuer: "did:web:evil.example" }), /Nothing was signed/],
       [/\/offer$/, (truth) => ({ ...truth, entries: [...(truth["entries"] as string[]), "{}"] }), /Nothing was signed/],
       [/requests\/open$/, (truth) => ({ ...truth, shown: { ...(truth["shown"] as Json), claims: { name: "Something else", kind: "tv" } } }), /went wrong/],
-      [/\/v1\/logs\//, () => ({ entries: [] }), /log\.fork/],
+      [/\/v1\/logs\//, () => ({ entries: [] }), /another history of your devices/],
     ];
     for (const [path, change, said] of lies) {
       const before = person.seen.length;
@@ -104,7 +103,6 @@ test("DEV-06: what is to be signed is what was shown, and goes on from the log t
       if (String(path).includes("open")) {
         await page.goto("about:blank");
         await page.goto(asked.verificationUriComplete);
-        await page.getByRole("button", { name: "Look at it" }).click();
       } else {
         await tries(page, asked);
       }
@@ -117,7 +115,6 @@ test("DEV-06: what is to be signed is what was shown, and goes on from the log t
     // A second approval of the same request finds it decided.
     await page.goto("about:blank");
     await page.goto(asked.verificationUriComplete);
-    await page.getByRole("button", { name: "Look at it" }).click();
     await alerted(page, "has decided about this request");
   } finally {
     await person.close();
@@ -134,7 +131,6 @@ test("DEV-17, INP-03: names that would mislead are refused or stand by themselve
     }
     const homoglyph = "iРhone";
     await page.goto((await enrolElsewhere(asking(homoglyph))).verificationUriComplete);
-    await page.getByRole("button", { name: "Look at it" }).click();
     await page.locator("bdi", { hasText: homoglyph }).first().waitFor();
     await page.getByRole("heading", { name: "What the device says of itself" }).waitFor();
   } finally {

@@ -2,6 +2,9 @@
 
 import { say } from "./words.js";
 
+/** How much is under way on this page: what takes a moment is shown (App.svelte). */
+export const working = $state({ count: 0 });
+
 /** One thing at a time; buttons look at `busy`, the alert at `problem`. */
 export class Acting {
   busy = $state(false);
@@ -12,6 +15,7 @@ export class Acting {
   /** Runs it. What it throws is said, never thrown on. */
   async run(act: () => Promise<void>): Promise<void> {
     this.busy = true;
+    working.count++;
     [this.problem, this.told] = ["", ""];
     try {
       await act();
@@ -19,6 +23,7 @@ export class Acting {
       this.problem = say(error);
     } finally {
       this.busy = false;
+      working.count--;
     }
   }
 }

@@ -53,6 +53,8 @@ export interface DeviceRow {
   name: string;
   kind: string;
   tier: "full" | "limited";
+  /** What it may do. */
+  scopes: string | null;
   enrolled_at: number;
   seen_at: number | null;
   expires_at: number;
@@ -79,7 +81,7 @@ export interface Happened {
   n: number;
   at: number;
   kind: string;
-  detail: { device?: string; from?: string };
+  detail: { device?: string; from?: string; client?: string };
 }
 
 /** A passkey. */

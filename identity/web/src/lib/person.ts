@@ -32,13 +32,21 @@ export async function signUp(): Promise<RecoveryCode> {
   const prf = needPrf(made);
   const [root, code] = [Root.generate(), RecoveryCode.generate()];
   try {
-    const answer = await post<{ account: string }>("/sign-up/finish", {
+    const body = {
       ceremony: started.ceremony,
       credential: made.credential,
       account_jwk: root.account.public.jwk,
       proof: root.proof(identity, started.ceremony),
       recovery_id: code.id(),
       wraps: [await root.wrapForPasskey(prf, made.id, rpId), await root.wrapForRecovery(code)],
+    };
+    const answer = await post<{ account: string }>("/sign-up/finish", body).catch(async (error: unknown) => {
+      if (!isLost(error)) throw error;
+      // The account may be there all the same: then its passkey signs in, and the code is still shown.
+      const began = await post<Started>("/sign-in/start");
+      const found = await finish(began, await use(began.options, false));
+      if (found.root !== root.fingerprint) throw error;
+      return found;
     });
     actsFor(answer.account);
     localStorage.setItem(PIN + made.id, root.fingerprint);
@@ -114,14 +122,16 @@ export async function signAgain(act: () => Promise<void>): Promise<void> {
   }
 }
 
+/** Whether nobody knows what became of it. */
+const isLost = (error: unknown): boolean => error instanceof Refused && (error.code === "transport" || (error.status ?? 0) >= 502);
+
 /** The same request twice is one, and answers from where it led: an answer that was lost is asked for again. */
 export async function persist<T>(ask: () => Promise<T>): Promise<T> {
   for (let tries = 0; ; tries++) {
     try {
       return await ask();
     } catch (error) {
-      const lost = error instanceof Refused && (error.code === "transport" || (error.status ?? 0) >= 502);
-      if (!lost || tries === 2) throw error;
+      if (!isLost(error) || tries === 2) throw error;
       await surroundings.pause(300 * 2 ** tries);
     }
   }

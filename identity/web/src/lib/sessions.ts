@@ -66,6 +66,11 @@ export async function handoffsOf(apps: string[]): Promise<HandoffRow[]> {
   return each.flat().sort((one, other) => other.at - one.at);
 }
 
+/** Everything the broker keeps, by app. */
+export async function keptOf(apps: string[]): Promise<Record<string, unknown>> {
+  return Object.fromEntries(await Promise.all(apps.map(async (app) => [app, await ask<unknown>(app, "/export")] as const)));
+}
+
 /** Does what takes a person who was there just before: with another token, after they showed their passkey. */
 async function withPerson<T>(app: string, act: () => Promise<T>): Promise<T> {
   try {
