@@ -21,7 +21,8 @@ export class Server {
   private constructor(
     readonly url: string,
     private readonly dir: string,
-    private readonly child: ChildProcess,
+    private readonly flags: string[],
+    private child: ChildProcess,
   ) {}
 
   /** `approvalUrl`: the pages are at that origin. `trustPolicy`: whose credentials the verifier trusts beside Baton's own, as TOML. */
@@ -37,13 +38,32 @@ export class Server {
     const url = `http://localhost:${port}`;
     const flags = ["serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", "127.0.0.1:0", "--public-url", url, "--data-dir", dir];
     if (approvalUrl !== undefined) flags.push("--approval-url", approvalUrl);
-    const server = new Server(url, dir, spawn(program, flags, { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, BATON_LOG: "error" } }));
+    const server = new Server(url, dir, flags, Server.#spawn(flags));
+    await server.#isUp();
+    return server;
+  }
+
+  static #spawn(flags: string[], more: Record<string, string> = {}): ChildProcess {
+    assert.ok(program);
+    return spawn(program, flags, { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, BATON_LOG: "error", ...more } });
+  }
+
+  async #isUp(): Promise<void> {
     for (let tries = 0; tries < 300; tries++) {
-      if (await fetch(`${url}/broker/jwks`).then((answer) => answer.ok, () => false)) return server;
-      assert.equal(server.child.exitCode, null, "the server ended");
+      if (await fetch(`${this.url}/broker/jwks`).then((answer) => answer.ok, () => false)) return;
+      assert.equal(this.child.exitCode, null, "the server ended");
       await pause(50);
     }
     throw new Error("the server did not come up");
+  }
+
+  /** Comes back on the same databases, that much later. */
+  async returnsAfter(secs: number): Promise<void> {
+    const ended = new Promise((resolve) => this.child.once("exit", resolve));
+    this.child.kill();
+    await ended;
+    this.child = Server.#spawn(this.flags, { BATON_CLOCK_AHEAD: String(secs) });
+    await this.#isUp();
   }
 
   /** The software passkey of the person whose devices these are. */

@@ -141,11 +141,40 @@ test("devices, sessions, activity: names, tiers, consents, and what wasn't me", 
   }
 });
 
+test("what is near its end is renewed", { timeout: 120_000 }, async () => {
+  const later = await Server.start();
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(later.url);
+    const asked = await enrolElsewhere({ ...asking("Television", "tv"), servers: serversAt(later.url) });
+    await page.goto(asked.verificationUriComplete);
+    await page.getByLabel("The check code").fill(asked.checkCode);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("heading", { name: "Television is yours now" }).waitFor();
+    await asked.redeem();
+    const TEN_MONTHS = 310 * 24 * 3600;
+    await later.returnsAfter(TEN_MONTHS);
+    await page.clock.setFixedTime(Date.now() + TEN_MONTHS * 1000);
+    await page.goto(later.url);
+    await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await page.getByText("its credential ends").waitFor();
+    await page.getByRole("button", { name: "Renew Television" }).click();
+    await told(page, "has a new credential for another year");
+    await page.getByText("its credential ends").waitFor({ state: "hidden" });
+  } finally {
+    await person.close();
+    later.stop();
+  }
+});
+
 test("a second passkey, a new recovery code, taking everything along, leaving", { timeout: 300_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
   try {
     const old = await person.signUp(server.url);
+    const film = await Session.open(await full(page, "Laptop"), new TextEncoder().encode("minute 43"));
+    await page.goto(server.url);
     await go(page, "Passkeys");
     const words = await page.locator(".words:not(:empty)").textContent();
     assert.match(words ?? "", /^([a-z]+ ){5}[a-z]+$/);
@@ -178,8 +207,9 @@ test("a second passkey, a new recovery code, taking everything along, leaving", 
     await go(page, "Settings");
     await person.isAccessible();
     const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
-    const everything = JSON.parse(await readFile(await download.path(), "utf8")) as { activity: { kind: string }[] };
+    const everything = JSON.parse(await readFile(await download.path(), "utf8")) as { activity: { kind: string }[]; sessions_by_app: Record<string, { sessions: { session: string }[] }> };
     assert.ok(everything.activity.some(({ kind }) => kind === "recovery.replaced"));
+    assert.deepEqual(everything.sessions_by_app["baton"]?.sessions.map(({ session }) => session), [film.id]);
 
     await page.getByRole("button", { name: "Sign out here" }).click();
     await page.getByRole("button", { name: "I have only my recovery code" }).click();
@@ -323,6 +353,27 @@ test("every page in every language, in both themes, on a phone and on a desktop"
       await page.goto(signIn);
       await page.getByRole("heading", { level: 1 }).filter({ hasText: "Baton command line" }).waitFor();
       await looksRight(`${code}-sign-in`);
+      // What opens over a page, and what a page turns into.
+      for (const [path, open, close] of [
+        ["/", ".cards .actions button >> nth=-1", "dialog button"],
+        ["/", ".cards .actions button >> nth=-2", "main > button"],
+        ["/activity", ".happened button", "dialog button"],
+        ["/activity", ".cards .actions button", "dialog button"],
+        ["/passkeys", ".cards .actions button", "dialog button"],
+        ["/passkeys", 'section[aria-labelledby="recovery"] button', "main > button.no-print"],
+        ["/settings", "button.danger", "dialog button"],
+      ] as const) {
+        await page.goto(server.url + path);
+        await page.locator(open).first().click();
+        await page.locator(close).first().waitFor();
+        await person.isAccessible();
+        const shots = process.env["BATON_SCREENSHOTS"];
+        if (shots !== undefined) await page.screenshot({ path: `${shots}/${code}-${path.slice(1)}-${open.replaceAll(/\W/g, "")}.png` });
+        await page.locator(close).first().click();
+      }
+      await page.goto(`${server.url}/device#x`);
+      await page.getByRole("alert").waitFor();
+      await looksRight(`${code}-refused`);
     }
     // Who is not signed in reads the first page in their language too.
     await person.signedOutElsewhere();

@@ -3,9 +3,15 @@
 import { Http, Refused, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking } from "@baton/sdk";
 import { Server, hurried } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import * as oauth from "oauth4webapi";
 import { Person, alerted, passOn } from "./person.js";
@@ -141,6 +147,64 @@ test("who left before confirming the recovery code can still do it, with that co
   }
 });
 
+test("whose account was made though the answer was lost still gets the code, and can print it", async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await page.addInitScript(() => {
+      window.print = () => void document.body.setAttribute("data-printed", String(matchMedia("print").media));
+    });
+    let lost = 0;
+    await page.route(/sign-up\/finish$/, async (route) => (lost++, await passOn(route), route.abort()), { times: 1 });
+    const code = await person.signUp(server.url);
+    assert.equal(lost, 1);
+    await page.goto(`${server.url}/passkeys`);
+    await page.getByRole("button", { name: "Make a new code" }).click();
+    await page.getByRole("button", { name: "Print" }).click();
+    assert.equal(await page.locator("body[data-printed]").count(), 1);
+    // On paper: the code, and nothing to press.
+    await page.emulateMedia({ media: "print" });
+    assert.ok(await page.getByTestId("recovery-code").isVisible());
+    assert.equal(await page.getByRole("button").filter({ visible: true }).count(), 0);
+    await page.emulateMedia({ media: "screen" });
+    await person.signedOutElsewhere();
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "I have only my recovery code" }).click();
+    await page.getByLabel("Recovery code").fill(code);
+    await page.getByRole("button", { name: "Recover" }).click();
+    await page.getByRole("heading", { name: "Your devices" }).waitFor();
+  } finally {
+    await person.close();
+  }
+});
+
+test("what takes a moment is seen to, and nothing moves when it is done", async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(server.url);
+    const asked = await enrolElsewhere(asking("Television"));
+    let go = (): void => undefined;
+    const held = new Promise<void>((resolve) => (go = resolve));
+    await page.route(/requests\/open$/, async (route) => (await held, route.continue()), { times: 1 });
+    await page.goto(asked.verificationUriComplete);
+    await page.getByRole("progressbar", { name: "One moment" }).waitFor();
+    go();
+    await page.getByRole("heading", { name: "Did you start this?" }).waitFor();
+    await page.getByRole("progressbar").waitFor({ state: "detached" });
+    // A refusal is said over the page: what stands there stays where it is.
+    const button = page.getByRole("button", { name: "Approve with passkey" });
+    const places = async (): Promise<unknown> => [await button.boundingBox(), await page.locator("h1").boundingBox(), await page.locator("footer").boundingBox()];
+    const before = await places();
+    await page.getByLabel("The check code").fill(asked.checkCode === "000000" ? "000001" : "000000");
+    await button.click();
+    await alerted(page, "not the check code");
+    assert.deepEqual(await places(), before);
+  } finally {
+    await person.close();
+  }
+});
+
 test("refusing a device adds nothing", async () => {
   const person = await Person.at();
   try {
@@ -158,12 +222,51 @@ test("refusing a device adds nothing", async () => {
 });
 
 test("signing in and approving load less than 120 kB, gzipped", async () => {
-  const page = await (await fetch(server.url)).text();
-  const assets = [...page.matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)].map((match) => match[1] ?? "");
-  assert.ok(assets.length >= 2, page);
-  const bodies = await Promise.all(assets.map(async (path) => Buffer.from(await (await fetch(server.url + path)).arrayBuffer())));
-  const size = bodies.reduce((sum, body) => sum + gzipSync(body).length, 0);
-  assert.ok(size > 1000 && size < 120_000, `${size} bytes`);
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    const loaded = new Map<string, Promise<Buffer>>();
+    page.on("response", (answer) => {
+      if (answer.ok() && /\/assets\/|\/(device)?(#.*)?$/.test(answer.url())) loaded.set(answer.url(), answer.body());
+    });
+    await person.signUp(server.url);
+    loaded.clear();
+    await person.signedOutElsewhere();
+    const asked = await enrolElsewhere(asking("Television"));
+    await page.evaluate(() => localStorage.setItem("baton.language", "ar"));
+    await page.goto(asked.verificationUriComplete);
+    await page.locator("button:not(.primary)").first().click();
+    await page.locator("#check").fill(asked.checkCode);
+    await page.locator("button.primary").click();
+    await asked.redeem();
+    const bodies = await Promise.all(loaded.values());
+    const size = bodies.reduce((sum, body) => sum + gzipSync(body).length, 0);
+    assert.ok([...loaded.keys()].some((url) => url.includes("/assets/ar-")), "in a language of its own chunk");
+    assert.ok(size > 20_000 && size < 120_000, `${size} bytes`);
+  } finally {
+    await person.close();
+  }
+});
+
+test("the bundle is the same whenever it is built", { timeout: 180_000 }, async () => {
+  const web = fileURLToPath(new URL("../../../identity/web/", import.meta.url));
+  const built = (dir: string): Record<string, string> =>
+    Object.fromEntries(
+      readdirSync(dir, { recursive: true, encoding: "utf8", withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => [join(entry.parentPath, entry.name).slice(dir.length), createHash("sha256").update(readFileSync(join(entry.parentPath, entry.name))).digest("hex")] as const)
+        .sort(),
+    );
+  const dir = mkdtempSync(join(tmpdir(), "baton-bundle-"));
+  try {
+    const [one, two] = [join(dir, "one/"), join(dir, "two/elsewhere/")];
+    for (const outDir of [one, two]) execFileSync("npx", ["vite", "build", "--outDir", outDir, "--logLevel", "error"], { cwd: web });
+    assert.deepEqual(built(two), built(one));
+    // And it is what the server gives.
+    assert.equal(createHash("sha256").update(Buffer.from(await (await fetch(server.url)).arrayBuffer())).digest("hex"), built(one)["index.html"]);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 });
 
 const POLICY =

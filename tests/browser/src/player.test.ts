@@ -37,6 +37,30 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
     await laptop.goto(films.at("laptop"));
     await plays(laptop, "here");
 
+    // Its keys lie in this browser's database, and no script reads them; tabs of one device take turns.
+    const exported = await laptop.evaluate(async () => {
+      const db = await new Promise<IDBDatabase>((resolve) => {
+        const open = indexedDB.open("player-laptop");
+        open.onsuccess = () => resolve(open.result);
+      });
+      const kept = await new Promise<{ keys: Record<string, CryptoKeyPair> }>((resolve) => {
+        const ask = db.transaction("device").objectStore("device").get("device") as IDBRequest<{ keys: Record<string, CryptoKeyPair> }>;
+        ask.onsuccess = () => resolve(ask.result);
+      });
+      db.close();
+      const tries = Object.values(kept.keys).flatMap(({ privateKey }) => (["jwk", "pkcs8"] as const).map((format) => crypto.subtle.exportKey(format, privateKey).then(() => "read", (error: Error) => error.name)));
+      return Promise.all(tries);
+    });
+    assert.deepEqual(exported, Array(4).fill("InvalidAccessError"));
+    await laptop.evaluate(() => void navigator.locks.request("baton player-laptop", () => new Promise((resolve) => Object.assign(window, { letGo: resolve }))));
+    const tab = await person.newWindow();
+    await tab.goto(films.at("laptop"));
+    await laptop.waitForFunction(async () => (await navigator.locks.query()).pending?.some(({ name }) => name === "baton player-laptop"));
+    assert.equal(await tab.locator("#where", { hasText: "The General" }).count(), 0, "it waits for its turn");
+    await laptop.evaluate(() => (window as unknown as { letGo: () => void }).letGo());
+    await plays(tab, "The General, 0:00, here");
+    await tab.close();
+
     const television = await person.newWindow();
     await television.goto(films.at("television"));
     await television.getByLabel("Name of this device").fill("Television");

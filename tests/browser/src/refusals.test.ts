@@ -129,11 +129,59 @@ test("DEV-17, INP-03: names that would mislead are refused or stand by themselve
     for (const name of ["i\u202ePhone", "a\u200bb", "\u2066x"]) {
       await assert.rejects(enrolElsewhere(asking(name)), (error: unknown) => error instanceof Refused && error.code === "input.name", JSON.stringify(name));
     }
+    // INP-02: markup is text wherever it is shown: where it is asked, in the lists, and in what happened.
+    const markup = "<img src=x onerror=alert(1)>";
+    let dialogs = 0;
+    page.on("dialog", (dialog) => void (dialogs++, dialog.dismiss()));
+    await tries(page, await enrolElsewhere({ ...asking(markup), reason: `${markup} because` }));
+    await page.getByRole("heading", { name: "is yours now" }).waitFor();
+    for (const path of ["/", "/activity"]) {
+      await page.goto(server.url + path);
+      await page.getByText(markup).first().waitFor();
+      assert.equal(await page.locator("main img").count(), 0, path);
+    }
+    await page.goto(server.url);
+    await page.getByRole("button", { name: `Revoke ${markup}` }).click();
+    await page.getByRole("dialog").getByText(markup).waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Keep it" }).click();
+    await page.getByRole("button", { name: `${markup} wasn't me` }).click();
+    await page.getByRole("heading", { name: markup }).waitFor();
+    assert.deepEqual([await page.locator("main img, dialog img").count(), dialogs], [0, 0]);
     const homoglyph = "iРhone";
     await page.goto((await enrolElsewhere(asking(homoglyph))).verificationUriComplete);
     await page.locator("bdi", { hasText: homoglyph }).first().waitFor();
     await page.getByRole("heading", { name: "What the device says of itself" }).waitFor();
   } finally {
+    await person.close();
+  }
+});
+
+test("DEV-10, DEV-16: what is no link of a device, and one that a page of this very device leads to", async () => {
+  const person = await Person.at();
+  const { page } = person;
+  const asked = await enrolElsewhere({ ...asking("Television"), reason: "To play your films" });
+  // Somebody's mail, or an app on this device.
+  const mail = createServer((_, answer) => answer.setHeader("content-type", "text/html").end(`<a href="${asked.verificationUriComplete}">Your code</a>`)).listen(0, "127.0.0.1");
+  try {
+    await new Promise((resolve) => mail.once("listening", resolve));
+    await person.signUp(server.url);
+    await page.goto(`http://127.0.0.1:${(mail.address() as AddressInfo).port}/`);
+    await page.getByRole("link", { name: "Your code" }).click();
+    await alerted(page, "opened from a page on this very device");
+    await page.goto(`${server.url}/device#aeio`);
+    await alerted(page, "not the code of a device");
+    await page.getByLabel("Code on the new device").fill("https://evil.example/device#BCDF-GHJK");
+    await page.getByRole("button", { name: "Look at it" }).click();
+    await alerted(page, "not the code of a device");
+    // As whoever scans it or types it has it.
+    await page.getByLabel("Code on the new device").fill(asked.verificationUriComplete);
+    await page.getByRole("button", { name: "Look at it" }).click();
+    await page.getByText("The keys of the QR code you scanned").waitFor();
+    await page.getByRole("definition").filter({ hasText: "To play your films" }).waitFor();
+    assert.deepEqual(person.seen.filter((text) => text.includes("evil.example/")), []);
+  } finally {
+    mail.close();
+    mail.closeAllConnections();
     await person.close();
   }
 });
