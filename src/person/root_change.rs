@@ -45,6 +45,11 @@ impl Person {
         Ok(json!({"root": next.fingerprint(), "statement": old.replaced_by(next), "apps": signed}))
     }
 
+    /// The root is this one from here on.
+    pub fn replaced(&mut self, next: &Root) {
+        self.root = next.fingerprint();
+    }
+
     /// Switches to the root that was asked for.
     pub async fn switch_root(&mut self, next: &Root) -> anyhow::Result<()> {
         let old = self.unlock().await?;
@@ -54,7 +59,7 @@ impl Person {
                 Err(error) if code(&error) == Some("log.moved") => {}
                 other => {
                     other?;
-                    self.root = next.fingerprint();
+                    self.replaced(next);
                     return Ok(());
                 }
             }

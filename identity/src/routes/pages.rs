@@ -11,6 +11,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use baton_service::extract::Path;
 use rust_embed::RustEmbed;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 #[derive(RustEmbed)]
@@ -28,8 +29,12 @@ pub async fn index(State(identity): State<Arc<Identity>>, uri: Uri) -> Response 
         let place = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         return Redirect::to(&format!("{}{place}", identity.config.page_origin)).into_response();
     }
-    match Built::get("index.html") {
-        Some(page) => ([(CONTENT_SECURITY_POLICY, POLICY)], Html(page.data)).into_response(),
+    page(Built::get("index.html").map(|built| built.data))
+}
+
+fn page(built: Option<Cow<'static, [u8]>>) -> Response {
+    match built {
+        Some(page) => ([(CONTENT_SECURITY_POLICY, POLICY)], Html(page)).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "The pages are not built: run make web.\n").into_response(),
     }
 }
@@ -52,5 +57,20 @@ pub async fn asset(Path(name): Path<String>) -> Response {
             (headers, file.data).into_response()
         }
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pages_that_are_not_built_say_how() {
+        let said = async |built: Option<&'static [u8]>| {
+            let answer = page(built.map(Cow::Borrowed));
+            (answer.status().as_u16(), axum::body::to_bytes(answer.into_body(), 1000).await.unwrap())
+        };
+        assert_eq!(said(None).await, (503, "The pages are not built: run make web.\n".into()));
+        assert_eq!(said(Some(b"<!doctype html>")).await, (200, "<!doctype html>".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! `kill -9` of the server while devices enrol, write and hand over (F03, F07, F10, F26). After each, the checker reads the databases, and what was acknowledged is there, one device holds the
+//! `kill -9` of the server while devices enrol, write and hand over, and while a root is replaced (F03, F07, F10, F26, WRP-09). After each, the checker reads the databases, and what was acknowledged is there, one device holds the
 //! session, and the same step repeated gives the same result (I1, I2, I11).
 
 use super::process::{Process, device};
@@ -116,5 +116,62 @@ async fn killed_while_writing() {
     let last: u32 = String::from_utf8(read.content().to_vec()).unwrap().parse().unwrap();
     assert!(last == known || last == known + 1, "acknowledged {known}, stored {last}");
     assert_eq!(read.head().seq, i64::from(last) + 1);
+    process.checked().await;
+}
+
+/// WRP-09: whenever it dies in the midst of the switch, all copies are of the root there was or all of the next one, and the same request finishes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_the_root_is_replaced() {
+    let mut process = Process::start().await;
+    let mut person = Person::new(&process.url(), system_entropy()).unwrap();
+    person.sign_up().await.unwrap();
+    let laptop = device(&process, &mut person, "Laptop").await;
+    let mut stopped = [0, 0];
+    for millis in [0, 2, 4, 6, 8, 12, 16, 24] {
+        let (next, _) = person.ask_for_root().await.unwrap();
+        laptop.agree(&laptop.members().await.unwrap().replace_root.clone().unwrap()).await.unwrap();
+        let old = person.unlock().await.unwrap();
+        let body = person.sign_switch(&old, &next).await.unwrap();
+        {
+            // Whichever comes first.
+            let asked = person.post("/v1/account/root/approve", &body);
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(millis), asked).await;
+        }
+        process.kill();
+        process.again().await;
+        let account = person.get("/v1/account").await.unwrap()["root"].clone();
+        let wraps = person.get("/v1/account/wraps").await.unwrap()["wraps"].clone();
+        let roots: Vec<_> = wraps.as_array().unwrap().iter().map(|copy| copy["root"].clone()).collect();
+        assert_eq!(roots, [account.clone(), account.clone()], "after {millis} ms: a mixture");
+        let is_next = account == next.fingerprint();
+        assert!(is_next || account == old.fingerprint());
+        stopped[usize::from(is_next)] += 1;
+        let answer = person.post("/v1/account/root/approve", &body).await.unwrap();
+        assert_eq!(answer["root"], next.fingerprint(), "I11");
+        person.replaced(&next);
+        person.unlock().await.unwrap();
+        assert!(laptop.members().await.unwrap().replace_root.is_none());
+        Session::open(&laptop, b"goes on").await.unwrap();
+    }
+    println!("before {} and after {} of 8 commits", stopped[0], stopped[1]);
+    process.checked().await;
+}
+
+/// The same where it dies at one known moment: after the commit, before the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_once_the_root_is_replaced() {
+    let mut process = Process::start().await;
+    let mut person = Person::new(&process.url(), system_entropy()).unwrap();
+    person.sign_up().await.unwrap();
+    let (next, _) = person.ask_for_root().await.unwrap();
+    let old = person.unlock().await.unwrap();
+    let body = person.sign_switch(&old, &next).await.unwrap();
+    process.dying_after("POST /identity/v1/account/root/approve").await;
+    assert!(person.post("/v1/account/root/approve", &body).await.is_err());
+    process.died_and_came_back().await;
+    assert_eq!(person.get("/v1/account").await.unwrap()["root"], next.fingerprint());
+    person.post("/v1/account/root/approve", &body).await.unwrap();
+    person.replaced(&next);
+    person.unlock().await.unwrap();
     process.checked().await;
 }
