@@ -79,7 +79,7 @@ export async function redeemHere(asking: Omit<Asking, "claims" | "scope">, pendi
   // RFC 9207: an answer from another server is not ours, whatever it carries.
   if (query.get("state") !== pending.state || query.get("iss") !== asking.servers.identity) throw new Refused("enrol.redirect", "state or issuer");
   const refused = query.get("error");
-  if (refused !== null) throw new Refused(refused, "refused by the person");
+  if (refused !== null) throw Refused.told(refused, "refused by the person");
   const form = {
     grant_type: "authorization_code",
     client_id: asking.clientId,

@@ -182,7 +182,7 @@ class Answer {
 
   refusal(): Refused {
     const members = typeof this.body === "object" ? (this.body as Record<string, unknown> | null) : null;
-    return new Refused(this.code ?? "unknown", "refused by the server", this.status, members ?? {});
+    return Refused.told(this.code ?? "unknown", "refused by the server", this.status, members ?? {});
   }
 
   give(): unknown {

@@ -41,5 +41,6 @@ export { systemRandom } from "./random.js";
 export type { Random } from "./random.js";
 export { RecoveryCode } from "./recovery.js";
 export { Refused } from "./refused.js";
+export type { Code } from "./refused.js";
 export { PRF_SALT, Root } from "./root.js";
 export type { Opener, WrappedRoot } from "./wrap.js";

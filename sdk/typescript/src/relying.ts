@@ -119,7 +119,7 @@ export class RelyingService {
 
   async #give<T>(answer: Response): Promise<T> {
     const body = (await answer.json()) as { code?: string; error?: string };
-    if (!answer.ok) throw new Refused(body.code ?? body.error ?? "unknown", "the verifier refused", answer.status);
+    if (!answer.ok) throw Refused.told(body.code ?? body.error ?? "unknown", "the verifier refused", answer.status);
     return body as T;
   }
 }

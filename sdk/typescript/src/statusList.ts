@@ -3,7 +3,7 @@
 import { decode } from "./base64url.js";
 import { verify } from "./jws.js";
 import type { PublicKey } from "./key.js";
-import { Refused } from "./refused.js";
+import { Refused, type Code } from "./refused.js";
 
 const AHEAD = 5;
 const MAX_INFLATED = 1 << 20;
@@ -30,7 +30,7 @@ export async function readStatusList(token: string, uri: string, key: PublicKey,
       const byte = bytes[Math.floor(idx / 4)];
       if (byte === undefined) throw refused("status.invalid", "index");
       const status = (byte >> ((idx % 4) * 2)) & 3;
-      if (status !== 0) throw refused(["", "status.revoked", "status.suspended"][status] ?? "status.invalid", "not valid");
+      if (status !== 0) throw refused(status === 1 ? "status.revoked" : status === 2 ? "status.suspended" : "status.invalid", "not valid");
     },
   };
 }
@@ -60,6 +60,6 @@ async function inflate(packed: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   }
 }
 
-function refused(code: string, reason: string): Refused {
+function refused(code: Code, reason: string): Refused {
   return new Refused(code, reason);
 }

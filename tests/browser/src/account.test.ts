@@ -312,7 +312,7 @@ async function signInRequest(): Promise<string> {
   return `${server.url}/identity/authorize?${new URLSearchParams({ client_id: "baton-cli", request_uri })}`;
 }
 
-test("every page in every language, in both themes, on a phone and on a desktop", { timeout: 600_000 }, async () => {
+test("every page in every language, in both themes, on a phone and on a desktop", { timeout: 1_200_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
   const languages = [["de", "Ihre Geräte"], ["es", "Tus dispositivos"], ["zh-Hans", "您的设备"], ["ar", "أجهزتك"], ["en", "Your devices"]] as const;

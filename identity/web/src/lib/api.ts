@@ -29,7 +29,7 @@ async function send<T>(method: "GET" | "POST", path: string, body?: object): Pro
   const value: unknown = await answer.json().catch(() => ({}));
   if (answer.ok) return value as T;
   const { code, error } = value as { code?: string; error?: string };
-  throw new Refused(code ?? error ?? "unknown", "refused by the server", answer.status);
+  throw Refused.told(code ?? error ?? "unknown", "refused by the server", answer.status);
 }
 
 /** Reads. */
