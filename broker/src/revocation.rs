@@ -3,7 +3,7 @@
 
 use crate::state::Broker;
 use crate::store::{events, everything, handoffs, sessions};
-use baton_protocol::handoff::machine::{State, Target};
+use baton_protocol::handoff::machine::{Reason, State, Target};
 use baton_protocol::standing::{Change, Feed, Standing};
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
@@ -66,10 +66,7 @@ async fn revoke(db: &mut AnyConnection, change: &Standing, now: Millis) -> Resul
             continue;
         }
         let Some(held) = handoffs::hold(&mut *db, &row.handoff_id, &change.log).await? else { continue };
-        handoffs::step(&mut *db, &held, &machine.void(), None).await?;
-        sessions::set_handoff(&mut *db, &row.session_id, Some(&row.handoff_id), None).await?;
-        let event = events::New { kind: "handoff.void", session: Some(&row.session_id), handoff: Some(&row.handoff_id), devices: [None, None] };
-        events::append(&mut *db, &change.log, &event, now).await?;
+        handoffs::make_void(&mut *db, &held, Reason::Revoked, &change.log, now).await?;
     }
     events::append(db, &change.log, &events::New { kind: "device.revoked", ..Default::default() }, now).await
 }

@@ -5,7 +5,7 @@ use crate::person::{self, Person};
 use anyhow::{Context as _, bail, ensure};
 use baton_protocol::credential::Tier;
 use baton_protocol::enrolment::{DeviceClaims, Kind};
-use baton_protocol::handoff::machine::Target;
+use baton_protocol::handoff::machine::{Declining, Target};
 use baton_protocol::ports::Entropy;
 use baton_sdk::enroll::Enrolling;
 use baton_sdk::keystore::{Kept, Keystore};
@@ -234,7 +234,7 @@ impl Story {
         let shown = laptop.present(&laptop.servers().broker, &waiting.offer().challenge, &[waiting.data()], &[]).await?;
         refused(raw::broker(laptop, "POST", &path, None, laptop.signer(), Some(&json!({"presentation": shown}))).await, "invalid_token")?;
         waiting.accept().await?;
-        waiting.decline().await?;
+        waiting.decline(Declining::Unwanted).await?;
         teller
             .fact("token without presentation, presentation without token: both refused; with both: accepted", "a handoff needs everything at once");
 

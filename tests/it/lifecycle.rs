@@ -5,11 +5,12 @@ use crate::support::{Server, http};
 use baton::demo::{SCOPES, claims};
 use baton_protocol::credential::Tier;
 use baton_protocol::enrolment::Kind;
-use baton_protocol::handoff::machine::Target;
+use baton_protocol::handoff::machine::{Declining, Target};
 use baton_sdk::enroll::Enrolling;
 use baton_sdk::keystore::Keystore;
 use baton_sdk::{Device, Session, Waiting, system_entropy};
 use baton_service::testing::{ManualClock, On};
+use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
 
 /// A credential near its end is signed anew; the old one is dead, the device goes on.
@@ -250,5 +251,59 @@ async fn several_are_asked_and_one_has_it() {
         on_laptop.write(b"00:45").await.unwrap();
         on_laptop.seal(&offered).await.unwrap();
         assert_eq!(waiting.complete().await.unwrap().content(), b"00:45");
+    }
+}
+
+/// Whatever ends a handoff, its source can say why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handoff_that_is_over_says_why() {
+    for on in [On::Sqlite, On::Postgres] {
+        let clock = ManualClock::start();
+        let rig = Rig::at(Server::start_at(on, clock.clock()).await).await;
+        let mut person = rig.person;
+        let (laptop, tv) = (&rig.laptop, &rig.tv);
+        let session = Session::open(laptop, b"00:43").await.unwrap();
+        let to_tv = || session.offer(Target::Device(tv.did().clone()));
+        let waiting = async || Waiting::list(tv).await.unwrap().pop().unwrap();
+        let over = async |offered| {
+            let (state, reason) = session.stands(&offered).await.unwrap();
+            (state, reason.map(|reason| serde_json::to_value(reason).unwrap()))
+        };
+        let is = |state: &str, reason: &str| (state.to_owned(), Some(json!(reason)));
+
+        let offered = to_tv().await.unwrap();
+        assert_eq!(session.stands(&offered).await.unwrap(), ("offered".into(), None), "not over yet");
+        waiting().await.decline(Declining::Busy).await.unwrap();
+        assert_eq!(over(offered).await, is("declined", "busy"));
+        let offered = to_tv().await.unwrap();
+        let accepted = waiting().await;
+        accepted.accept().await.unwrap();
+        accepted.decline(Declining::Unable).await.unwrap();
+        // The first word stands.
+        accepted.decline(Declining::Unwanted).await.unwrap();
+        assert_eq!(over(offered).await, is("declined", "unable"));
+        let offered = to_tv().await.unwrap();
+        session.cancel(&offered).await.unwrap();
+        assert_eq!(over(offered).await, ("cancelled".into(), None));
+        let offered = to_tv().await.unwrap();
+        clock.advance_secs(120);
+        rig.server.running.identity.pump().await.unwrap();
+        assert_eq!(over(offered).await, is("expired", "nobody_came"));
+        let offered = to_tv().await.unwrap();
+        waiting().await.accept().await.unwrap();
+        clock.advance_secs(30);
+        rig.server.running.identity.pump().await.unwrap();
+        assert_eq!(over(offered).await, is("expired", "not_sealed"));
+        let offered = to_tv().await.unwrap();
+        person.unlock().await.unwrap();
+        person.revoke(&tv.enrolled().device_id).await.unwrap();
+        assert_eq!(over(offered).await, is("void", "revoked"));
+        // The person sees the same in what happened.
+        let handed = crate::manage::page(&rig.server, laptop.subject()).ask("GET", "/v1/manage/handoffs").await.unwrap();
+        let reasons: Vec<_> = handed["handoffs"].as_array().unwrap().iter().map(|row| row["reason"].clone()).collect();
+        for said in ["revoked", "not_sealed", "nobody_came", "unable", "busy"] {
+            assert!(reasons.contains(&json!(said)), "{said}: {handed}");
+        }
+        assert!(reasons.contains(&serde_json::Value::Null), "{handed}");
     }
 }

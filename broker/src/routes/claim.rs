@@ -8,6 +8,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use baton_protocol::handoff::chain::Act;
+use baton_protocol::handoff::machine::Reason;
 use baton_protocol::handoff::wire::claim_data;
 use baton_protocol::refusal::Handoff;
 use baton_service::edge;
@@ -41,7 +42,7 @@ pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
     session.seat().may_claim(from, acting.now).map_err(refused(&session))?;
     check_envelope(&mut acting, &claim.envelope, envelope, None).await?;
     if let Some(open) = session.open_handoff.clone() {
-        void(&mut acting, &session, &open).await?;
+        void(&mut acting, &session, &open, Reason::Claimed).await?;
     }
     let accepted = acting.accept(&session, &said, &hash, &claim.statement).await?;
     let device = acting.device().clone();
@@ -60,11 +61,8 @@ pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
 }
 
 /// Ends a handoff that the session went on without.
-pub async fn void(acting: &mut Acting<'_>, session: &sessions::Session, open: &str) -> Result<(), Problem> {
+pub async fn void(acting: &mut Acting<'_>, session: &sessions::Session, open: &str, reason: Reason) -> Result<(), Problem> {
     let row = handoffs::hold(&mut acting.tx, open, &session.log).await.internal()?;
-    if let Some((row, machine)) = row.and_then(|row| row.machine().map(|machine| (row, machine))) {
-        handoffs::step(&mut acting.tx, &row, &machine.void(), None).await.internal()?;
-    }
-    sessions::set_handoff(&mut acting.tx, &session.session_id, Some(open), None).await.internal()?;
-    acting.event(&events::New { kind: "handoff.void", session: Some(&session.session_id), handoff: Some(open), ..Default::default() }).await
+    let row = row.ok_or_else(|| Problem::Internal("open handoff is not there".into()))?;
+    handoffs::make_void(&mut acting.tx, &row, reason, &session.log, acting.now).await.internal()
 }

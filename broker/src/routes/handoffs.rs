@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use baton_protocol::handoff::machine::{Act, Handoff as Machine, State as MachineState, Target};
+use baton_protocol::handoff::machine::{Act, Declining, Handoff as Machine, State as MachineState, Target};
 use baton_protocol::handoff::wire::{Offer, accept_data, offer_data};
 use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::key::Did;
@@ -64,7 +64,7 @@ pub fn view(row: &handoffs::Row, machine: &Machine) -> Value {
     };
     let release = if let MachineState::Sealed { release, .. } = &machine.state { Some(release) } else { None };
     json!({"handoff": row.handoff_id, "session": row.session_id, "state": machine.state.name(), "epoch": machine.epoch, "from": machine.from, "to": machine.to,
-        "by": by, "until": until, "release": release, "offer": row.offer, "presentation": row.presentation})
+        "by": by, "until": until, "reason": machine.state.reason(), "release": release, "offer": row.offer, "presentation": row.presentation})
 }
 
 #[derive(Deserialize)]
@@ -122,13 +122,8 @@ pub async fn note(acting: &mut Acting<'_>, session: &str, handoff: &str, machine
         }
         return Ok(());
     }
-    let other = match (&machine.state, &machine.to) {
-        (MachineState::Accepted { by, .. } | MachineState::Completed { by } | MachineState::Sealed { by, .. }, _) | (_, Target::Device(by)) => {
-            Some(by.as_str())
-        }
-        _ => None,
-    };
-    acting.event(&events::New { kind: &kind, session: Some(session), handoff: Some(handoff), devices: [Some(machine.from.as_str()), other] }).await
+    let devices = [Some(machine.from.as_str()), machine.other().map(Did::as_str)];
+    acting.event(&events::New { kind: &kind, session: Some(session), handoff: Some(handoff), devices }).await
 }
 
 /// `GET /v1/handoffs`: those under way that concern this device.
@@ -182,18 +177,26 @@ pub async fn accept(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
     finish(acting, &held.row.handoff_id).await
 }
 
-/// `POST /v1/handoffs/{id}/decline`
-pub async fn decline(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
-    end(&broker, &id, &ask, "handoff:accept", Act::Decline).await
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Decline {
+    #[serde(default)]
+    reason: Declining,
+}
+
+/// `POST /v1/handoffs/{id}/decline`: with a reason that the person at the other device is told.
+pub async fn decline(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
+    let (acting, Decline { reason: why }) = Acting::begin_with(&broker, &ask, "handoff:accept", content, edge::MAX_BODY).await?;
+    end(acting, &id, Act::Decline { why }).await
 }
 
 /// `POST /v1/handoffs/{id}/cancel`
 pub async fn cancel(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
-    end(&broker, &id, &ask, "handoff:offer", Act::Cancel).await
+    let acting = Acting::begin(&broker, &ask, "handoff:offer").await?;
+    end(acting, &id, Act::Cancel).await
 }
 
-async fn end(broker: &Broker, id: &str, ask: &Ask, scope: &str, act: Act) -> Result<Json<Value>, Problem> {
-    let mut acting = Acting::begin(broker, ask, scope).await?;
+async fn end(mut acting: Acting<'_>, id: &str, act: Act) -> Result<Json<Value>, Problem> {
     let held = held(&mut acting, id).await?;
     let (next, _) = held.machine.clone().apply(&acting.by().await?, act, acting.now)?;
     if next != held.machine {

@@ -7,7 +7,7 @@ use crate::store::{events, everything, handoffs, sessions, switches};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use baton_protocol::handoff::machine::{Handoff as Machine, State as MachineState, Target};
+use baton_protocol::handoff::machine::{Handoff as Machine, Reason, State as MachineState, Target};
 use baton_protocol::key::Did;
 use baton_protocol::refusal::{Handoff, Input, Token};
 use baton_protocol::time::Millis;
@@ -57,17 +57,9 @@ impl<'a> Managing<'a> {
         for row in handoffs::of_live_sessions(&mut self.tx, &self.log).await.internal()? {
             let taken =
                 |machine: &Machine| machine.to == Target::AnyFull && matches!(&machine.state, MachineState::Accepted { by, .. } if by == device);
-            let Some(machine) = row.machine().filter(taken) else { continue };
-            let source = machine.from.clone();
-            handoffs::step(&mut self.tx, &row, &machine.void(), None).await.internal()?;
-            sessions::set_handoff(&mut self.tx, &row.session_id, Some(&row.handoff_id), None).await.internal()?;
-            let new = events::New {
-                kind: "handoff.void",
-                session: Some(&row.session_id),
-                handoff: Some(&row.handoff_id),
-                devices: [Some(source.as_str()), Some(device.as_str())],
-            };
-            events::append(&mut self.tx, &self.log, &new, self.now).await.internal()?;
+            if row.machine().is_some_and(|machine| taken(&machine)) {
+                handoffs::make_void(&mut self.tx, &row, Reason::NotSynced, &self.log, self.now).await.internal()?;
+            }
         }
         Ok(away)
     }
@@ -116,7 +108,8 @@ pub async fn history(State(broker): State<Arc<Broker>>, Query(page): Query<Page>
 }
 
 fn past(row: &handoffs::Past) -> Value {
-    json!({"handoff": row.handoff_id, "session": row.session_id, "state": row.state, "from": row.source, "to": row.target(), "at": row.created_at})
+    json!({"handoff": row.handoff_id, "session": row.session_id, "state": row.state, "from": row.source, "to": row.target(), "reason": row.reason(),
+        "at": row.created_at})
 }
 
 /// `GET /v1/manage/export`: everything the broker keeps of this person in this app, for them to take along. What is sealed is counted, not given: only

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::{Act, Chain};
+use baton_protocol::handoff::machine::Reason;
 use baton_protocol::key::{Did, hash};
 use baton_protocol::refusal::{Handoff, State as StateRefusal};
 use baton_protocol::session::envelope_recipients;
@@ -184,7 +185,7 @@ pub async fn end(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask:
         acting.needs_member(&session).await?;
     }
     if let Some(open) = session.open_handoff.clone() {
-        super::claim::void(&mut acting, &session, &open).await?;
+        super::claim::void(&mut acting, &session, &open, Reason::Ended).await?;
     }
     if sessions::end(&mut acting.tx, &session.session_id, acting.now).await.internal()? {
         acting.event(&events::New { kind: "session.ended", session: Some(&session.session_id), ..Default::default() }).await?;

@@ -1,7 +1,9 @@
 //! Handoffs: the machine as JSON, guarded by its revision.
 
-use baton_protocol::handoff::machine::{Handoff, State, Target};
+use super::{events, sessions};
+use baton_protocol::handoff::machine::{Handoff, Reason, State, Target};
 use baton_protocol::handoff::wire::Offer;
+use baton_protocol::key::Did;
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
 use baton_service::locked;
@@ -109,13 +111,14 @@ pub struct Past {
 }
 
 impl Past {
+    /// Why it is over.
+    pub fn reason(&self) -> Option<Reason> {
+        serde_json::from_str::<Handoff>(&self.machine).ok()?.state.reason()
+    }
     /// Who took it; or, while nobody has, to whom it was offered: none for any full device.
     pub fn target(&self) -> Option<String> {
         let machine: Handoff = serde_json::from_str(&self.machine).ok()?;
-        match (machine.state, machine.to) {
-            (State::Accepted { by, .. } | State::Sealed { by, .. } | State::Completed { by }, _) | (_, Target::Device(by)) => Some(by.to_string()),
-            _ => None,
-        }
+        machine.other().map(Did::to_string)
     }
 }
 
@@ -129,6 +132,21 @@ pub async fn history(db: &mut AnyConnection, log: &str, before: i64) -> Result<V
     .bind(before)
     .fetch_all(db)
     .await
+}
+
+/// Ends a handoff that cannot go on: its session is free of it, and its parties are told. The caller holds session and handoff.
+pub async fn make_void(db: &mut AnyConnection, row: &Row, reason: Reason, log: &str, now: Millis) -> Result<(), Error> {
+    let Some(machine) = row.machine() else { return Ok(()) };
+    let (source, other) = (machine.from.clone(), machine.other().cloned());
+    step(&mut *db, row, &machine.void(reason), None).await?;
+    sessions::set_handoff(&mut *db, &row.session_id, Some(&row.handoff_id), None).await?;
+    let new = events::New {
+        kind: "handoff.void",
+        session: Some(&row.session_id),
+        handoff: Some(&row.handoff_id),
+        devices: [Some(source.as_str()), other.as_ref().map(Did::as_str)],
+    };
+    events::append(db, log, &new, now).await
 }
 
 /// Writes the next state; false when it moved meanwhile.
@@ -147,7 +165,7 @@ pub async fn step(db: &mut AnyConnection, row: &Row, next: &Handoff, presentatio
 }
 
 /// Whether a device has accepted a handoff that is under way.
-pub async fn is_accepted_by(db: &mut AnyConnection, id: Option<&str>, device: &baton_protocol::key::Did) -> Result<bool, Error> {
+pub async fn is_accepted_by(db: &mut AnyConnection, id: Option<&str>, device: &Did) -> Result<bool, Error> {
     let Some(id) = id else { return Ok(false) };
     let row: Option<Row> = sqlx::query_as(
         "SELECT handoff_id, session_id, machine, rev, offer, offer_hash, presentation FROM handoffs WHERE handoff_id = $1 AND state IN ('accepted', 'sealed')",

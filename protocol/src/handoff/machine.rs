@@ -74,6 +74,55 @@ pub enum End {
     Reclaimed,
 }
 
+/// Why a handoff ended as it did: a stable code for the people concerned (docs/lifecycle.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Declined: not now.
+    Unwanted,
+    /// Declined: something else is in the way there.
+    Busy,
+    /// Declined: the device lacks what the session needs.
+    Unable,
+    /// Expired: nobody accepted.
+    NobodyCame,
+    /// Expired: it was accepted, and its source did not seal.
+    NotSealed,
+    /// Void or reclaimed: a party was revoked.
+    Revoked,
+    /// Void: a device claimed the session.
+    Claimed,
+    /// Void: the session ended.
+    Ended,
+    /// Void: the person switched the sync of a party off.
+    NotSynced,
+    /// Reclaimed: the target did not say that it has it.
+    NotTaken,
+}
+
+/// Why a target declines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the reason of its own name")]
+pub enum Declining {
+    #[default]
+    Unwanted,
+    Busy,
+    Unable,
+}
+
+impl From<Declining> for Reason {
+    fn from(why: Declining) -> Self {
+        match why {
+            Declining::Unwanted => Self::Unwanted,
+            Declining::Busy => Self::Busy,
+            Declining::Unable => Self::Unable,
+        }
+    }
+}
+
 /// Where a handoff stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -108,6 +157,9 @@ pub enum State {
     Ended {
         /// How.
         end: End,
+        /// Why, where that says more. Handoffs from before have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
     },
 }
 
@@ -119,7 +171,7 @@ impl State {
             Self::Accepted { .. } => "accepted",
             Self::Sealed { .. } => "sealed",
             Self::Completed { .. } => "completed",
-            Self::Ended { end } => match end {
+            Self::Ended { end, .. } => match end {
                 End::Declined => "declined",
                 End::Cancelled => "cancelled",
                 End::Expired => "expired",
@@ -127,6 +179,13 @@ impl State {
                 End::Reclaimed => "reclaimed",
             },
         }
+    }
+    /// Why it is over, where that says more than its name.
+    pub const fn reason(&self) -> Option<Reason> {
+        if let Self::Ended { reason, .. } = self { *reason } else { None }
+    }
+    const fn ended(end: End, reason: Reason) -> Self {
+        Self::Ended { end, reason: Some(reason) }
     }
     /// Whether nothing can happen to it any more.
     pub const fn is_over(&self) -> bool {
@@ -154,7 +213,10 @@ pub enum Act {
     /// The target agrees.
     Accept,
     /// The target declines.
-    Decline,
+    Decline {
+        /// Why.
+        why: Declining,
+    },
     /// The source withdraws.
     Cancel,
     /// The source has sealed and released.
@@ -197,7 +259,8 @@ impl Handoff {
     #[must_use]
     pub fn at(self, now: Millis) -> Self {
         match self.state {
-            State::Offered { until } | State::Accepted { until, .. } if now >= until => Self { state: State::Ended { end: End::Expired }, ..self },
+            State::Offered { until } if now >= until => Self { state: State::ended(End::Expired, Reason::NobodyCame), ..self },
+            State::Accepted { until, .. } if now >= until => Self { state: State::ended(End::Expired, Reason::NotSealed), ..self },
             _ => self,
         }
     }
@@ -211,10 +274,18 @@ impl Handoff {
         self.from == *device || self.to.named().contains(device) || by == Some(device)
     }
 
+    /// The device at its other end: who accepted, or the one it is offered to.
+    pub fn other(&self) -> Option<&Did> {
+        match (&self.state, &self.to) {
+            (State::Accepted { by, .. } | State::Sealed { by, .. } | State::Completed { by }, _) | (_, Target::Device(by)) => Some(by),
+            _ => None,
+        }
+    }
+
     /// A party was revoked or the session moved on without it. Also used when a sealed handoff's session is claimed.
     #[must_use]
-    pub fn void(self) -> Self {
-        if self.state.is_over() { self } else { Self { state: State::Ended { end: End::Void }, ..self } }
+    pub fn void(self, reason: Reason) -> Self {
+        if self.state.is_over() { self } else { Self { state: State::ended(End::Void, reason), ..self } }
     }
 
     /// The next state, or why not. Repeating the act that led here gives the same state and no effect.
@@ -235,12 +306,16 @@ impl Handoff {
             (State::Accepted { by: winner, .. } | State::Sealed { by: winner, .. } | State::Completed { by: winner }, Act::Accept) => {
                 if *winner == by.device { same() } else { Err(Refused::Taken) }
             }
-            (State::Offered { .. }, Act::Decline) => {
+            (State::Offered { .. }, Act::Decline { why }) => {
                 self.check_target(by)?;
-                Ok((State::Ended { end: End::Declined }, Effect::None))
+                Ok((State::ended(End::Declined, why.into()), Effect::None))
             }
-            (State::Accepted { by: winner, .. }, Act::Decline) if *winner == by.device => Ok((State::Ended { end: End::Declined }, Effect::None)),
-            (State::Offered { .. } | State::Accepted { .. }, Act::Cancel) if is_source => Ok((State::Ended { end: End::Cancelled }, Effect::None)),
+            (State::Accepted { by: winner, .. }, Act::Decline { why }) if *winner == by.device => {
+                Ok((State::ended(End::Declined, why.into()), Effect::None))
+            }
+            (State::Offered { .. } | State::Accepted { .. }, Act::Cancel) if is_source => {
+                Ok((State::Ended { end: End::Cancelled, reason: None }, Effect::None))
+            }
             (State::Accepted { by: winner, .. }, Act::Seal { release }) if is_source => {
                 Ok((State::Sealed { by: winner.clone(), release, reclaim_at: now.plus_secs(RECLAIM_SECS) }, Effect::Released))
             }
@@ -256,17 +331,20 @@ impl Handoff {
                 if *known != release {
                     Err(Refused::Statement)
                 } else if now >= *reclaim_at || target_revoked {
-                    Ok((State::Ended { end: End::Reclaimed }, Effect::Holds(self.from.clone())))
+                    let reason = if target_revoked { Reason::Revoked } else { Reason::NotTaken };
+                    Ok((State::ended(End::Reclaimed, reason), Effect::Holds(self.from.clone())))
                 } else {
                     Err(Refused::Early)
                 }
             }
-            (State::Ended { end: End::Declined }, Act::Decline) if self.check_target(by).is_ok() => same(),
-            (State::Ended { end: End::Cancelled }, Act::Cancel) if is_source => same(),
-            (State::Ended { end: End::Expired }, _) => Err(Refused::Expired),
-            (State::Ended { end: End::Void }, _) => Err(Refused::OfferVoid),
+            (State::Ended { end: End::Declined, .. }, Act::Decline { .. }) if self.check_target(by).is_ok() => same(),
+            (State::Ended { end: End::Cancelled, .. }, Act::Cancel) if is_source => same(),
+            (State::Ended { end: End::Expired, .. }, _) => Err(Refused::Expired),
+            (State::Ended { end: End::Void, .. }, _) => Err(Refused::OfferVoid),
             (_, Act::Seal { .. } | Act::Reclaim { .. } | Act::Cancel) if !is_source => Err(Refused::NotHolder),
-            (State::Offered { .. } | State::Accepted { .. } | State::Sealed { .. }, Act::Complete { .. } | Act::Decline) => Err(Refused::Target),
+            (State::Offered { .. } | State::Accepted { .. } | State::Sealed { .. }, Act::Complete { .. } | Act::Decline { .. }) => {
+                Err(Refused::Target)
+            }
             _ => Err(Refused::State),
         }
     }
@@ -324,7 +402,8 @@ mod tests {
             State::Accepted { by: key(1), until: T },
             State::Sealed { by: key(1), release: R.into(), reclaim_at: T },
             State::Completed { by: key(1) },
-            State::Ended { end: End::Void },
+            State::Ended { end: End::Cancelled, reason: None },
+            State::ended(End::Void, Reason::Claimed),
         ];
         for state in states {
             let handoff = Handoff { state, ..offered.clone() };
@@ -375,10 +454,41 @@ mod tests {
         assert_eq!(sealed.apply(&by(2, Tier::Full), complete(), T.plus_secs(9999)).unwrap().1, Effect::Holds(did(2)));
     }
 
+    #[test]
+    fn what_is_over_says_why() {
+        let offer = || Handoff::offer(did(1), 1, Target::Device(did(2)), T);
+        let after = |handoff: Handoff, by: &By, act: Act, now: Millis| handoff.apply(by, act, now).unwrap().0;
+        let (source, target) = (by(1, Tier::Full), by(2, Tier::Limited));
+        let accepted = || after(offer(), &target, Act::Accept, T);
+        let sealed = || after(accepted(), &source, seal(), T);
+        let reclaim = |target_revoked| Act::Reclaim { release: R.into(), target_revoked };
+        for (over, name, reason) in [
+            (after(offer(), &target, Act::Decline { why: Declining::Busy }, T), "declined", Some(Reason::Busy)),
+            (after(accepted(), &target, Act::Decline { why: Declining::Unable }, T), "declined", Some(Reason::Unable)),
+            (after(offer(), &source, Act::Cancel, T), "cancelled", None),
+            (offer().at(T.plus_secs(OFFER_SECS)), "expired", Some(Reason::NobodyCame)),
+            (accepted().at(T.plus_secs(SEAL_SECS)), "expired", Some(Reason::NotSealed)),
+            (sealed().void(Reason::Claimed), "void", Some(Reason::Claimed)),
+            (after(sealed(), &source, reclaim(true), T), "reclaimed", Some(Reason::Revoked)),
+            (after(sealed(), &source, reclaim(false), T.plus_secs(RECLAIM_SECS)), "reclaimed", Some(Reason::NotTaken)),
+        ] {
+            assert_eq!((over.state.name(), over.state.reason()), (name, reason));
+            // The first reason stays: who declines again, otherwise, is told what stands.
+            assert_eq!(over.clone().void(Reason::Ended), over);
+            if let Ok((again, _)) = over.clone().apply(&target, Act::Decline { why: Declining::Unwanted }, T) {
+                assert_eq!(again, over);
+            }
+        }
+        // As stored by a version that gave none.
+        let before =
+            r#"{"epoch":1,"from":"did:key:zDnaerDaTF5BXEavCrfRZEk316dpbLsfPDZ3WJ5hRTPFU2169","to":"any_full","state":"ended","end":"declined"}"#;
+        assert_eq!(serde_json::from_str::<Handoff>(before).unwrap().state.reason(), None);
+    }
+
     fn act() -> impl Strategy<Value = Act> {
         prop_oneof![
             Just(Act::Accept),
-            Just(Act::Decline),
+            Just(Act::Decline { why: Declining::Busy }),
             Just(Act::Cancel),
             Just(seal()),
             Just(complete()),

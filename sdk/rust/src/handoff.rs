@@ -6,7 +6,7 @@ use crate::reading::envelope;
 use crate::session::Session;
 use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::Act;
-use baton_protocol::handoff::machine::Target;
+use baton_protocol::handoff::machine::{Declining, Reason, Target};
 use baton_protocol::handoff::wire::{Offer, accept_data, offer_data};
 use baton_protocol::id::HandoffId;
 use baton_protocol::key::Did;
@@ -167,6 +167,14 @@ impl Session {
         Ok(())
     }
 
+    /// How far an offer of this device is, and, once it is over, why.
+    pub async fn stands(&self, offered: &Offered) -> Result<(String, Option<Reason>), Error> {
+        let path = format!("/v1/handoffs/{}", offered.id());
+        let answer = self.device.broker("GET", &path, "session:read", Some(self.id.as_str()), None).await?;
+        let state = answer["state"].as_str().ok_or(Error::Answer("state"))?.to_owned();
+        Ok((state, serde_json::from_value(answer["reason"].clone()).map_err(|_| Error::Answer("reason"))?))
+    }
+
     /// Withdraws an offer.
     pub async fn cancel(&self, offered: &Offered) -> Result<(), Error> {
         let path = format!("/v1/handoffs/{}/cancel", offered.id());
@@ -211,9 +219,9 @@ impl Waiting {
         self.post("accept", &json!({"presentation": presentation})).await.map(|_| ())
     }
 
-    /// Declines.
-    pub async fn decline(&self) -> Result<(), Error> {
-        self.post("decline", &json!({})).await.map(|_| ())
+    /// Declines, and says why.
+    pub async fn decline(&self, why: Declining) -> Result<(), Error> {
+        self.post("decline", &json!({"reason": why})).await.map(|_| ())
     }
 
     /// Whether the source has sealed.

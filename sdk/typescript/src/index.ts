@@ -13,7 +13,7 @@ export type { Kept, Pin, Store } from "./store.js";
 export { Session } from "./session/session.js";
 export type { Branch, Listed, Written } from "./session/session.js";
 export { Offered, Waiting } from "./session/handoff.js";
-export type { Target } from "./session/handoff.js";
+export type { Declining, HandoffState, Reason, Target } from "./session/handoff.js";
 export type { Head } from "./session/update.js";
 export { listen } from "./events.js";
 export type { Frame, Gap, Listening, Open, PresenceFrame, SessionEvent } from "./events.js";

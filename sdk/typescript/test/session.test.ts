@@ -14,13 +14,15 @@ before(async () => {
 });
 after(() => server.stop());
 
-test("an offer that is declined moves nothing", async () => {
+test("an offer that is declined moves nothing, and says why", async () => {
   const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
   const session = await Session.open(laptop, utf8("minute 5"));
   const offered = await Offered.make(session, { device: phone.did });
   const waiting = (await Waiting.list(phone)).find((one) => one.id === offered.id);
-  await waiting?.decline();
+  await waiting?.decline("busy");
   assert.equal(await offered.finish(), false);
+  const { state, reason } = await offered.state();
+  assert.deepEqual([state, reason], ["declined", "busy"]);
   assert.equal((await session.write(utf8("minute 6"))).to, "session");
 });
 

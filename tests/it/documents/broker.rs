@@ -3,6 +3,9 @@
 use super::{Op, op, shorthand::schema, take_in};
 use serde_json::{Map, Value, json};
 
+/// Why a handoff is over (docs/lifecycle.md).
+const REASON: &str = "=unwanted|busy|unable|nobody_came|not_sealed|revoked|claimed|ended|not_synced|not_taken|null";
+
 /// The document.
 pub fn document() -> Value {
     let mut components = Map::new();
@@ -16,10 +19,10 @@ pub fn document() -> Value {
     named(
         "Handoff",
         json!({"handoff": "text", "session": "text", "state": "text", "epoch": "int", "from": "did", "to": "any", "by": "did|null", "until": "ms|null",
-            "release": "text|null", "offer": "jws", "presentation": "presentation|null"}),
+            "reason": REASON, "release": "text|null", "offer": "jws", "presentation": "presentation|null"}),
     );
     named("Switches", json!({"visible": "bool", "mirroring": "bool", "sync": "bool"}));
-    named("Handed", json!({"handoff": "text", "session": "text", "state": "text", "from": "did", "to": "did|null", "at": "ms"}));
+    named("Handed", json!({"handoff": "text", "session": "text", "state": "text", "from": "did", "to": "did|null", "reason": REASON, "at": "ms"}));
     named("SealedView", json!({"key_version": "int", "iv": "text", "ct": "text"}));
     named("Present", json!({"device": "did", "status": "=online|away", "session?": "text|null", "view?": "#SealedView"}));
     named("Accepted", json!({"accepted": "jws", "session": "#Session"}));
@@ -113,7 +116,10 @@ fn handoffs() -> Vec<Op> {
             .asks(&json!({"presentation?": "presentation|null"}))
             .answers(200, &json!("#Handoff"))
             .refuses(moved),
-        op("POST /broker/v1/handoffs/{id}/decline", "The target would rather not.").answers(200, &json!("#Handoff")).refuses(moved),
+        op("POST /broker/v1/handoffs/{id}/decline", "The target would rather not, and says why.")
+            .asks(&json!({"reason?": "=unwanted|busy|unable"}))
+            .answers(200, &json!("#Handoff"))
+            .refuses(moved),
         op("POST /broker/v1/handoffs/{id}/cancel", "The source takes its offer back.").answers(200, &json!("#Handoff")).refuses(moved),
         op("POST /broker/v1/handoffs/{id}/seal", "The source releases: from here on it does not write at this epoch.")
             .asks(&said)

@@ -5,7 +5,7 @@ use crate::device::name;
 use baton_protocol::Refusal;
 use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::{Act as Says, Chain, Statement};
-use baton_protocol::handoff::machine::{Act, By, Handoff, State, Target};
+use baton_protocol::handoff::machine::{Act, By, Declining, Handoff, Reason, State, Target};
 use baton_protocol::handoff::seat::Seat;
 use baton_protocol::id::HandoffId;
 use baton_protocol::key::Did;
@@ -130,7 +130,7 @@ impl Broker {
                 next.handoffs.push(Handoff::offer(by.device, *epoch, to, now));
             }
             Ask::Accept(n) => next.step(*n, &by, Act::Accept, now)?,
-            Ask::Decline(n) => next.step(*n, &by, Act::Decline, now)?,
+            Ask::Decline(n) => next.step(*n, &by, Act::Decline { why: Declining::Unwanted }, now)?,
             Ask::Cancel(n) => next.step(*n, &by, Act::Cancel, now)?,
             Ask::Say(statement, recipients) => next.hear(&by, statement, recipients, now, defect)?,
         }
@@ -201,7 +201,7 @@ impl Broker {
             Says::Claim { from, .. } => {
                 self.seat.may_claim(from, now)?;
                 if let Some(open) = self.open.take() {
-                    self.handoffs[open] = self.handoffs[open].clone().void();
+                    self.handoffs[open] = self.handoffs[open].clone().void(Reason::Claimed);
                 }
             }
             Says::Rekey { .. } => self.seat.may_rekey(&by.device, statement.epoch)?,
@@ -243,7 +243,7 @@ impl Broker {
         let named = handoff.from == name(device) || handoff.to == Target::Device(name(device));
         let accepted = matches!(&handoff.state, State::Accepted { by, .. } if *by == name(device));
         if (named || accepted) && !matches!(handoff.state, State::Sealed { .. }) {
-            self.handoffs[open] = handoff.clone().void();
+            self.handoffs[open] = handoff.clone().void(Reason::Revoked);
             self.open = None;
         }
     }

@@ -57,6 +57,8 @@ export interface HandoffRow {
   state: string;
   from: string;
   to: string | null;
+  /** Why it is over, where that says more. */
+  reason: string | null;
   at: number;
 }
 

@@ -35,11 +35,21 @@ interface Offer {
   challenge: string;
 }
 
+/** How far a handoff is (docs/lifecycle.md). */
+export type HandoffState = "offered" | "accepted" | "sealed" | "completed" | "declined" | "cancelled" | "expired" | "void" | "reclaimed";
+
+/** Why a target declines. */
+export type Declining = "unwanted" | "busy" | "unable";
+
+/** Why a handoff is over, where that says more than its state. */
+export type Reason = Declining | "nobody_came" | "not_sealed" | "revoked" | "claimed" | "ended" | "not_synced" | "not_taken";
+
 /** A handoff as the broker shows it. */
 interface Shown {
   handoff: string;
-  state: "offered" | "accepted" | "sealed" | "completed" | "declined" | "cancelled" | "expired" | "void" | "reclaimed";
+  state: HandoffState;
   by: string | null;
+  reason: Reason | null;
   offer: string;
   presentation: string | null;
 }
@@ -92,8 +102,8 @@ export class Offered {
     return this.offer.handoff;
   }
 
-  /** How far it is, and who accepted. */
-  async state(): Promise<{ state: Shown["state"]; by: string | null }> {
+  /** How far it is, who accepted, and, once it is over, why. */
+  async state(): Promise<{ state: HandoffState; by: string | null; reason: Reason | null }> {
     return show(this.session.device, this.id);
   }
 
@@ -227,7 +237,7 @@ export class Waiting {
   }
 
   /** How far it is. */
-  async state(): Promise<Shown["state"]> {
+  async state(): Promise<HandoffState> {
     return (await show(this.device, this.id)).state;
   }
 
@@ -239,9 +249,9 @@ export class Waiting {
     await this.#post("accept", { presentation });
   }
 
-  /** Declines. */
-  async decline(): Promise<void> {
-    await this.#post("decline", {});
+  /** Declines; the person at the other device is told why. */
+  async decline(reason: Declining = "unwanted"): Promise<void> {
+    await this.#post("decline", { reason });
   }
 
   /** Accepts, waits until the source has sealed, and holds the session. */

@@ -178,7 +178,7 @@ async function main(): Promise<void> {
   onClick(page.take, () => player.take());
   onClick(page.agree, () => player.agree());
   onClick(page.decline, async () => {
-    await player.waiting?.decline();
+    await player.waiting?.decline("unwanted");
     await player.look();
   });
   onClick(page.claim, async () => {
