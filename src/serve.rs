@@ -210,6 +210,9 @@ async fn pump(identity: Arc<Identity>, verifier: Arc<Verifier>, broker: Arc<Brok
             if let Err(error) = identity.sweep().await {
                 tracing::warn!(target: "baton", %error, "sweep failed");
             }
+            if let Err(error) = broker.sweep().await {
+                tracing::warn!(target: "baton", %error, "sweep failed");
+            }
             if let Err(error) = verifier.sweep().await {
                 tracing::warn!(target: "baton", %error, "sweep failed");
             }

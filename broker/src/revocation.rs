@@ -19,7 +19,8 @@ impl Broker {
             let change = match change {
                 Change::Standing(change) => change,
                 Change::Forgotten(who) => {
-                    everything::forget(&mut tx, &who.forgotten).await?;
+                    // Swept out by and by: the feed waits for nobody's history.
+                    everything::leave(&mut tx, &who.forgotten, now).await?;
                     tx.commit().await?;
                     continue;
                 }

@@ -65,6 +65,18 @@ impl Broker {
         self.freshness.is_fresh(self.base.now()) && self.base.db.is_ready().await
     }
 
+    /// Forgets those who have left, a piece at a time.
+    pub async fn sweep(&self) -> Result<(), baton_service::database::Error> {
+        loop {
+            let mut tx = self.base.db.begin().await?;
+            let more = crate::store::everything::forget_some(&mut tx).await?;
+            tx.commit().await?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
     /// Ends open streams, so that a server can stop.
     pub fn close_streams(&self) {
         self.closing.send_replace(true);

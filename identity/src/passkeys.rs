@@ -88,7 +88,9 @@ impl Passkeys {
 
 fn why(error: &WebauthnError) -> Refusal {
     match error {
-        WebauthnError::InvalidRPOrigin | WebauthnError::CredentialCrossOrigin => Refused::Origin,
+        WebauthnError::InvalidRPOrigin => Refused::Origin,
+        WebauthnError::CredentialCrossOrigin => Refused::CrossOrigin,
+        WebauthnError::CredentialBackupEligibilityInconsistent => Refused::Flags,
         WebauthnError::InvalidRPIDHash => Refused::RpId,
         WebauthnError::MismatchedChallenge => Refused::Challenge,
         WebauthnError::UserNotVerified | WebauthnError::UserNotPresent => Refused::Uv,
@@ -103,13 +105,17 @@ fn why(error: &WebauthnError) -> Refusal {
 fn refuse_prf(credential: &Value) -> Result<(), Refusal> {
     let results = credential.pointer("/clientExtensionResults/prf/results");
     let signed = ["/response/authenticatorData", "/response/attestationObject"].iter().filter_map(|at| credential.pointer(at)?.as_str());
-    // The CBOR text "prf": the name of an extension. What carries anything else under these four bytes by chance is one in a billion.
-    let named = |text: &str| b64::decode(text).is_ok_and(|bytes| bytes.windows(4).any(|four| four == b"\x63prf"));
-    if results.is_some_and(|results| !results.is_null()) || signed.into_iter().any(named) { Err(Wrap::PrfLeak.into()) } else { Ok(()) }
+    let mut leaks = results.is_some_and(|results| !results.is_null());
+    for text in signed {
+        // Spelled one way alone, so that nothing is read here otherwise than below. The four bytes are the CBOR text "prf", an extension's name.
+        let bytes = b64::decode(text).map_err(|_| Refused::Other)?;
+        leaks |= bytes.windows(4).any(|four| four == b"\x63prf");
+    }
+    if leaks { Err(Wrap::PrfLeak.into()) } else { Ok(()) }
 }
 
 fn refuse_cross_origin(credential: &Value) -> Result<(), Refusal> {
     let client_data = credential.pointer("/response/clientDataJSON").and_then(Value::as_str).ok_or(Refused::Other)?;
     let client_data: Value = b64::decode(client_data).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(Refused::Other)?;
-    if client_data["crossOrigin"] == json!(true) || !client_data["topOrigin"].is_null() { Err(Refused::Origin.into()) } else { Ok(()) }
+    if client_data["crossOrigin"] == json!(true) || !client_data["topOrigin"].is_null() { Err(Refused::CrossOrigin.into()) } else { Ok(()) }
 }

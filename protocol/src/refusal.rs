@@ -215,7 +215,9 @@ family! {
     /// A passkey ceremony that failed (WebAuthn §7).
     Webauthn {
         Origin => "webauthn.invalid", "origin";
+        CrossOrigin => "webauthn.invalid", "cross-origin";
         RpId => "webauthn.invalid", "rpid";
+        Flags => "webauthn.invalid", "flags";
         Challenge => "webauthn.invalid", "challenge";
         Uv => "webauthn.invalid", "uv";
         Credential => "webauthn.invalid", "credential";

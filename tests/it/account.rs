@@ -138,6 +138,13 @@ async fn signing_out_ends_one_session_or_all() {
     // The same passkey, which has been used there meanwhile.
     let mut here = Person::with(&server.public_url, system_entropy(), there.save().unwrap()).unwrap();
     here.unlock().await.unwrap();
+    here.post("/v1/account/sign-out", &json!({"everywhere": true, "but_here": true})).await.unwrap();
+    here.get("/v1/account").await.unwrap();
+    assert_eq!(code(&there.get("/v1/account").await.unwrap_err()), Some("invalid_token"));
+    let mut there = Person::with(&server.public_url, system_entropy(), here.save().unwrap()).unwrap();
+    there.unlock().await.unwrap();
+    let mut here = Person::with(&server.public_url, system_entropy(), there.save().unwrap()).unwrap();
+    here.unlock().await.unwrap();
     here.post("/v1/account/sign-out", &json!({"everywhere": true})).await.unwrap();
     assert_eq!(code(&there.get("/v1/account").await.unwrap_err()), Some("invalid_token"));
 }
@@ -182,7 +189,7 @@ async fn an_account_is_deleted() {
         let kept = crate::manage::page(&server, &log).ask("GET", "/v1/manage/export").await.unwrap();
         assert_eq!((&kept["sessions"][0]["session"], &kept["sessions"][0]["updates"]), (&json!(id), &json!(2)));
         assert_eq!((&kept["handoffs"][0]["state"], &kept["handoffs"][0]["to"]), (&json!("offered"), &json!(tv.did())));
-        assert!(kept["sessions"][0]["sealed_size"].as_i64().unwrap() > 0 && kept["events"].as_array().unwrap().len() > 3, "{kept}");
+        assert!(kept["events"].as_array().unwrap().len() > 3, "{kept}");
         let stranger = server.person().await;
         let theirs = server.full(&mut { stranger }, "Another's").await;
         let beside = Session::open(&theirs, b"00:01").await.unwrap();
@@ -192,6 +199,13 @@ async fn an_account_is_deleted() {
         assert!(Session::load(&laptop, session.id()).await.unwrap_err().is("status.revoked"));
         assert_eq!(code(&person.unlock().await.err().unwrap()), Some("webauthn.invalid"));
         let left = crate::support::dump(&server.database("identity"), "identity", &["outbox"]).await.unwrap();
+        assert!(
+            crate::manage::page(&server, &log)
+                .tell(&format!("/v1/manage/devices/{}/switches", laptop.did()), &json!({"visible": false}))
+                .await
+                .is_err()
+        );
+        server.running.broker.sweep().await.unwrap();
         let at_broker = crate::support::dump(&server.database("broker"), "broker", &["standing"]).await.unwrap();
         for trace in [log.as_str(), &id, laptop.did().as_str(), tv.did().as_str()] {
             assert!(!at_broker.contains(trace), "{trace} is still at the broker: {at_broker}");

@@ -18,7 +18,7 @@ use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
 use baton_service::standing;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::{Any, Transaction};
+use sqlx::{Any, AnyConnection, Transaction};
 use std::sync::Arc;
 
 struct Managing<'a> {
@@ -41,10 +41,10 @@ impl<'a> Managing<'a> {
         Ok(sessions::hold(&mut self.tx, &session_id(id)?, &self.log).await.internal()?.ok_or(NOT_FOUND)?)
     }
 
-    /// A device of this person, held: whoever seals to it waits, or has finished.
+    /// A live device of this person, held: whoever seals to it waits, or has finished.
     async fn device(&mut self, device: &Did) -> Result<(), Problem> {
         let standing = standing::find_for_change(&mut self.tx, device).await.internal()?;
-        standing.filter(|standing| standing.log == self.log).map(|_| ()).ok_or(NOT_FOUND.into())
+        standing.filter(|standing| standing.log == self.log && standing.revoked_at.is_none()).map(|_| ()).ok_or(NOT_FOUND.into())
     }
 
     /// Keeps the sessions it does not hold from a device: what it took as one of the full ones is void, and its keys are good no more. Gives which.
@@ -112,35 +112,38 @@ fn past(row: &handoffs::Past) -> Value {
         "at": row.created_at})
 }
 
-/// `GET /v1/manage/export`: everything the broker keeps of this person in this app, for them to take along. What is sealed is counted, not given: only
-/// their devices could read it, and they have it.
+/// `GET /v1/manage/export`: everything the broker keeps of this person in this app, for them to take along, as long as they were there just before.
+/// What is sealed is counted, not given: only their devices could read it, and they have it.
 pub async fn export(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
-    let mut managing = Managing::begin(&broker, &ask).await?;
-    let log = managing.log.clone();
-    let kept = everything::sessions(&mut managing.tx, &log).await.internal()?;
-    let mut handed = Vec::new();
-    let mut before = i64::MAX;
-    loop {
-        let page = handoffs::history(&mut managing.tx, &log, before).await.internal()?;
-        let Some(last) = page.last() else { break };
-        before = last.created_at;
-        handed.extend(page.iter().map(past));
+    let managing = Managing::begin(&broker, &ask).await?;
+    if !managing.ends {
+        return Err(Token::Scope.into());
     }
-    let happened = everything::events(&mut managing.tx, &log).await.internal()?;
-    let switches = off(&mut managing).await?;
+    let log = managing.log.clone();
     managing.commit().await?;
+    // Nobody's writes wait while somebody reads at length.
+    let mut db = broker.base.db.reader().acquire().await.internal()?;
+    let kept = everything::sessions(&mut db, &log).await.internal()?;
+    let handed = handoffs::newest(&mut db, &log, everything::MAX_ROWS).await.internal()?;
+    let happened = everything::events(&mut db, &log).await.internal()?;
+    let switches = off(&mut db, &log).await?;
+    drop(db);
     let sessions: Vec<_> = kept
         .iter()
         .map(|row| {
             json!({"session": row.session_id, "state": row.state, "epoch": row.epoch, "holder": row.holder, "created_at": row.created_at,
-                "ended_at": row.ended_at, "updates": row.updates, "sealed_size": row.size, "branches": row.branches})
+                "ended_at": row.ended_at, "updates": row.updates, "branches": row.branches})
         })
         .collect();
     let events: Vec<_> = happened
         .iter()
-        .map(|row| json!({"seq": row.seq, "at": row.at, "kind": row.kind, "session": row.session_id, "handoff": row.handoff_id}))
+        .map(|row| {
+            let devices: Vec<_> = [&row.device_a, &row.device_b].into_iter().flatten().collect();
+            json!({"seq": row.seq, "at": row.at, "kind": row.kind, "session": row.session_id, "handoff": row.handoff_id, "devices": devices})
+        })
         .collect();
-    Ok(Json(json!({"sessions": sessions, "handoffs": handed, "events": events, "devices": switches})))
+    let handoffs: Vec<_> = handed.iter().map(past).collect();
+    Ok(Json(json!({"sessions": sessions, "handoffs": handoffs, "events": events, "devices": switches})))
 }
 
 /// `POST /v1/manage/sessions/{id}/end`: for good. While a handoff is under way it is refused: that ends by itself within two minutes.
@@ -211,13 +214,13 @@ pub async fn unfollow(State(broker): State<Arc<Broker>>, Path(id): Path<String>,
 /// `GET /v1/manage/devices`: what is switched off for which device; what is not named is on.
 pub async fn devices(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut managing = Managing::begin(&broker, &ask).await?;
-    let shown = off(&mut managing).await?;
+    let shown = off(&mut managing.tx, &managing.log).await?;
     managing.commit().await?;
     Ok(Json(json!({"devices": shown})))
 }
 
-async fn off(managing: &mut Managing<'_>) -> Result<Vec<Value>, Problem> {
-    let mut off: Vec<_> = switches::of_log(&mut managing.tx, &managing.log).await.internal()?.into_iter().collect();
+async fn off(db: &mut AnyConnection, log: &str) -> Result<Vec<Value>, Problem> {
+    let mut off: Vec<_> = switches::of_log(db, log).await.internal()?.into_iter().collect();
     off.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(off.iter().map(|(device, switches)| json!({"device": device, "switches": switches})).collect())
 }

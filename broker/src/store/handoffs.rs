@@ -134,6 +134,15 @@ pub async fn history(db: &mut AnyConnection, log: &str, before: i64) -> Result<V
     .await
 }
 
+/// The newest handoffs of a subject, at most so many.
+pub async fn newest(db: &mut AnyConnection, log: &str, most: i64) -> Result<Vec<Past>, Error> {
+    sqlx::query_as("SELECT handoff_id, session_id, machine, state, source, created_at FROM handoffs WHERE log = $1 ORDER BY created_at DESC LIMIT $2")
+        .bind(log)
+        .bind(most)
+        .fetch_all(db)
+        .await
+}
+
 /// Ends a handoff that cannot go on: its session is free of it, and its parties are told. The caller holds session and handoff.
 pub async fn make_void(db: &mut AnyConnection, row: &Row, reason: Reason, log: &str, now: Millis) -> Result<(), Error> {
     let Some(machine) = row.machine() else { return Ok(()) };

@@ -3,7 +3,7 @@
 use super::devices::withdraw_grant;
 use super::passkeys::check_proof;
 use crate::state::Identity;
-use crate::store::{accounts, ceremonies, devices, sign_ins};
+use crate::store::{accounts, ceremonies, devices, requests, sign_ins};
 use crate::{ledger, outbox, page_session};
 use axum::Json;
 use axum::body::Body;
@@ -108,8 +108,11 @@ pub async fn replace_recovery(State(identity): State<Arc<Identity>>, headers: He
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SignOut {
-    /// Every browser of this person, this one included.
+    /// Every browser of this person.
     everywhere: bool,
+    /// But this one.
+    #[serde(default)]
+    but_here: bool,
 }
 
 /// `POST /v1/account/sign-out`
@@ -120,7 +123,11 @@ pub async fn sign_out(State(identity): State<Arc<Identity>>, headers: HeaderMap,
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     accounts::hold(&mut tx, &session.account).await.internal()?;
-    page_session::end(&mut tx, &session, body.everywhere).await?;
+    if body.everywhere && body.but_here {
+        page_session::end_others(&mut tx, &session).await?;
+    } else {
+        page_session::end(&mut tx, &session, body.everywhere).await?;
+    }
     if body.everywhere {
         sign_ins::end_all(&mut tx, &session.account, now).await.internal()?;
         ledger::write(&mut tx, &session.account, "account.signed_out_everywhere", &json!({}), now).await.internal()?;
@@ -136,6 +143,8 @@ pub async fn delete(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Wrap::Reauth)?;
+    // Requests before their account, as whoever looks at one or approves it holds them.
+    requests::hold_all(&mut tx, &session.account).await.internal()?;
     accounts::hold(&mut tx, &session.account).await.internal()?;
     for grant in devices::grants(&mut tx, &session.account).await.internal()? {
         withdraw_grant(&mut tx, &session.account, &grant.grant_id, now).await?;

@@ -35,7 +35,7 @@ pub async fn export(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
         .internal()?
         .iter()
         .map(|row| {
-            json!({"request": row.request_id, "client_id": row.client_id, "claims": row.device_claims(), "from": row.seen_address, "state": row.state,
+            json!({"request": row.request_id, "client_id": row.client_id, "claims": row.device_claims(), "scope": row.scope, "reason": row.reason, "from": row.seen_address, "state": row.state,
                 "requested_at": row.created_at})
         })
         .collect();

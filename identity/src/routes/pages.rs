@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderName, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use baton_service::extract::Path;
 use rust_embed::RustEmbed;
@@ -29,7 +29,12 @@ pub async fn index(State(identity): State<Arc<Identity>>, uri: Uri) -> Response 
         let place = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         return Redirect::to(&format!("{}{place}", identity.config.page_origin)).into_response();
     }
-    page(Built::get("index.html").map(|built| built.data))
+    let mut answer = page(Built::get("index.html").map(|built| built.data));
+    if uri.path() == "/device" {
+        // Whoever opened it has no hold on it: it shows one link after another to nobody.
+        answer.headers_mut().insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
+    }
+    answer
 }
 
 fn page(built: Option<Cow<'static, [u8]>>) -> Response {

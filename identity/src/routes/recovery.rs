@@ -51,14 +51,15 @@ pub async fn start(
     Ok(Json(json!({"ceremony": ceremony, "options": options, "wrapped": copy})))
 }
 
-/// Whose code it is, and the copy it opens. Who was wrong too often is not answered for the rest of the day, whatever the code.
+/// Whose code it is, and the copy it opens. Who was wrong too often is told so for the rest of the day; whoever has the right code is not held up by
+/// others at the same address.
 async fn find(identity: &Identity, caller: &str, recovery_id: &str) -> Result<(AccountId, WrappedRoot), Problem> {
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    if requests::wrong_recoveries(&mut tx, caller, now.0 - DAY_MILLIS).await.internal()? >= MAX_WRONG {
-        return Err(Limit::Rate.into());
-    }
     let Some(account) = accounts::by_recovery_id(&mut tx, recovery_id).await.internal()? else {
+        if requests::wrong_recoveries(&mut tx, caller, now.0 - DAY_MILLIS).await.internal()? >= MAX_WRONG {
+            return Err(Limit::Rate.into());
+        }
         requests::wrong_recovery(&mut tx, caller, now).await.internal()?;
         tx.commit().await.internal()?;
         return Err(NOT_FOUND.into());

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// Wrong user codes of one account in ten minutes.
 const MAX_WRONG: i64 = 5;
-/// Requests of an hour that an account looked at and did not approve, until it is left in peace (attacks.md DEV-14).
+/// Requests of an hour that an account looked at and did not approve, until it is left in peace unless its person signs in anew (attacks.md DEV-14).
 const MAX_PROMPTS: i64 = 3;
 
 #[derive(Deserialize)]
@@ -62,7 +62,8 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     let id = RequestId::parse(&request.request_id).map_err(|_| NOT_FOUND)?;
     check_open(&identity, &request)?;
     accounts::hold(&mut tx, &session.account).await.internal()?;
-    if requests::prompts(&mut tx, &session.account, &id, now).await.internal()? >= MAX_PROMPTS {
+    // Whoever signs in for it wants it: no flood of links keeps a person from adding a device of theirs.
+    if !session.is_fresh(now) && requests::prompts(&mut tx, &session.account, &id, now).await.internal()? >= MAX_PROMPTS {
         return Err(Limit::Prompts.into());
     }
     if requests::bind_account(&mut tx, &id, &session.account).await.internal()?.is_none() {

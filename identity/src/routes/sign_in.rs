@@ -51,7 +51,9 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
     let mut tx = identity.base.db.begin().await.internal()?;
     let (owner, passkey) = accounts::passkey(&mut tx, &credential_id).await.internal()?.ok_or(Webauthn::Credential)?;
     let account = AccountId::parse(&owner).map_err(|_| Webauthn::Credential)?;
-    if user_handle(&account) != user {
+    // A page that is somebody's goes on for nobody else, whoever's passkey is there.
+    let meant = headers.get("baton-account").is_none_or(|meant| meant.as_bytes() == account.as_str().as_bytes());
+    if user_handle(&account) != user || !meant {
         return Err(Webauthn::Credential.into());
     }
     accounts::hold(&mut tx, &account).await.internal()?;

@@ -46,7 +46,8 @@ test("sign up, add devices by both lanes, revoke, recover", async () => {
     await page.getByText(markup).waitFor();
     assert.equal(await page.locator("main img").count(), 0);
     await page.getByRole("button", { name: "Refuse" }).click();
-    await page.getByRole("heading", { name: "Refused" }).waitFor();
+    await page.locator("h1:focus", { hasText: "Refused" }).waitFor();
+    await person.isAccessible();
     const television = await enrolElsewhere(asking("Television"));
     await page.goto(television.verificationUriComplete);
     await page.getByRole("heading", { name: "Did you start this?" }).waitFor();
@@ -57,7 +58,9 @@ test("sign up, add devices by both lanes, revoke, recover", async () => {
     await alerted(page, "not the check code");
     await page.getByLabel("The check code").fill(television.checkCode);
     await page.getByRole("button", { name: "Approve with passkey" }).click();
-    await page.getByRole("heading", { name: "Television is yours now" }).waitFor();
+    // What the page has turned into is where the keyboard and a screen reader are.
+    await page.locator("h1:focus", { hasText: "Television is yours now" }).waitFor();
+    await person.isAccessible();
     const tv = await television.redeem();
     assert.equal(tv.tier, "limited");
 
@@ -105,6 +108,7 @@ test("sign up, add devices by both lanes, revoke, recover", async () => {
     await page.getByRole("button", { name: "Approve with passkey" }).click();
     await page.getByRole("heading", { name: "Tablet is yours now" }).waitFor();
     assert.ok((await another.redeem()).did.startsWith("did:key:"), "the recovered root signs");
+    await person.kept(code);
   } finally {
     await person.close();
   }
@@ -123,6 +127,33 @@ test("a passkey that cannot keep the root, and one that does not verify", async 
     } finally {
       await person.close();
     }
+  }
+});
+
+test("a passkey without PRF signs in and opens nothing, and a person with one that opens is told to add another", { timeout: 120_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(server.url);
+    // WRP-10: at every sign-in, as long as there is one alone.
+    await page.getByRole("note").getByText("If this one is lost").waitFor();
+    await page.getByRole("note").getByRole("link", { name: "Add a passkey" }).click();
+    await person.willTakeAnother({ hasPrf: false });
+    await page.getByRole("button", { name: "Add a passkey" }).click();
+    await page.getByRole("status").filter({ hasText: "cannot approve devices: it has no PRF" }).waitFor();
+    await page.getByText("signs you in only").waitFor();
+    await page.goto(`${server.url}/settings`);
+    await page.getByRole("button", { name: "Sign out here" }).click();
+    await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await page.getByRole("note").getByText("If this one is lost").waitFor();
+    const asked = await enrolElsewhere(asking("Television"));
+    await page.goto(asked.verificationUriComplete);
+    await page.getByLabel("The check code").fill(asked.checkCode);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await alerted(page, "cannot keep your root");
+    assert.deepEqual(person.seen.filter((text) => text.endsWith("/approve")), []);
+  } finally {
+    await person.close();
   }
 });
 
@@ -278,6 +309,7 @@ test("HTTP-08, HTTP-13: every page is in nobody's frame, runs nothing inline, an
     const { headers, status } = await fetch(server.url + path);
     const policy = headers.get("content-security-policy");
     assert.deepEqual([status, policy], [200, POLICY], path);
+    assert.equal(headers.get("cross-origin-opener-policy"), path === "/device" ? "same-origin" : null, path);
     assert.deepEqual([headers.get("x-frame-options"), headers.get("cache-control"), headers.get("referrer-policy")], ["DENY", "no-store", "no-referrer"], path);
   }
 });

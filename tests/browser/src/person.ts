@@ -77,8 +77,8 @@ export class Person {
   }
 
   /** When the page asks for a new passkey, the person takes another authenticator, and has only that one from then on. */
-  async willTakeAnother(): Promise<void> {
-    await this.page.route(/passkeys\/start$/, async (route) => (await this.newPasskeys(), route.continue()), { times: 1 });
+  async willTakeAnother(authenticator: Authenticator = {}): Promise<void> {
+    await this.page.route(/passkeys\/start$/, async (route) => (await this.newPasskeys(authenticator), route.continue()), { times: 1 });
   }
 
   /** What this browser sends there, scripts or not. */

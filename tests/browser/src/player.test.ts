@@ -68,6 +68,8 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
     const codes = { user: await television.locator("#code:not(:empty)").textContent(), check: await television.locator("#check").textContent() };
     await approve(page, codes.user ?? "", codes.check ?? "", "Television");
     await plays(television, "Nothing plays yet");
+    // DEV-08: every full device says that there is a new one.
+    await laptop.getByRole("status").getByText("A device of yours was added").waitFor();
 
     // Asked for in the person's page, the player says so.
     await page.goto(`${server.url}/sessions`);

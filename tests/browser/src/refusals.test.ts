@@ -1,6 +1,6 @@
 /** A server that lies to the page, and others who would use it: nothing is signed, nothing is done. Each beside what passes. */
 
-import { Http, Refused, enrolElsewhere, serversAt, type Asking } from "@baton/sdk";
+import { Http, Refused, enrolElsewhere, enrolHere, serversAt, type Asking } from "@baton/sdk";
 import { Server, hurried } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -66,7 +66,7 @@ test("WRP-03: a copy of the root that the server swapped signs nothing", { timeo
       const before = person.seen.length;
       await lie(page, /sign-in\/finish$/, swap);
       await tries(page, asked);
-      await page.getByRole("alert").waitFor();
+      await alerted(page, "Nothing was signed");
       assert.ok(!signedSince(person, before), name);
     }
     await tries(page, asked);
@@ -147,6 +147,17 @@ test("DEV-17, INP-03: names that would mislead are refused or stand by themselve
     await page.getByRole("button", { name: `${markup} wasn't me` }).click();
     await page.getByRole("heading", { name: markup }).waitFor();
     assert.deepEqual([await page.locator("main img, dialog img").count(), dialogs], [0, 0]);
+    // Nor is the name of an app anything else: anybody may register one here.
+    const registered = (await (
+      await fetch(`${server.url}/identity/register`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ client_name: markup, redirect_uris: ["http://127.0.0.1/callback"], token_endpoint_auth_method: "none" }),
+      })
+    ).json()) as { client_id: string };
+    await page.goto((await enrolHere({ ...asking("Laptop"), clientId: registered.client_id }, "http://127.0.0.1:9/callback")).url);
+    await page.getByRole("definition").filter({ hasText: markup }).waitFor();
+    assert.deepEqual([await page.locator("main img").count(), dialogs], [0, 0]);
     const homoglyph = "iРhone";
     await page.goto((await enrolElsewhere(asking(homoglyph))).verificationUriComplete);
     await page.locator("bdi", { hasText: homoglyph }).first().waitFor();

@@ -1,5 +1,6 @@
 /** The witness that other tests rely on sees a leak wherever it goes and however it is spelled. */
 
+import { RecoveryCode } from "@baton/sdk";
 import { Server } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
@@ -119,7 +120,7 @@ async function eventually(look: () => Promise<string | undefined>): Promise<stri
   return undefined;
 }
 
-test("the pages keep no key that a script could read, and a root only for a moment", async () => {
+test("the pages keep no key that a script could read, and no root; one that left would be seen, and so would a recovery code", async () => {
   const person = await Person.at();
   try {
     const code = await person.signUp(server.url);
@@ -127,6 +128,17 @@ test("the pages keep no key that a script could read, and a root only for a mome
     const [seed = new Uint8Array(1)] = person.witness.seeds;
     await person.page.evaluate((bytes) => console.log(bytes), Buffer.from(seed).toString("hex"));
     assert.notEqual(await eventually(() => person.leaked(seed)), undefined, "it would be seen");
+    for (const said of [code.toLowerCase(), Buffer.from(RecoveryCode.parse(code).secret()).toString("base64")]) {
+      const other = await Person.at();
+      try {
+        await other.page.goto(server.url);
+        assert.equal(await other.leaked(code), undefined);
+        await other.page.evaluate((text) => localStorage.setItem("planted", text), said);
+        assert.notEqual(await other.leaked(code), undefined, said);
+      } finally {
+        await other.close();
+      }
+    }
   } finally {
     await person.close();
   }

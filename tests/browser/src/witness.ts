@@ -1,5 +1,6 @@
 /** A witness to everything that leaves a page or stays in its browser, who knows how a secret may be spelled. */
 
+import { RecoveryCode } from "@baton/sdk";
 import { hkdfSync } from "node:crypto";
 import type { BrowserContext, Page } from "playwright-core";
 
@@ -123,6 +124,7 @@ function spellings(secret: Uint8Array | string): string[] {
   });
   const url = within.map((text) => text.replaceAll("+", "-").replaceAll("/", "_"));
   const asJson = JSON.stringify(Uint8Array.from(bytes));
+  if (typeof secret === "string" && /^([0-9A-Z]{4}-){6}[0-9A-Z]{3}$/.test(secret)) return [secret, secret.replaceAll("-", ""), ...spellings(Buffer.from(secret)), ...spellings(RecoveryCode.parse(secret).secret())];
   const typed = typeof secret === "string" ? [secret, secret.replaceAll("-", "")] : [bytes.toString("latin1")];
   return [...within, ...url, bytes.toString("hex"), [...bytes].join(","), [...bytes].join(", "), asJson, ...typed];
 }

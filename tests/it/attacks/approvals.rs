@@ -13,6 +13,7 @@ use baton_sdk::root::Root;
 use baton_sdk::system_entropy;
 use baton_service::testing::{ManualClock, On};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 /// What a wrong check code is counted in, and where the person reads of it.
 const TRIED: &[&str] = &["requests", "ledger", "ledger_heads"];
@@ -69,6 +70,44 @@ async fn dev_01_user_codes_are_not_guessed() {
     rig.server.running.identity.pump().await.unwrap();
     rig.person.unlock().await.unwrap();
     rig.allow(&Asking::new(&rig, "Tablet").await.look(&rig)).await;
+}
+
+/// Everybody's wrong codes together: however many accounts guess, and from wherever.
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_01_nobody_guesses_in_a_crowd() {
+    let rig = Rig::new(On::Sqlite).await;
+    let asking = Asking::new(&rig, "Tablet").await;
+    let mut db = sqlx::AnyConnection::connect(&rig.server.database("identity")).await.unwrap();
+    let now = rig.server.running.identity.base().now().0;
+    for n in 0..baton_protocol::enrolment::MAX_GUESSES {
+        sqlx::query("INSERT INTO wrong_codes (account_id, at) VALUES ($1, $2)").bind(format!("acc_{n}")).bind(now).execute(&mut db).await.unwrap();
+    }
+    rig.refuse(&asking.look(&rig), 429, "limit.rate", "rate").await;
+    sqlx::query("DELETE FROM wrong_codes WHERE account_id = 'acc_0'").execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    rig.allow(&asking.look(&rig)).await;
+}
+
+/// The interval grows by five seconds each time somebody is too quick, and stays so.
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_03_who_is_too_quick_waits_longer() {
+    let clock = ManualClock::start();
+    let rig = at(&clock).await;
+    let asking = Asking::new(&rig, "Tablet").await;
+    let counted = &["requests", "used_once"];
+    let ask = async || poll(&rig, &asking.key, asking.text("device_code")).await;
+    rig.refuse_but(&ask().await, 400, "authorization_pending", "pending", counted).await;
+    for (secs, code, reason) in [
+        (4, "slow_down", "slow down"),
+        (6, "slow_down", "slow down"),
+        (15, "authorization_pending", "pending"),
+        (14, "slow_down", "slow down"),
+        (20, "authorization_pending", "pending"),
+    ] {
+        clock.advance_secs(secs);
+        rig.server.running.identity.pump().await.unwrap();
+        rig.refuse_but(&ask().await, 400, code, reason, counted).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,20 +194,26 @@ async fn dev_13_whoever_approves_was_there_just_now_and_holds_the_root() {
 async fn dev_14_nobody_is_worn_out() {
     let clock = ManualClock::start();
     let mut rig = at(&clock).await;
+    clock.advance_secs(301);
+    rig.server.running.identity.pump().await.unwrap();
+    let mut looked_at = Vec::new();
     for n in 0..3 {
-        let shown = Asking::new(&rig, &format!("Tablet {n}")).await.shown(&rig).await;
-        if n == 0 {
-            rig.allow(&rig.signed_in(&format!("/v1/requests/{}/deny", shown.request), &json!({}))).await;
-        }
+        looked_at.push(Asking::new(&rig, &format!("Tablet {n}")).await.shown(&rig).await);
     }
+    let deny = |rig: &Rig, shown: &Shown| rig.signed_in(&format!("/v1/requests/{}/deny", shown.request), &json!({}));
+    rig.allow(&deny(&rig, &looked_at[0])).await;
     rig = Rig { server: rig.server.restart().await, ..rig };
     let fourth = Asking::new(&rig, "Tablet 3").await;
     rig.refuse(&fourth.look(&rig), 429, "limit.prompts", "prompts").await;
-    // What was looked at before can still be decided.
+    // What was looked at before can still be decided; and whoever shows their passkey for it is let through.
+    rig.allow(&deny(&rig, &looked_at[1])).await;
+    let bored = rig.person.cookie();
+    rig.person.unlock().await.unwrap();
+    rig.allow(&fourth.look(&rig)).await;
+    // In an hour it is forgotten.
     clock.advance_secs(3601);
     rig.server.running.identity.pump().await.unwrap();
-    rig.person.unlock().await.unwrap();
-    rig.allow(&Asking::new(&rig, "Tablet 4").await.look(&rig)).await;
+    rig.allow(&Asking::new(&rig, "Tablet 4").await.look(&rig).header("cookie", bored)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

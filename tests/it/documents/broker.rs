@@ -146,11 +146,10 @@ fn manage() -> Vec<Op> {
             200,
             &json!({"handoffs": ["#Handed"]}),
         ),
-        op("GET /broker/v1/manage/export", "Everything the broker keeps of this person in this app; what is sealed is counted. The newest 10,000 events.").answers(
+        op("GET /broker/v1/manage/export", "Everything the broker keeps of this person in this app; what is sealed is counted. The newest 10,000 of each; to a person verified within five minutes.").answers(
             200,
-            &json!({"sessions": [{"session": "text", "state": "text", "epoch": "int", "holder": "did|null", "created_at": "ms", "ended_at": "ms|null", "updates": "int",
-                    "sealed_size": "int", "branches": "int"}],
-                "handoffs": ["#Handed"], "events": [{"seq": "int", "at": "ms", "kind": "text", "session": "text|null", "handoff": "text|null"}],
+            &json!({"sessions": [{"session": "text", "state": "text", "epoch": "int", "holder": "did|null", "created_at": "ms", "ended_at": "ms|null", "updates": "int", "branches": "int"}],
+                "handoffs": ["#Handed"], "events": [{"seq": "int", "at": "ms", "kind": "text", "session": "text|null", "handoff": "text|null", "devices": ["did"]}],
                 "devices": [{"device": "did", "switches": "#Switches"}]}),
         ),
         op("POST /broker/v1/manage/sessions/{id}/end", "Ends a session for good.").answers(200, &json!({"phase": "=ended"})).refuses(&[409]),

@@ -186,7 +186,7 @@ fn people() -> Vec<Op> {
         op("POST /identity/v1/account/recovery/replace", "A new recovery code; the one before opens nothing.")
             .asks(&json!({"ceremony": "text", "recovery_id": "text", "proof": "jws", "wrapped": "#WrappedRoot"}))
             .answers(200, &json!({"recovery_confirmed": "bool"})),
-        op("POST /identity/v1/account/sign-out", "Signs out here, or everywhere.").asks(&json!({"everywhere": "bool"})).answers(200, &json!({"state": "=signed_out"})),
+        op("POST /identity/v1/account/sign-out", "Signs out here, everywhere, or everywhere else.").asks(&json!({"everywhere": "bool", "but_here?": "bool"})).answers(200, &json!({"state": "=signed_out"})),
         op("GET /identity/v1/account/export", "Everything identity keeps about the person. Sealed copies stay sealed.").answers(
             200,
             &json!({"account": "text", "root": "text", "root_statements": ["jws"], "recovery_confirmed_at": "ms|null",
@@ -194,7 +194,7 @@ fn people() -> Vec<Op> {
                 "devices": [{"device_id": "text", "device": "did", "app": "text", "client_id": "text", "name": "text", "kind": "text", "tier": "=full|limited",
                     "credential": "sd-jwt", "grant": "text", "enrolled_at": "ms", "seen_at": "ms|null", "revoked_at": "ms|null"}],
                 "device_logs": {"*": ["jws"]}, "grants": ["#Grant"], "activity": ["#Event"],
-                "requests": [{"request": "text", "client_id": "text", "claims": "object|null", "from": "text", "state": "text", "requested_at": "ms"}],
+                "requests": [{"request": "text", "client_id": "text", "claims": "object|null", "scope": "text", "reason": "text|null", "from": "text", "state": "text", "requested_at": "ms"}],
                 "sign_ins": [{"client_id": "text", "scope": "text", "began_at": "ms", "ends_at": "ms", "ended_at": "ms|null"}],
                 "browsers": [{"verified_at": "ms", "expires_at": "ms"}]}),
         ),

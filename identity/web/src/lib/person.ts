@@ -97,7 +97,7 @@ export async function recover(typed: string): Promise<void> {
 export async function approve(shown: Shown, checkCode: string | undefined, keys: string | undefined): Promise<string | undefined> {
   let redirect: string | undefined;
   await withRoot(async (root) => {
-    const issuer = root.issuer(shown.app).public.did;
+    const issuer = didOf(root, shown.app);
     await signAgain(async () => {
       const asked = { shown_hash: shownHash(shown), issuer, ...(checkCode === undefined ? {} : { check_code: checkCode }) };
       const offer = await post<Offer>(`/requests/${shown.request}/offer`, asked);

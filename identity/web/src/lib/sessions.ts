@@ -35,6 +35,17 @@ async function ask<T>(app: string, path: string, json?: object): Promise<T> {
   return (await http.proven(request, await (key as Promise<Signer>))) as T;
 }
 
+/** What each app gives. One whose log was closed with an older root has nothing to look after. */
+const of = <T>(apps: string[], none: T, act: (app: string) => Promise<T>): Promise<T[]> =>
+  Promise.all(
+    apps.map((app) =>
+      act(app).catch((error: unknown) => {
+        if (error instanceof Refused && error.code === "not_found") return none;
+        throw error;
+      }),
+    ),
+  );
+
 /** A device that is there now. */
 export interface There {
   device: string;
@@ -47,7 +58,7 @@ export interface There {
 
 /** What runs, by app, and who is there. */
 export async function sessionsOf(apps: string[]): Promise<{ sessions: SessionRow[]; there: There[] }> {
-  const each = await Promise.all(apps.map((app) => ask<{ sessions: SessionRow[]; there: There[] }>(app, "/sessions")));
+  const each = await of(apps, { sessions: [], there: [] }, (app) => ask<{ sessions: SessionRow[]; there: There[] }>(app, "/sessions"));
   return { sessions: each.flatMap(({ sessions }) => sessions).filter(({ phase }) => phase !== "ended"), there: each.flatMap(({ there }) => there) };
 }
 
@@ -64,13 +75,13 @@ export interface HandoffRow {
 
 /** The latest handoffs of all these apps, newest first. */
 export async function handoffsOf(apps: string[]): Promise<HandoffRow[]> {
-  const each = await Promise.all(apps.map(async (app) => (await ask<{ handoffs: HandoffRow[] }>(app, "/handoffs")).handoffs));
+  const each = await of(apps, [], async (app) => (await ask<{ handoffs: HandoffRow[] }>(app, "/handoffs")).handoffs);
   return each.flat().sort((one, other) => other.at - one.at);
 }
 
 /** Everything the broker keeps, by app. */
 export async function keptOf(apps: string[]): Promise<Record<string, unknown>> {
-  return Object.fromEntries(await Promise.all(apps.map(async (app) => [app, await ask<unknown>(app, "/export")] as const)));
+  return Object.fromEntries(await of(apps, ["", undefined], async (app) => [app, await withPerson(app, () => ask<unknown>(app, "/export"))] as const));
 }
 
 /** Does what takes a person who was there just before: with another token, after they showed their passkey. */
