@@ -31,6 +31,8 @@ use tokio::task::JoinSet;
 
 /// How often the feed says that there is no news.
 const PUMP_EVERY: Duration = Duration::from_secs(1);
+/// How often those who have left are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(20);
 /// How often what has lapsed is swept out.
 const SWEEP_EVERY: u32 = 60;
 
@@ -76,6 +78,7 @@ pub async fn start(config: &Config, listener: TcpListener, admin: Option<TcpList
     // Once before the first request, so that nothing is refused for want of news.
     identity.pump().await.map_err(|_| anyhow::anyhow!("the first feed was not taken"))?;
     tasks.spawn(pump(identity.clone(), verifier.clone(), broker.clone(), stopped.clone()));
+    tasks.spawn(forget(broker.clone(), stopped.clone()));
     let audit = Audit::default();
     let routes = router(&identity, &verifier, &broker, &audit);
     tasks.spawn(listen(listener, routes, stopped.clone()));
@@ -210,15 +213,32 @@ async fn pump(identity: Arc<Identity>, verifier: Arc<Verifier>, broker: Arc<Brok
             if let Err(error) = identity.sweep().await {
                 tracing::warn!(target: "baton", %error, "sweep failed");
             }
-            if let Err(error) = broker.sweep().await {
-                tracing::warn!(target: "baton", %error, "sweep failed");
-            }
             if let Err(error) = verifier.sweep().await {
                 tracing::warn!(target: "baton", %error, "sweep failed");
             }
             for base in [identity.base(), verifier.base(), broker.base()] {
                 if let Err(error) = sweep(base).await {
                     tracing::warn!(target: "baton", %error, "sweep failed");
+                }
+            }
+        }
+    }
+}
+
+/// Sweeps out those who have left, beside everything else: the feed waits for nobody's history.
+async fn forget(broker: Arc<Broker>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(FORGET_EVERY) => {}
+            _ = stopped.changed() => return,
+        }
+        while !*stopped.borrow() {
+            match broker.forget_some().await {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(target: "baton", %error, "forgetting failed");
+                    break;
                 }
             }
         }

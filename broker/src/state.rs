@@ -65,16 +65,12 @@ impl Broker {
         self.freshness.is_fresh(self.base.now()) && self.base.db.is_ready().await
     }
 
-    /// Forgets those who have left, a piece at a time.
-    pub async fn sweep(&self) -> Result<(), baton_service::database::Error> {
-        loop {
-            let mut tx = self.base.db.begin().await?;
-            let more = crate::store::everything::forget_some(&mut tx).await?;
-            tx.commit().await?;
-            if !more {
-                return Ok(());
-            }
-        }
+    /// Forgets a piece of those who have left; false when nobody is left to forget.
+    pub async fn forget_some(&self) -> Result<bool, baton_service::database::Error> {
+        let mut tx = self.base.db.begin().await?;
+        let more = crate::store::everything::forget_some(&mut tx).await?;
+        tx.commit().await?;
+        Ok(more)
     }
 
     /// Ends open streams, so that a server can stop.

@@ -5,7 +5,7 @@ use crate::support::{Server, http};
 use baton::demo::{SCOPES, claims};
 use baton_protocol::credential::Tier;
 use baton_protocol::enrolment::Kind;
-use baton_protocol::handoff::machine::{Declining, Target};
+use baton_protocol::handoff::machine::{Declining, Reason, Target};
 use baton_sdk::enroll::Enrolling;
 use baton_sdk::keystore::Keystore;
 use baton_sdk::{Device, Session, Waiting, system_entropy};
@@ -77,6 +77,7 @@ async fn reclaim() {
     clock.advance_secs(60);
     server.running.identity.pump().await.unwrap();
     session.reclaim(&offered).await.unwrap();
+    assert_eq!(session.stands(&offered).await.unwrap(), ("reclaimed".into(), Some(Reason::NotTaken)));
     assert_eq!(session.epoch(), 2);
     assert!(waiting.complete().await.is_err());
     session.write(b"00:44").await.unwrap();
@@ -265,45 +266,56 @@ async fn a_handoff_that_is_over_says_why() {
         let session = Session::open(laptop, b"00:43").await.unwrap();
         let to_tv = || session.offer(Target::Device(tv.did().clone()));
         let waiting = async || Waiting::list(tv).await.unwrap().pop().unwrap();
-        let over = async |offered| {
-            let (state, reason) = session.stands(&offered).await.unwrap();
-            (state, reason.map(|reason| serde_json::to_value(reason).unwrap()))
-        };
-        let is = |state: &str, reason: &str| (state.to_owned(), Some(json!(reason)));
+        let over = async |offered| session.stands(&offered).await.unwrap();
+        let is = |state: &str, reason: Reason| (state.to_owned(), Some(reason));
 
         let offered = to_tv().await.unwrap();
         assert_eq!(session.stands(&offered).await.unwrap(), ("offered".into(), None), "not over yet");
         waiting().await.decline(Declining::Busy).await.unwrap();
-        assert_eq!(over(offered).await, is("declined", "busy"));
+        assert_eq!(over(offered).await, is("declined", Reason::Busy));
         let offered = to_tv().await.unwrap();
         let accepted = waiting().await;
         accepted.accept().await.unwrap();
         accepted.decline(Declining::Unable).await.unwrap();
         // The first word stands.
         accepted.decline(Declining::Unwanted).await.unwrap();
-        assert_eq!(over(offered).await, is("declined", "unable"));
+        assert_eq!(over(offered).await, is("declined", Reason::Unable));
         let offered = to_tv().await.unwrap();
         session.cancel(&offered).await.unwrap();
         assert_eq!(over(offered).await, ("cancelled".into(), None));
         let offered = to_tv().await.unwrap();
         clock.advance_secs(120);
         rig.server.running.identity.pump().await.unwrap();
-        assert_eq!(over(offered).await, is("expired", "nobody_came"));
+        assert_eq!(over(offered).await, is("expired", Reason::NobodyCame));
         let offered = to_tv().await.unwrap();
         waiting().await.accept().await.unwrap();
         clock.advance_secs(30);
         rig.server.running.identity.pump().await.unwrap();
-        assert_eq!(over(offered).await, is("expired", "not_sealed"));
+        assert_eq!(over(offered).await, is("expired", Reason::NotSealed));
         let offered = to_tv().await.unwrap();
         person.unlock().await.unwrap();
         person.revoke(&tv.enrolled().device_id).await.unwrap();
-        assert_eq!(over(offered).await, is("void", "revoked"));
-        // The person sees the same in what happened.
+        assert_eq!(over(offered).await, is("void", Reason::Revoked));
+        // What had lapsed before is not void because of what came later.
+        let lapsed = session.offer(Target::AnyFull).await.unwrap();
+        clock.advance_secs(121);
+        rig.server.running.identity.pump().await.unwrap();
+        person.unlock().await.unwrap();
+        let tablet = rig.server.full(&mut person, "Tablet").await;
+        let claimed = Session::open(laptop, b"00:01").await.unwrap();
+        let taken = claimed.offer(Target::AnyFull).await.unwrap();
+        clock.advance_secs(60);
+        rig.server.running.identity.pump().await.unwrap();
+        Session::load(&tablet, claimed.id()).await.unwrap().claim().await.unwrap();
+        assert_eq!(claimed.stands(&taken).await.unwrap(), is("void", Reason::Claimed));
+        // The person sees the same in what happened, before anybody looks.
         let handed = crate::manage::page(&rig.server, laptop.subject()).ask("GET", "/v1/manage/handoffs").await.unwrap();
         let reasons: Vec<_> = handed["handoffs"].as_array().unwrap().iter().map(|row| row["reason"].clone()).collect();
-        for said in ["revoked", "not_sealed", "nobody_came", "unable", "busy"] {
+        assert_eq!(handed["handoffs"].as_array().unwrap().iter().filter(|row| row["state"] == "offered").count(), 0, "{handed}");
+        for said in ["claimed", "revoked", "not_sealed", "nobody_came", "unable", "busy"] {
             assert!(reasons.contains(&json!(said)), "{said}: {handed}");
         }
         assert!(reasons.contains(&serde_json::Value::Null), "{handed}");
+        assert_eq!(over(lapsed).await, is("expired", Reason::NobodyCame));
     }
 }

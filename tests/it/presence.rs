@@ -3,7 +3,7 @@
 use crate::manage::page;
 use crate::support::Server;
 use baton_protocol::event::{Present, Status};
-use baton_protocol::handoff::machine::Target;
+use baton_protocol::handoff::machine::{Reason, Target};
 use baton_sdk::http::Request;
 use baton_sdk::{Device, Error, Session, Told, Waiting};
 use baton_service::testing::{ManualClock, On};
@@ -227,6 +227,7 @@ async fn what_it_took_as_a_full_device_is_void() {
         page.tell(&switches, &json!({"sync": false})).await.unwrap();
         let refused = session.seal(&offered).await.unwrap_err();
         assert!(refused.is("handoff.state") || refused.is("handoff.offer_void"), "{refused:?}");
+        assert_eq!(session.stands(&offered).await.unwrap(), ("void".into(), Some(Reason::NotSynced)));
         session.write(b"second").await.unwrap();
 
         page.tell(&switches, &json!({"sync": true})).await.unwrap();

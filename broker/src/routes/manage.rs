@@ -103,13 +103,16 @@ pub struct Page {
 pub async fn history(State(broker): State<Arc<Broker>>, Query(page): Query<Page>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut managing = Managing::begin(&broker, &ask).await?;
     let rows = handoffs::history(&mut managing.tx, &managing.log, page.before.unwrap_or(i64::MAX)).await.internal()?;
+    let now = managing.now;
     managing.commit().await?;
-    Ok(Json(json!({"handoffs": rows.iter().map(past).collect::<Vec<_>>()})))
+    Ok(Json(json!({"handoffs": rows.iter().filter_map(|row| past(row, now)).collect::<Vec<_>>()})))
 }
 
-fn past(row: &handoffs::Past) -> Value {
-    json!({"handoff": row.handoff_id, "session": row.session_id, "state": row.state, "from": row.source, "to": row.target(), "reason": row.reason(),
-        "at": row.created_at})
+/// A handoff as its person looks back on it. Nobody took it yet, or it is for any full device: `to` is nobody.
+fn past(row: &handoffs::Past, now: Millis) -> Option<Value> {
+    let machine = row.machine(now)?;
+    Some(json!({"handoff": row.handoff_id, "session": row.session_id, "state": machine.state.name(), "reason": machine.state.reason(),
+        "from": machine.from, "to": machine.other(), "at": row.created_at}))
 }
 
 /// `GET /v1/manage/export`: everything the broker keeps of this person in this app, for them to take along, as long as they were there just before.
@@ -142,7 +145,8 @@ pub async fn export(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<
             json!({"seq": row.seq, "at": row.at, "kind": row.kind, "session": row.session_id, "handoff": row.handoff_id, "devices": devices})
         })
         .collect();
-    let handoffs: Vec<_> = handed.iter().map(past).collect();
+    let now = broker.base.now();
+    let handoffs: Vec<_> = handed.iter().filter_map(|row| past(row, now)).collect();
     Ok(Json(json!({"sessions": sessions, "handoffs": handoffs, "events": events, "devices": switches})))
 }
 

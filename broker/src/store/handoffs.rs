@@ -102,30 +102,21 @@ pub struct Past {
     /// Its session.
     pub session_id: String,
     machine: String,
-    /// How far it came.
-    pub state: String,
-    /// Who offered.
-    pub source: String,
     /// When.
     pub created_at: i64,
 }
 
 impl Past {
-    /// Why it is over.
-    pub fn reason(&self) -> Option<Reason> {
-        serde_json::from_str::<Handoff>(&self.machine).ok()?.state.reason()
-    }
-    /// Who took it; or, while nobody has, to whom it was offered: none for any full device.
-    pub fn target(&self) -> Option<String> {
-        let machine: Handoff = serde_json::from_str(&self.machine).ok()?;
-        machine.other().map(Did::to_string)
+    /// The handoff as it stands at `now`: what lapsed, lapsed, whether or not anybody has looked since.
+    pub fn machine(&self, now: Millis) -> Option<Handoff> {
+        serde_json::from_str::<Handoff>(&self.machine).ok().map(|machine| machine.at(now))
     }
 }
 
 /// Handoffs of a subject that began before a time, newest first.
 pub async fn history(db: &mut AnyConnection, log: &str, before: i64) -> Result<Vec<Past>, Error> {
     sqlx::query_as(
-        "SELECT handoff_id, session_id, machine, state, source, created_at FROM handoffs WHERE log = $1 AND created_at < $2
+        "SELECT handoff_id, session_id, machine, created_at FROM handoffs WHERE log = $1 AND created_at < $2
          ORDER BY created_at DESC LIMIT 100",
     )
     .bind(log)
@@ -136,21 +127,23 @@ pub async fn history(db: &mut AnyConnection, log: &str, before: i64) -> Result<V
 
 /// The newest handoffs of a subject, at most so many.
 pub async fn newest(db: &mut AnyConnection, log: &str, most: i64) -> Result<Vec<Past>, Error> {
-    sqlx::query_as("SELECT handoff_id, session_id, machine, state, source, created_at FROM handoffs WHERE log = $1 ORDER BY created_at DESC LIMIT $2")
+    sqlx::query_as("SELECT handoff_id, session_id, machine, created_at FROM handoffs WHERE log = $1 ORDER BY created_at DESC LIMIT $2")
         .bind(log)
         .bind(most)
         .fetch_all(db)
         .await
 }
 
-/// Ends a handoff that cannot go on: its session is free of it, and its parties are told. The caller holds session and handoff.
+/// Ends a handoff that cannot go on, unless its time was over before: its session is free of it, and its parties are told. The caller holds session
+/// and handoff.
 pub async fn make_void(db: &mut AnyConnection, row: &Row, reason: Reason, log: &str, now: Millis) -> Result<(), Error> {
     let Some(machine) = row.machine() else { return Ok(()) };
     let (source, other) = (machine.from.clone(), machine.other().cloned());
-    step(&mut *db, row, &machine.void(reason), None).await?;
+    let ended = machine.at(now).void(reason);
+    step(&mut *db, row, &ended, None).await?;
     sessions::set_handoff(&mut *db, &row.session_id, Some(&row.handoff_id), None).await?;
     let new = events::New {
-        kind: "handoff.void",
+        kind: &format!("handoff.{}", ended.state.name()),
         session: Some(&row.session_id),
         handoff: Some(&row.handoff_id),
         devices: [Some(source.as_str()), other.as_ref().map(Did::as_str)],

@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 use baton_protocol::b64;
 use baton_protocol::id::CeremonyId;
 use baton_protocol::key::hash;
-use baton_protocol::refusal::{Webauthn, Wrap};
+use baton_protocol::refusal::{Input, Webauthn, Wrap};
 use baton_protocol::wrap::{Opener, WrappedRoot};
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
@@ -119,11 +119,14 @@ struct SignOut {
 pub async fn sign_out(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
     page_session::check_origin(&identity, &headers)?;
     let body: SignOut = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
+    if body.but_here && !body.everywhere {
+        return Err(Input::Invalid.into());
+    }
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::find(&identity, &mut tx, &headers).await?;
     accounts::hold(&mut tx, &session.account).await.internal()?;
-    if body.everywhere && body.but_here {
+    if body.but_here {
         page_session::end_others(&mut tx, &session).await?;
     } else {
         page_session::end(&mut tx, &session, body.everywhere).await?;

@@ -172,7 +172,8 @@ impl Session {
         let path = format!("/v1/handoffs/{}", offered.id());
         let answer = self.device.broker("GET", &path, "session:read", Some(self.id.as_str()), None).await?;
         let state = answer["state"].as_str().ok_or(Error::Answer("state"))?.to_owned();
-        Ok((state, serde_json::from_value(answer["reason"].clone()).map_err(|_| Error::Answer("reason"))?))
+        // A reason of a newer broker is as good as none.
+        Ok((state, serde_json::from_value(answer["reason"].clone()).unwrap_or_default()))
     }
 
     /// Withdraws an offer.

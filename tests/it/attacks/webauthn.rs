@@ -1,4 +1,4 @@
-//! WAN-01 to WAN-10, WRP-01 and WRP-02: what a passkey answers, with one thing in it changed. At sign-in the signature over it is then wrong as
+//! WAN-01 to WAN-12, WRP-01 and WRP-02: what a passkey answers, with one thing in it changed. At sign-in the signature over it is then wrong as
 //! well, so it is the precise reason that tells which check refused it; the same ceremony with nothing changed passes.
 
 use super::{Ask, Rig, race};
@@ -266,4 +266,23 @@ async fn what_is_no_attestation_makes_no_account() {
     })
     .await;
     rig.allow(&rig.sign_up(|_| ()).await).await;
+}
+
+/// WAN-12: passkeys are added and removed by somebody who is there, and never the last that opens the root.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_passkey_stays_and_the_others_take_the_person() {
+    let clock = ManualClock::start();
+    let mut rig = Rig::at(Server::start_at(On::Sqlite, clock.clock()).await).await;
+    let listed = rig.person.get("/v1/passkeys").await.unwrap();
+    let first = listed["passkeys"][0]["credential_id"].as_str().unwrap().to_owned();
+    let remove = |rig: &Rig| rig.signed_in(&format!("/v1/passkeys/{first}/remove"), &json!({}));
+    rig.refuse(&remove(&rig), 409, "wrap.last", "last opening copy").await;
+    rig.person.add_passkey().await.unwrap();
+    clock.advance_secs(301);
+    rig.server.running.identity.pump().await.unwrap();
+    rig.refuse(&remove(&rig), 403, "webauthn.reauth", "reauth").await;
+    rig.refuse(&rig.signed_in("/v1/passkeys/start", &json!({})), 403, "webauthn.reauth", "reauth").await;
+    rig.person.unlock().await.unwrap();
+    rig.allow(&rig.signed_in("/v1/passkeys/start", &json!({}))).await;
+    rig.allow(&remove(&rig)).await;
 }

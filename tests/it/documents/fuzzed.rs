@@ -60,15 +60,17 @@ impl Between {
         if who == "manage" { self.rig.tv.signer() } else { self.rig.laptop.signer() }
     }
 
-    async fn token(&self, who: &str, service: &str) -> Option<String> {
+    async fn token(&self, who: &str, service: &str, pattern: &str) -> Option<String> {
         let laptop = &self.rig.laptop;
         match who {
             "manage" => {
                 let (keys, url) = (&self.rig.server.running.identity.base().keys, &self.rig.server.public_url);
                 let now = laptop.http().now().secs();
                 let (iss, aud) = (format!("{url}/identity"), format!("{url}/broker"));
+                // It takes along, and ends nothing.
+                let ends = pattern.ends_with("/export");
                 let cnf = Confirmation { jkt: self.key(who).key().thumbprint() };
-                let token = ManageToken { v: 1, iss, aud, sub: laptop.subject().into(), iat: now, exp: now + 300, jti: "j".into(), ends: false, cnf };
+                let token = ManageToken { v: 1, iss, aud, sub: laptop.subject().into(), iat: now, exp: now + 300, jti: "j".into(), ends, cnf };
                 Some(keys.sign(token.draft(keys.kid())))
             }
             "device" if service == "identity" => Some(laptop.token(&laptop.servers().identity, "log:read", None).await.unwrap()),
@@ -112,7 +114,7 @@ impl Between {
         if !proves {
             return self.send(&method, &whole, &parts.headers, &more, &body).await;
         }
-        let token = self.token(&who, &service).await;
+        let token = self.token(&who, &service, &pattern).await;
         more.extend(token.iter().map(|token| ("authorization", format!("DPoP {token}"))));
         let url = format!("{}{path}", self.rig.server.public_url);
         // The first of each key at a service learns the nonce.

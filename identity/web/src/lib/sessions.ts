@@ -79,21 +79,30 @@ export async function handoffsOf(apps: string[]): Promise<HandoffRow[]> {
   return each.flat().sort((one, other) => other.at - one.at);
 }
 
-/** Everything the broker keeps, by app. */
+/** Everything the broker keeps, by app: one after another, for there may be a passkey to show. */
 export async function keptOf(apps: string[]): Promise<Record<string, unknown>> {
-  return Object.fromEntries(await of(apps, ["", undefined], async (app) => [app, await withPerson(app, () => ask<unknown>(app, "/export"))] as const));
+  const kept: Record<string, unknown> = {};
+  for (const app of apps) [kept[app]] = await of([app], null, () => withPerson(app, () => ask<unknown>(app, "/export")));
+  return kept;
 }
 
-/** Does what takes a person who was there just before: with another token, after they showed their passkey. */
+/** Does what takes a person who was there just before: with a new token, for the one there is may be from before; and if that is not it, after a passkey. */
 async function withPerson<T>(app: string, act: () => Promise<T>): Promise<T> {
+  const refused = (error: unknown): boolean => error instanceof Refused && error.code === "insufficient_scope";
   try {
     return await act();
   } catch (error) {
-    if (!(error instanceof Refused) || error.code !== "insufficient_scope") throw error;
-    await signIn();
-    tokens.delete(app);
-    return act();
+    if (!refused(error)) throw error;
   }
+  tokens.delete(app);
+  try {
+    return await act();
+  } catch (error) {
+    if (!refused(error)) throw error;
+  }
+  await signIn();
+  tokens.clear();
+  return act();
 }
 
 /** Ends one, for good. */
