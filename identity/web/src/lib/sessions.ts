@@ -36,7 +36,7 @@ async function ask<T>(app: string, path: string, json?: object): Promise<T> {
 }
 
 /** What each app gives. One whose log was closed with an older root has nothing to look after. */
-const of = <T>(apps: string[], none: T, act: (app: string) => Promise<T>): Promise<T[]> =>
+const fromEach = <T>(apps: string[], none: T, act: (app: string) => Promise<T>): Promise<T[]> =>
   Promise.all(
     apps.map((app) =>
       act(app).catch((error: unknown) => {
@@ -58,7 +58,7 @@ export interface There {
 
 /** What runs, by app, and who is there. */
 export async function sessionsOf(apps: string[]): Promise<{ sessions: SessionRow[]; there: There[] }> {
-  const each = await of(apps, { sessions: [], there: [] }, (app) => ask<{ sessions: SessionRow[]; there: There[] }>(app, "/sessions"));
+  const each = await fromEach(apps, { sessions: [], there: [] }, (app) => ask<{ sessions: SessionRow[]; there: There[] }>(app, "/sessions"));
   return { sessions: each.flatMap(({ sessions }) => sessions).filter(({ phase }) => phase !== "ended"), there: each.flatMap(({ there }) => there) };
 }
 
@@ -75,14 +75,14 @@ export interface HandoffRow {
 
 /** The latest handoffs of all these apps, newest first. */
 export async function handoffsOf(apps: string[]): Promise<HandoffRow[]> {
-  const each = await of(apps, [], async (app) => (await ask<{ handoffs: HandoffRow[] }>(app, "/handoffs")).handoffs);
+  const each = await fromEach(apps, [], async (app) => (await ask<{ handoffs: HandoffRow[] }>(app, "/handoffs")).handoffs);
   return each.flat().sort((one, other) => other.at - one.at);
 }
 
 /** Everything the broker keeps, by app: one after another, for there may be a passkey to show. */
 export async function keptOf(apps: string[]): Promise<Record<string, unknown>> {
   const kept: Record<string, unknown> = {};
-  for (const app of apps) [kept[app]] = await of([app], null, () => withPerson(app, () => ask<unknown>(app, "/export")));
+  for (const app of apps) [kept[app]] = await fromEach([app], null, () => withPerson(app, () => ask<unknown>(app, "/export")));
   return kept;
 }
 
