@@ -30,7 +30,7 @@ const MAX_PROMPTS: i64 = 3;
 struct Open {
     request_uri: Option<String>,
     user_code: Option<String>,
-    /// With `user_code`: the origin of the page whose link led here, if it was one.
+    /// The origin of the page whose link led here, if one did.
     linked_from: Option<String>,
     /// One that waits for this very account: a wallet's.
     request: Option<RequestId>,
