@@ -13,6 +13,7 @@ demo: deps
 # Everything that must hold: formats, lints, and every test on both databases.
 test: deps test-deps check web
 	tests/with-postgres tests/with-python $(CARGO) test --workspace
+	$(CARGO) test --release --package baton-web
 	BATON_PROGRAM="$$($(CARGO) metadata --format-version 1 --no-deps | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')/debug/baton" npm test
 	tests/oracles/run
 
@@ -38,7 +39,7 @@ node_modules: package.json package-lock.json sdk/typescript/package.json sdk/typ
 	npm ci
 	@touch node_modules
 
-bench: deps
+bench: deps web
 	$(CARGO) bench --bench speed
 
 # The model of the handoff, further than `make test` goes.

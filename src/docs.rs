@@ -7,12 +7,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use baton_service::extract::Path;
-use rust_embed::RustEmbed;
-
-#[derive(RustEmbed)]
-#[folder = "identity/web/docs/dist"]
-#[allow_missing = true]
-struct Built;
+use baton_web::Docs;
 
 /// Nothing inline but the style attributes of Swagger UI, nothing from elsewhere, in nobody's frame, and nothing that can be sent. In a sandbox: its scripts
 /// are not ours, and have no part in the origin where the pages open a root.
@@ -50,7 +45,7 @@ fn file(name: &str) -> Response {
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     let headers: [(HeaderName, &str); 2] = [(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, POLICY)];
-    match Built::get(name) {
+    match Docs::get(name) {
         Some(file) => (headers, file.data).into_response(),
         None if name == "index.html" => (StatusCode::SERVICE_UNAVAILABLE, "The pages are not built: run make web.\n").into_response(),
         None => StatusCode::NOT_FOUND.into_response(),

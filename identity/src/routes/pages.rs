@@ -9,15 +9,10 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use baton_service::extract::Path;
-use rust_embed::RustEmbed;
+use baton_web::Pages;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
-
-#[derive(RustEmbed)]
-#[folder = "web/dist"]
-#[allow_missing = true]
-struct Built;
 
 /// Nothing inline, nothing from elsewhere, in nobody's frame; markup only through the one policy of the bundle itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; \
@@ -29,7 +24,7 @@ pub async fn index(State(identity): State<Arc<Identity>>, uri: Uri) -> Response 
         let place = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         return Redirect::to(&format!("{}{place}", identity.config.page_origin)).into_response();
     }
-    let mut answer = page(Built::get("index.html").map(|built| built.data));
+    let mut answer = page(Pages::get("index.html").map(|built| built.data));
     if uri.path() == "/device" {
         // Whoever opened it has no hold on it: it shows one link after another to nobody.
         answer.headers_mut().insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
@@ -56,7 +51,7 @@ pub async fn asset(Path(name): Path<String>) -> Response {
         Some("css") => "text/css; charset=utf-8",
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
-    match Built::get(&format!("assets/{name}")) {
+    match Pages::get(&format!("assets/{name}")) {
         Some(file) => {
             let headers: [(HeaderName, &str); 2] = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
             (headers, file.data).into_response()
