@@ -178,7 +178,10 @@ async fn an_account_is_deleted() {
         let mut person = server.person().await;
         let laptop = server.full(&mut person, "A name nobody else has").await;
         let mut session = Session::open(&laptop, b"00:43").await.unwrap();
+        person.post("/v1/credential-offers", &json!({"client_id": "baton-cli"})).await.unwrap();
         let everything = person.get("/v1/account/export").await.unwrap();
+        assert_eq!((&everything["offers"][0]["client_id"], &everything["offers"][0]["taken_at"]), (&json!("baton-cli"), &json!(null)));
+        assert_eq!(everything["root_change"]["asked"], json!(null));
         assert_eq!(everything["devices"][0]["name"], "A name nobody else has");
         assert_eq!(everything["activity"].as_array().unwrap().len(), 3);
         assert_eq!((everything["requests"].as_array().unwrap().len(), everything["browsers"].as_array().unwrap().len()), (1, 2));

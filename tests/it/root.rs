@@ -171,6 +171,7 @@ async fn a_request_that_is_not_right_changes_nothing() {
         let fresh = person.root_request(&old, &next, &recovery).await.unwrap();
         let asked = person.post("/v1/account/root/ask", &fresh).await.unwrap();
         assert_eq!(person.post("/v1/account/root/ask", &fresh).await.unwrap(), asked, "twice is once");
+        assert_eq!(person.get("/v1/account/export").await.unwrap()["root_change"], asked, "and can be taken along");
         assert!(tv.members().await.unwrap().replace_root.is_none());
         person.post("/v1/account/root/cancel", &json!({})).await.unwrap();
         person.post("/v1/account/root/cancel", &json!({})).await.unwrap();

@@ -1,8 +1,8 @@
 //! Everything identity keeps about a person, for them to take along. The broker gives its own part (`/v1/manage/export`).
 
-use super::{activity, devices as devices_shown};
+use super::{activity, devices as devices_shown, root};
 use crate::state::Identity;
-use crate::store::{accounts, devices, logs, requests, sign_ins};
+use crate::store::{accounts, credential_offers, devices, logs, requests, sign_ins};
 use crate::{ledger, page_session};
 use axum::Json;
 use axum::extract::State;
@@ -19,7 +19,8 @@ use std::sync::Arc;
 pub async fn export(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let session = page_session::find(&identity, &mut db, &headers).await?;
-    session.needs_fresh(identity.base.now(), Wrap::Reauth)?;
+    let now = identity.base.now();
+    session.needs_fresh(now, Wrap::Reauth)?;
     let who = &session.account;
     let account = accounts::find(&mut db, who).await.internal()?.ok_or(NOT_FOUND)?;
     let passkeys: Vec<_> = accounts::passkeys(&mut db, who)
@@ -51,11 +52,18 @@ pub async fn export(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
         .iter()
         .map(|(verified, expires)| json!({"verified_at": verified, "expires_at": expires}))
         .collect();
+    let offers: Vec<_> = credential_offers::of_account(&mut db, who)
+        .await
+        .internal()?
+        .iter()
+        .map(|row| json!({"client_id": row.client_id, "offered_at": row.created_at, "expires_at": row.expires_at, "taken_at": row.redeemed_at}))
+        .collect();
+    let root_change = root::shown(&mut db, &session, now).await?;
     let wraps = accounts::wraps(&mut db, who).await.internal()?;
     Ok(Json(
         json!({"account": who, "root": account.root, "root_statements": account.root_statements(), "recovery_confirmed_at": account.recovery_confirmed_at,
         "passkeys": passkeys, "sealed_copies_of_the_root": wraps, "devices": devices, "device_logs": device_logs, "grants": grants,
-        "requests": requests, "sign_ins": sign_ins, "browsers": browsers, "activity": all_activity(&mut db, who).await.internal()?}),
+        "requests": requests, "sign_ins": sign_ins, "offers": offers, "root_change": root_change, "browsers": browsers, "activity": all_activity(&mut db, who).await.internal()?}),
     ))
 }
 

@@ -170,7 +170,8 @@ pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
     Ok(Json(shown(&mut db, &session, identity.base.now()).await?))
 }
 
-async fn shown(db: &mut AnyConnection, session: &PageSession, now: Millis) -> Result<Value, Problem> {
+/// What is asked for in the place of the root, and who has agreed.
+pub async fn shown(db: &mut AnyConnection, session: &PageSession, now: Millis) -> Result<Value, Problem> {
     let Some(asked) = root_changes::find(&mut *db, &session.account, now).await.internal()? else { return Ok(json!({"asked": null})) };
     let issuers: BTreeMap<String, String> = serde_json::from_str(&asked.issuers).internal()?;
     let consents = root_changes::consents(&mut *db, &session.account).await.internal()?;

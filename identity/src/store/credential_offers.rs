@@ -48,6 +48,27 @@ pub async fn create(db: &mut AnyConnection, new: &New<'_>, now: Millis) -> Resul
     Ok(())
 }
 
+/// An offer as the person who made it may see it.
+#[derive(FromRow)]
+pub struct Kept {
+    /// The client the wallet will be.
+    pub client_id: String,
+    /// When it was made.
+    pub created_at: i64,
+    /// Until when it can be taken.
+    pub expires_at: i64,
+    /// When a wallet took it.
+    pub redeemed_at: Option<i64>,
+}
+
+/// Those that are kept of an account.
+pub async fn of_account(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<Kept>, Error> {
+    sqlx::query_as("SELECT client_id, created_at, expires_at, redeemed_at FROM credential_offers WHERE account_id = $1 ORDER BY created_at")
+        .bind(account.as_str())
+        .fetch_all(db)
+        .await
+}
+
 /// Whether the offer a link names can still be taken.
 pub async fn is_open(db: &mut AnyConnection, reference_hash: &str, now: Millis) -> Result<bool, Error> {
     let found: i64 = sqlx::query_scalar(

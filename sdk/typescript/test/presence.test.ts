@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Session, keepPresent, listen, presentDevices, sayPresent, type Frame, type Present, type Surface } from "../src/index.js";
+import { Session, keepPresent, listen, presentDevices, sayPresent, type Frame, type Present } from "../src/index.js";
 import { utf8 } from "../src/base64url.js";
+import { Page } from "./page.js";
 import { full, limited, refusal } from "./people.js";
 import { Server } from "./server.js";
 
@@ -47,33 +48,24 @@ test("the others see what is in front, and open what is shown of it", async () =
 test("a page is away while it is hidden, and tells anew when it is back", async () => {
   const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
   const session = await Session.open(laptop, utf8("The General"));
-  const page = new EventTarget();
-  const state = { visible: true };
-  const document: Surface["document"] = {
-    get visibilityState() {
-      return state.visible ? "visible" : "hidden";
-    },
-    addEventListener: page.addEventListener.bind(page) as Document["addEventListener"],
-    removeEventListener: page.removeEventListener.bind(page) as Document["removeEventListener"],
-  };
-  const window = document as unknown as Surface["window"];
-  const presence = keepPresent(laptop, () => ({ session }), { document, window });
+  const page = new Page();
+  const presence = keepPresent(laptop, () => ({ session }), page.surface);
   const mine = async (): Promise<Present | undefined> => (await presentDevices(phone)).find(({ device }) => device === laptop.did);
 
   await presence.tell();
   assert.deepEqual(await mine(), { device: laptop.did, status: "online", session: session.id });
-  state.visible = false;
-  page.dispatchEvent(new Event("visibilitychange"));
+  page.visible = false;
+  page.hears("visibilitychange");
   await presence.tell();
   assert.deepEqual(await mine(), { device: laptop.did, status: "away" });
-  state.visible = true;
-  page.dispatchEvent(new Event("pageshow"));
+  page.visible = true;
+  page.hears("pageshow");
   await presence.tell();
   assert.equal((await mine())?.status, "online");
 
   presence.stop();
-  state.visible = false;
-  page.dispatchEvent(new Event("visibilitychange"));
+  page.visible = false;
+  page.hears("visibilitychange");
   await presence.tell();
   assert.equal((await mine())?.status, "online", "what was stopped tells nothing");
 });

@@ -39,7 +39,10 @@ function module(name: string): string {
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Surroundings } from "../../src/index.js";
+import { decode } from "../../src/base64url.js";
+import type { AppChange, Offer, Shown, Surroundings, WrappedRoot } from "../../src/index.js";
+import { fixture } from "../files.js";
+import { Page } from "../page.js";
 import type { Server } from "../server.js";
 ${imports.join("\n")}
 export async function run(server: Server, around: Surroundings): Promise<void> {
@@ -48,7 +51,11 @@ const approvedElsewhere = (code: string, check: string): Promise<unknown> => ser
 const show = (...shown: string[]): void => assert.ok(shown.every((text) => text !== ""));
 const keystore = join(mkdtempSync(join(tmpdir(), "baton-readme-")), "device.key");
 const apiKey = ${JSON.stringify(RELYING_KEY)};
-void [apiKey, around, server, approved, approvedElsewhere, show, keystore];
+const page = new Page().surface;
+const recorded = fixture<{ shown: Shown; offer: Offer; wrapped_for_recovery: WrappedRoot; recovery_code: string }>("typescript-v1.json");
+const stands = fixture<{ from_seed: string; to_seed: string; change: AppChange; before: string[] }>("root-change-v1.json");
+const handing = { ...stands, from_seed: decode(stands.from_seed), to_seed: decode(stands.to_seed) };
+void [apiKey, page, recorded, handing, around, server, approved, approvedElsewhere, show, keystore];
 ${rest}
 }
 `;
@@ -83,8 +90,8 @@ test("README: it names what there is", () => {
   const index = readFileSync(place("src/index.ts"), "utf8");
   const named = [...index.matchAll(/^export \{ ([^}]+) \}/gm)].flatMap((match) => (match[1] ?? "").split(", "));
   const inside = ["Http", "PublicKey", "SoftKey", "didUrl", "generateDeviceKeys", "hash", "keysHash", "readDeviceLog", "shownHash", "signerOf", "surroundings", "systemRandom", "PRF_SALT", "Refused"];
-  // What takes a browser or the pages' API is named in prose, and runs in tests/browser: the pages and the player are built on it.
-  const elsewhere = ["IndexedDbStore", "approve", "handOver", "keepPresent", "signAnew", "signedName"];
+  // What takes a browser's database is named in prose, and runs in tests/browser: the player is built on it.
+  const elsewhere = ["IndexedDbStore"];
   const run = [...text.matchAll(/```ts name[\s\S]*?```/g)].map(([block]) => block).join("\n");
   const shown = (name: string): boolean => new RegExp(`\\b${name}\\b`).test(elsewhere.includes(name) ? text : run);
   const missing = named.filter((name) => !inside.includes(name) && !shown(name));

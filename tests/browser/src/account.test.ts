@@ -1,6 +1,6 @@
 /** A person looks after their account in the pages: devices, sessions, passkeys, recovery code, language, leaving. */
 
-import { Http, Offered, Refused, Session, sayPresent, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Device } from "@baton/sdk";
+import { Http, Offered, Refused, Session, presentDevices, sayPresent, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking, type Device } from "@baton/sdk";
 import { Server, hurried } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
 import { generateKeyPairSync, sign } from "node:crypto";
@@ -108,6 +108,33 @@ test("devices, sessions, activity: names, tiers, consents, and what wasn't me", 
     await sayPresent(tv, "online", { session: followed });
     await page.getByText("also shown on Television").waitFor();
     await person.isAccessible();
+
+    // What the others see of it is the person's to say: what it shows, and that it is there.
+    await sayPresent(tv, "online", { session: followed, view: new TextEncoder().encode("minute 44") });
+    const seen = async (): Promise<(boolean | undefined)[]> => {
+      const television = (await presentDevices(laptop)).find(({ device }) => device === tv.did);
+      return [television !== undefined, television?.session === session.id, television?.view !== undefined];
+    };
+    assert.deepEqual(await seen(), [true, true, true]);
+    const part = await person.newWindow();
+    await part.goto(server.url);
+    await part.getByLabel("What Television takes part in").click();
+    const turn = async (what: string, on: boolean): Promise<void> => {
+      await part.getByLabel(what).setChecked(on);
+      await told(part, "Saved");
+      await part.getByLabel(what).and(part.locator(":enabled")).waitFor();
+    };
+    await turn("They see what it shows", false);
+    assert.deepEqual(await seen(), [true, false, false]);
+    await turn("Your other devices see that it is there", false);
+    assert.deepEqual(await seen(), [false, false, false]);
+    await turn("Your other devices see that it is there", true);
+    await turn("They see what it shows", true);
+    await sayPresent(tv, "online", { session: followed, view: new TextEncoder().encode("minute 45") });
+    assert.deepEqual(await seen(), [true, true, true]);
+    await part.close();
+    await page.bringToFront();
+
     await page.getByRole("button", { name: "Put it away on Television" }).click();
     await told(page, "told to put it away");
     await page.getByText("also shown on Television").waitFor({ state: "hidden" });
@@ -181,6 +208,35 @@ test("what is near its end is renewed", { timeout: 120_000 }, async () => {
   } finally {
     await person.close();
     later.stop();
+  }
+});
+
+test("who looked at many devices and added none goes on with the passkey alone", { timeout: 120_000 }, async () => {
+  const pestered = await Server.start();
+  const person = await Person.at();
+  const { page } = person;
+  try {
+    await person.signUp(pestered.url);
+    // Later, and still signed in.
+    const TEN_MINUTES = 600;
+    await pestered.returnsAfter(TEN_MINUTES);
+    const http = new Http({ ...hurried, now: () => Date.now() + TEN_MINUTES * 1000 });
+    const ask = (name: string): ReturnType<typeof enrolElsewhere> => enrolElsewhere({ ...asking(name, "tv"), http, servers: serversAt(pestered.url) });
+    for (const name of ["One", "Two", "Three"]) {
+      await page.goto((await ask(name)).verificationUriComplete);
+      await page.getByText(name, { exact: true }).waitFor();
+    }
+    const own = await ask("Television");
+    await page.goto(own.verificationUriComplete);
+    await alerted(page, "You have looked at several devices without adding one");
+    await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await page.getByLabel("The check code").fill(own.checkCode);
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("heading", { name: "Television is yours now" }).waitFor();
+    await own.redeem();
+  } finally {
+    await person.close();
+    pestered.stop();
   }
 });
 
@@ -332,7 +388,7 @@ async function signInRequest(): Promise<string> {
 test("every page in every language, in both themes, on a phone and on a desktop", { timeout: 1_200_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
-  const languages = [["de", "Ihre Geräte"], ["es", "Tus dispositivos"], ["zh-Hans", "您的设备"], ["ar", "أجهزتك"], ["en", "Your devices"]] as const;
+  const languages = [["de", "Ihre Geräte", "sehen, sie"], ["es", "Tus dispositivos", "sesiones, cambiarlas"], ["zh-Hans", "您的设备", "会话、在"], ["ar", "أجهزتك", "جلساتك"], ["en", "Your devices", "sessions, change"]] as const;
   const looksRight = async (name: string): Promise<void> => {
     await person.isAccessible();
     for (const [width, height] of [[390, 844], [1280, 800]] as const) {
@@ -348,11 +404,12 @@ test("every page in every language, in both themes, on a phone and on a desktop"
     await Session.open(await full(page, "Laptop"), new TextEncoder().encode("minute 43"));
     const request = await enrolElsewhere(asking("Television", "tv"));
     const signIn = await signInRequest();
-    for (const [code, heading] of languages) {
+    for (const [code, heading, list] of languages) {
       await page.goto(`${server.url}/settings`);
       await page.locator("#language").selectOption(code);
       await page.goto(server.url);
       await page.getByRole("heading", { level: 1, name: heading }).waitFor();
+      await page.getByText(list).waitFor();
       assert.deepEqual(await page.evaluate(() => [document.documentElement.lang, document.documentElement.dir]), [code, code === "ar" ? "rtl" : "ltr"]);
       for (const path of ["/", "/sessions", "/activity", "/passkeys", "/settings", "/wallet", "/device", `/device#${request.userCode}`]) {
         await page.goto(server.url + path);

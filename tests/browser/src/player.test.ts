@@ -73,7 +73,7 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
 
     // Asked for in the person's page, the player says so.
     await page.goto(`${server.url}/sessions`);
-    await page.getByText("on Laptop, there now").waitFor();
+    await page.getByText(/on Laptop, there now(?!, catching up)/).waitFor();
     await page.getByRole("button", { name: "Ask it to hand over" }).click();
     await laptop.getByRole("status").getByText("You asked for this film elsewhere").waitFor();
 
@@ -118,6 +118,8 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
     await page.goto(server.url);
     await page.getByRole("button", { name: "Revoke Terminal" }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+    await page.goto(`${server.url}/sessions`);
+    await page.getByText("free to be taken over").waitFor();
     await laptop.getByRole("button", { name: "go on here" }).click();
     await plays(laptop, "Metropolis, 4:00, here");
 

@@ -196,6 +196,7 @@ fn people() -> Vec<Op> {
                 "device_logs": {"*": ["jws"]}, "grants": ["#Grant"], "activity": ["#Event"],
                 "requests": [{"request": "text", "client_id": "text", "claims": "object|null", "scope": "text", "reason": "text|null", "from": "text", "state": "text", "requested_at": "ms"}],
                 "sign_ins": [{"client_id": "text", "scope": "text", "began_at": "ms", "ends_at": "ms", "ended_at": "ms|null"}],
+                "offers": [{"client_id": "text", "offered_at": "ms", "expires_at": "ms", "taken_at": "ms|null"}], "root_change": "#RootAsked",
                 "browsers": [{"verified_at": "ms", "expires_at": "ms"}]}),
         ),
         op("POST /identity/v1/account/delete", "Revokes every device, then forgets the account.").answers(200, &json!({"state": "=deleted", "effective": "bool"})),

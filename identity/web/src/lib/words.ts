@@ -14,7 +14,7 @@ export function say(error: unknown): string {
 export function scopeWords(scopes: string): string {
   const { m, code } = language;
   const each = scopes.split(" ").filter((scope) => scope !== "offline_access");
-  return new Intl.ListFormat(code, { type: "unit" }).format(each.map((scope) => word(m.approve.scopes, scope) ?? scope));
+  return new Intl.ListFormat(code, { type: "conjunction" }).format(each.map((scope) => word(m.approve.scopes, scope) ?? scope));
 }
 
 /** The word for something that a server names, if there is one. */

@@ -149,8 +149,9 @@ export const ar: Messages = {
   sessions: {
     title: "جلساتك",
     none: "لا شيء يعمل. عندما يفتح تطبيق جلسةً سترى هنا على أي جهاز هي.",
-    phases: { active: "قيد الاستخدام", detached: "لا يحملها أحد", handing_off: "قيد التسليم", ended: "انتهت" },
+    phases: { active: "قيد الاستخدام", detached: "متاحة للتسلّم", handing_off: "قيد التسليم", ended: "انتهت" },
     on: (device) => `على ${device}`,
+    lastOn: (device) => `كانت آخر مرة على ${device}`,
     nowhere: "ليست على أي جهاز",
     there: "متصل الآن",
     behind: "متصل الآن ويلحق بما فاته",

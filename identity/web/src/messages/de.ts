@@ -149,8 +149,9 @@ export const de: Messages = {
   sessions: {
     title: "Ihre Sitzungen",
     none: "Es läuft nichts. Öffnet eine App eine Sitzung, sehen Sie hier, auf welchem Gerät sie ist.",
-    phases: { active: "in Gebrauch", detached: "von niemandem gehalten", handing_off: "wird übergeben", ended: "beendet" },
+    phases: { active: "in Gebrauch", detached: "frei zu übernehmen", handing_off: "wird übergeben", ended: "beendet" },
     on: (device) => `auf ${device}`,
+    lastOn: (device) => `zuletzt auf ${device}`,
     nowhere: "auf keinem Gerät",
     there: "gerade da",
     behind: "gerade da, holt auf",

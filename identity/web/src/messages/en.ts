@@ -148,8 +148,9 @@ export const en = {
   sessions: {
     title: "Your sessions",
     none: "Nothing runs. When an app opens a session, you see here on which device it is.",
-    phases: { active: "in use", detached: "held by nobody", handing_off: "being handed over", ended: "ended" },
+    phases: { active: "in use", detached: "free to be taken over", handing_off: "being handed over", ended: "ended" },
     on: (device: string) => `on ${device}`,
+    lastOn: (device: string) => `last on ${device}`,
     nowhere: "on no device",
     there: "there now",
     behind: "there now, catching up",

@@ -149,8 +149,9 @@ export const es: Messages = {
   sessions: {
     title: "Tus sesiones",
     none: "No hay nada en marcha. Cuando una aplicación abra una sesión, verás aquí en qué dispositivo está.",
-    phases: { active: "en uso", detached: "sin dueño", handing_off: "pasando de mano", ended: "terminada" },
+    phases: { active: "en uso", detached: "libre para recibirla", handing_off: "pasando de mano", ended: "terminada" },
     on: (device) => `en ${device}`,
+    lastOn: (device) => `por última vez en ${device}`,
     nowhere: "en ningún dispositivo",
     there: "conectado",
     behind: "conectado, poniéndose al día",

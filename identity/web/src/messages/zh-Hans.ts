@@ -149,8 +149,9 @@ export const zhHans: Messages = {
   sessions: {
     title: "您的会话",
     none: "没有正在进行的内容。应用打开会话后，您会在这里看到它在哪台设备上。",
-    phases: { active: "使用中", detached: "无人持有", handing_off: "正在移交", ended: "已结束" },
+    phases: { active: "使用中", detached: "可以接管", handing_off: "正在移交", ended: "已结束" },
     on: (device) => `在 ${device} 上`,
+    lastOn: (device) => `最后在 ${device} 上`,
     nowhere: "不在任何设备上",
     there: "在线",
     behind: "在线，正在同步",
