@@ -1,4 +1,4 @@
-//! Handoffs up to acceptance: offer, look, accept, decline, cancel.
+//! Handoffs up to acceptance: request, offer, look, accept, decline, cancel.
 
 use super::acting::{Acting, Ask, refused};
 use crate::state::Broker;
@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use baton_protocol::handoff::machine::{Act, Declining, Handoff as Machine, State as MachineState, Target};
+use baton_protocol::handoff::machine::{Act, Declining, Handoff as Machine, Reason, State as MachineState, Target};
 use baton_protocol::handoff::wire::{Offer, accept_data, offer_data};
 use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::key::Did;
@@ -27,8 +27,8 @@ pub struct Held {
     pub row: handoffs::Row,
     /// Its state at this instant.
     pub machine: Machine,
-    /// The offer it began with.
-    pub offer: Offer,
+    /// Its offer, once there is one.
+    pub offer: Option<Offer>,
 }
 
 /// Finds a handoff that this device may see.
@@ -49,22 +49,61 @@ pub async fn held(acting: &mut Acting<'_>, id: &str) -> Result<Held, Problem> {
     acting.settle(&mut session).await?;
     let row = handoffs::hold(&mut acting.tx, id.as_str(), &log).await.internal()?.ok_or(NOT_FOUND)?;
     let machine = row.machine().ok_or_else(|| Problem::Internal("stored handoff does not parse".into()))?;
-    let (offer, _) = Offer::read(&row.offer)?;
+    let offer = if row.offer.is_empty() { None } else { Some(Offer::read(&row.offer)?.0) };
     Ok(Held { session, row, machine, offer })
 }
 
 /// A handoff as its parties see it.
 pub fn view(row: &handoffs::Row, machine: &Machine) -> Value {
     let (by, until) = match &machine.state {
-        MachineState::Offered { until } => (None, Some(until)),
+        MachineState::Requested { until } | MachineState::Offered { until } => (None, Some(until)),
         MachineState::Accepted { by, until } => (Some(by), Some(until)),
         MachineState::Sealed { by, reclaim_at, .. } => (Some(by), Some(reclaim_at)),
         MachineState::Completed { by } => (Some(by), None),
         MachineState::Ended { .. } => (None, None),
     };
     let release = if let MachineState::Sealed { release, .. } = &machine.state { Some(release) } else { None };
+    let offer = (!row.offer.is_empty()).then_some(&row.offer);
     json!({"handoff": row.handoff_id, "session": row.session_id, "state": machine.state.name(), "epoch": machine.epoch, "from": machine.from, "to": machine.to,
-        "by": by, "until": until, "reason": machine.state.reason(), "release": release, "offer": row.offer, "presentation": row.presentation})
+        "by": by, "until": until, "reason": machine.state.reason(), "release": release, "offer": offer, "presentation": row.presentation})
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    handoff: HandoffId,
+}
+
+/// `POST /v1/sessions/{id}/request`: a full device asks who holds the session for it. Nothing moves before the holder offers it.
+pub async fn request(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (mut acting, Request { handoff }) = Acting::begin_full(&broker, &ask, "handoff:accept", content, edge::MAX_BODY).await?;
+    let id = SessionId::parse(&id)?;
+    let session = acting.session(&id).await?;
+    acting.needs_member(&session).await?;
+    let (log, me) = (acting.log().to_owned(), acting.device().clone());
+    if let Some(row) = handoffs::find(&mut acting.tx, handoff.as_str(), &log).await.internal()? {
+        let own = |machine: &Machine| machine.to == Target::Device(me.clone()) && row.session_id == id.as_str();
+        let machine = row.machine().filter(own).ok_or(Handoff::Exists)?;
+        acting.commit().await?;
+        return Ok((StatusCode::CREATED, Json(view(&row, &machine))));
+    }
+    let holder = session.seat().may_request(&me, acting.now)?;
+    let machine = Machine::request(me, holder, session.epoch, acting.now);
+    let new = handoffs::New { handoff: &handoff, session: &id, offer: None, machine: &machine };
+    begin(&mut acting, &new).await?;
+    finish(acting, handoff.as_str()).await.map(|shown| (StatusCode::CREATED, shown))
+}
+
+/// Writes a new handoff, under way from here on.
+async fn begin(acting: &mut Acting<'_>, new: &handoffs::New<'_>) -> Result<(), Problem> {
+    let log = acting.log().to_owned();
+    if !handoffs::create(&mut acting.tx, new, &log, acting.now).await.internal()? {
+        return Err(Handoff::Exists.into());
+    }
+    if !sessions::set_handoff(&mut acting.tx, new.session.as_str(), None, Some(new.handoff.as_str())).await.internal()? {
+        return Err(Handoff::State.into());
+    }
+    note(acting, new.session.as_str(), new.handoff.as_str(), new.machine).await
 }
 
 #[derive(Deserialize)]
@@ -74,7 +113,7 @@ struct NewOffer {
     presentation: Option<String>,
 }
 
-/// `POST /v1/handoffs`: the holder offers. The same offer twice gives the same answer.
+/// `POST /v1/handoffs`: the holder offers, or agrees to a request by an offer of the same id. The same offer twice gives the same answer.
 pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
     let (mut acting, new) = Acting::begin_with::<NewOffer>(&broker, &ask, "handoff:offer", content, edge::MAX_BODY).await?;
     let (offer, hash) = Offer::read(&new.offer)?;
@@ -83,11 +122,17 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
     }
     let session = acting.session(&offer.session).await?;
     let log = acting.log().to_owned();
-    if let Some(row) = handoffs::find(&mut acting.tx, offer.handoff.as_str(), &log).await.internal()? {
-        let machine = row.machine().filter(|_| row.offer_hash == hash).ok_or(Handoff::Exists)?;
-        acting.commit().await?;
-        return Ok((StatusCode::CREATED, Json(view(&row, &machine))));
-    }
+    let known = handoffs::hold(&mut acting.tx, offer.handoff.as_str(), &log).await.internal()?;
+    let known = known.and_then(|row| row.machine().map(|machine| (row, machine)));
+    let asked = match known {
+        Some((row, machine)) if row.offer_hash == hash => {
+            acting.commit().await?;
+            return Ok((StatusCode::CREATED, Json(view(&row, &machine))));
+        }
+        Some((row, machine)) if row.offer.is_empty() && row.session_id == offer.session.as_str() => Some((row, machine)),
+        Some(_) => return Err(Handoff::Exists.into()),
+        None => None,
+    };
     acting.present(new.presentation.as_deref(), None, &[offer_data(&hash)]).await?;
     session.seat().may_offer(acting.device(), offer.epoch).map_err(refused(&session))?;
     for target in offer.to.named() {
@@ -97,18 +142,23 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
             return Err(Handoff::Target.into());
         }
     }
-    let machine = Machine::offer(offer.from.clone(), offer.epoch, offer.to.clone(), acting.now);
-    let fresh = handoffs::create(&mut acting.tx, &offer, &new.offer, &hash, &machine, &log, acting.now).await.internal()?;
-    if !fresh {
-        return Err(Handoff::Exists.into());
+    let signed = (new.offer.as_str(), hash.as_str());
+    if let Some((row, machine)) = asked {
+        if machine.to != offer.to || machine.epoch != offer.epoch {
+            return Err(Handoff::Target.into());
+        }
+        let (next, _) = machine.apply(&acting.by().await?, Act::Offer, acting.now)?;
+        if !handoffs::agree(&mut acting.tx, &row, &next, signed).await.internal()? {
+            return Err(Handoff::State.into());
+        }
+        note(&mut acting, &session.session_id, &row.handoff_id, &next).await?;
+    } else {
+        // Whoever asked for it is answered with that.
+        handoffs::drop_request(&mut acting.tx, &session, Reason::Elsewhere, acting.now).await.internal()?;
+        let machine = Machine::offer(offer.from.clone(), offer.epoch, offer.to.clone(), acting.now);
+        begin(&mut acting, &handoffs::New { handoff: &offer.handoff, session: &offer.session, offer: Some(signed), machine: &machine }).await?;
     }
-    if !sessions::set_handoff(&mut acting.tx, &session.session_id, None, Some(offer.handoff.as_str())).await.internal()? {
-        return Err(Handoff::State.into());
-    }
-    note(&mut acting, &session.session_id, offer.handoff.as_str(), &machine).await?;
-    let row = handoffs::find(&mut acting.tx, offer.handoff.as_str(), &log).await.internal()?.ok_or(NOT_FOUND)?;
-    acting.commit().await?;
-    Ok((StatusCode::CREATED, Json(view(&row, &machine))))
+    finish(acting, offer.handoff.as_str()).await.map(|shown| (StatusCode::CREATED, shown))
 }
 
 /// One event for where the handoff went.
@@ -169,8 +219,9 @@ pub async fn accept(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
     }
     // Who it is for is asked before what they show: a chosen device learns nothing new, another one nothing at all.
     let (next, _) = held.machine.clone().apply(&acting.by().await?, Act::Accept, acting.now)?;
-    let data = accept_data(&held.offer, &held.row.offer_hash, acting.device(), &acting.caller.token.cnf.jkt);
-    acting.present(accept.presentation.as_deref(), Some(&held.offer.challenge), &[data]).await?;
+    let offer = held.offer.as_ref().ok_or(Handoff::State)?;
+    let data = accept_data(offer, &held.row.offer_hash, acting.device(), &acting.caller.token.cnf.jkt);
+    acting.present(accept.presentation.as_deref(), Some(&offer.challenge), &[data]).await?;
     if next != held.machine {
         step(&mut acting, &held, &next, accept.presentation.as_deref()).await?;
     }

@@ -55,8 +55,11 @@ impl<'a> Managing<'a> {
             sessions::require_rekey(&mut self.tx, session, self.now).await.internal()?;
         }
         for row in handoffs::of_live_sessions(&mut self.tx, &self.log).await.internal()? {
-            let taken =
-                |machine: &Machine| machine.to == Target::AnyFull && matches!(&machine.state, MachineState::Accepted { by, .. } if by == device);
+            let taken = |machine: &Machine| match &machine.state {
+                MachineState::Accepted { by, .. } => machine.to == Target::AnyFull && by == device,
+                MachineState::Requested { .. } => machine.to == Target::Device(device.clone()),
+                _ => false,
+            };
             if row.machine().is_some_and(|machine| taken(&machine)) {
                 handoffs::make_void(&mut self.tx, &row, Reason::NotSynced, &self.log, self.now).await.internal()?;
             }
@@ -150,12 +153,14 @@ pub async fn export(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<
     Ok(Json(json!({"sessions": sessions, "handoffs": handoffs, "events": events, "devices": switches})))
 }
 
-/// `POST /v1/manage/sessions/{id}/end`: for good. While a handoff is under way it is refused: that ends by itself within two minutes.
+/// `POST /v1/manage/sessions/{id}/end`: for good. While a handoff is under way that was offered it is refused: that ends by itself within two minutes.
 pub async fn end(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut managing = Managing::begin(&broker, &ask).await?;
     if !managing.ends {
         return Err(Token::Scope.into());
     }
+    let session = managing.session(&id).await?;
+    handoffs::drop_request(&mut managing.tx, &session, Reason::Ended, managing.now).await.internal()?;
     let session = managing.session(&id).await?;
     if session.open_handoff.is_some() {
         return Err(Handoff::State.into());

@@ -34,6 +34,7 @@ pub fn router(broker: Arc<Broker>, path: &str) -> Router {
         .route("/v1/sessions/{id}/envelopes", get(keys::list).post(keys::add))
         .route("/v1/sessions/{id}/rekey", post(keys::rekey))
         .route("/v1/sessions/{id}/claim", post(claim::claim))
+        .route("/v1/sessions/{id}/request", post(handoffs::request))
         .route("/v1/handoffs", get(handoffs::list).post(handoffs::offer))
         .route("/v1/handoffs/{id}", get(handoffs::show))
         .route("/v1/handoffs/{id}/accept", post(handoffs::accept))

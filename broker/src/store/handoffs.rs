@@ -2,7 +2,7 @@
 
 use super::{events, sessions};
 use baton_protocol::handoff::machine::{Handoff, Reason, State, Target};
-use baton_protocol::handoff::wire::Offer;
+use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::key::Did;
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
@@ -18,7 +18,7 @@ pub struct Row {
     pub session_id: String,
     machine: String,
     rev: i64,
-    /// The signed offer.
+    /// The signed offer; empty as long as it is only asked for.
     pub offer: String,
     /// Its hash.
     pub offer_hash: String,
@@ -33,15 +33,29 @@ impl Row {
     }
 }
 
+/// What a handoff begins with.
+pub struct New<'a> {
+    /// Its id.
+    pub handoff: &'a HandoffId,
+    /// Its session.
+    pub session: &'a SessionId,
+    /// The signed offer and its hash; neither as long as it is only asked for.
+    pub offer: Option<(&'a str, &'a str)>,
+    /// Its state.
+    pub machine: &'a Handoff,
+}
+
 /// A new handoff; false when the id was used before.
-pub async fn create(db: &mut AnyConnection, offer: &Offer, text: &str, hash: &str, machine: &Handoff, log: &str, now: Millis) -> Result<bool, Error> {
+pub async fn create(db: &mut AnyConnection, new: &New<'_>, log: &str, now: Millis) -> Result<bool, Error> {
+    let New { handoff, session, offer, machine } = new;
+    let (text, hash) = offer.unwrap_or_default();
     let target = if let Target::Device(device) = &machine.to { Some(device.as_str()) } else { None };
     let done = sqlx::query(
         "INSERT INTO handoffs (handoff_id, session_id, log, machine, state, rev, source, target, offer, offer_hash, created_at)
          VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
     )
-    .bind(offer.handoff.as_str())
-    .bind(offer.session.as_str())
+    .bind(handoff.as_str())
+    .bind(session.as_str())
     .bind(log)
     .bind(serde_json::to_string(machine).expect("machine serialises"))
     .bind(machine.state.name())
@@ -87,7 +101,7 @@ pub async fn of_live_sessions(db: &mut AnyConnection, log: &str) -> Result<Vec<R
 pub async fn open(db: &mut AnyConnection, log: &str) -> Result<Vec<Row>, Error> {
     sqlx::query_as(
         "SELECT handoff_id, session_id, machine, rev, offer, offer_hash, presentation FROM handoffs
-         WHERE log = $1 AND state IN ('offered', 'accepted', 'sealed') ORDER BY handoff_id LIMIT 100",
+         WHERE log = $1 AND state IN ('requested', 'offered', 'accepted', 'sealed') ORDER BY handoff_id LIMIT 100",
     )
     .bind(log)
     .fetch_all(db)
@@ -149,6 +163,27 @@ pub async fn make_void(db: &mut AnyConnection, row: &Row, reason: Reason, log: &
         devices: [Some(source.as_str()), other.as_ref().map(Did::as_str)],
     };
     events::append(db, log, &new, now).await
+}
+
+/// Ends what is only asked for: the session goes another way. The caller holds the session.
+pub async fn drop_request(db: &mut AnyConnection, session: &sessions::Session, reason: Reason, now: Millis) -> Result<(), Error> {
+    let Some(open) = &session.open_handoff else { return Ok(()) };
+    match hold(&mut *db, open, &session.log).await? {
+        Some(row) if row.offer.is_empty() => make_void(db, &row, reason, &session.log, now).await,
+        _ => Ok(()),
+    }
+}
+
+/// Writes the offer that answers a request; false when it moved meanwhile.
+pub async fn agree(db: &mut AnyConnection, row: &Row, next: &Handoff, (text, hash): (&str, &str)) -> Result<bool, Error> {
+    sqlx::query("UPDATE handoffs SET offer = $3, offer_hash = $4 WHERE handoff_id = $1 AND rev = $2")
+        .bind(&row.handoff_id)
+        .bind(row.rev)
+        .bind(text)
+        .bind(hash)
+        .execute(&mut *db)
+        .await?;
+    step(db, row, next, None).await
 }
 
 /// Writes the next state; false when it moved meanwhile.

@@ -8,7 +8,7 @@ use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// How long an offer stands.
+/// How long an offer stands, and a request for one.
 pub const OFFER_SECS: i64 = 120;
 /// How long the source has to seal once accepted.
 pub const SEAL_SECS: i64 = 30;
@@ -85,6 +85,10 @@ pub enum Reason {
     Busy,
     /// Declined: the device lacks what the session needs.
     Unable,
+    /// Expired: who holds the session did not answer the request for it.
+    Unanswered,
+    /// Void: who holds the session offered it to somebody else.
+    Elsewhere,
     /// Expired: nobody accepted.
     NobodyCame,
     /// Expired: it was accepted, and its source did not seal.
@@ -101,7 +105,7 @@ pub enum Reason {
     NotTaken,
 }
 
-/// Why a target declines.
+/// Why a target declines what it is offered, or a holder what it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -127,6 +131,11 @@ impl From<Declining> for Reason {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
+    /// Asked for by the target: waiting for the source to offer.
+    Requested {
+        /// Until then.
+        until: Millis,
+    },
     /// Waiting for the target.
     Offered {
         /// Until then.
@@ -167,6 +176,7 @@ impl State {
     /// The state's name, for rows, answers and events.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Requested { .. } => "requested",
             Self::Offered { .. } => "offered",
             Self::Accepted { .. } => "accepted",
             Self::Sealed { .. } => "sealed",
@@ -198,7 +208,7 @@ impl State {
 pub struct Handoff {
     /// The epoch it leaves.
     pub epoch: i64,
-    /// The device that offers.
+    /// The device that offers, or is asked to.
     pub from: Did,
     /// Whom it offers to.
     pub to: Target,
@@ -210,14 +220,16 @@ pub struct Handoff {
 /// What can happen to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Act {
+    /// The source agrees to what it was asked for.
+    Offer,
     /// The target agrees.
     Accept,
-    /// The target declines.
+    /// The target declines the offer, or the source the request.
     Decline {
         /// Why.
         why: Declining,
     },
-    /// The source withdraws.
+    /// The source withdraws its offer, or the target its request.
     Cancel,
     /// The source has sealed and released.
     Seal {
@@ -255,10 +267,16 @@ impl Handoff {
         Self { epoch, from, to, state: State::Offered { until: now.plus_secs(OFFER_SECS) } }
     }
 
+    /// A fresh request: `by` asks who holds the session for it.
+    pub fn request(by: Did, from: Did, epoch: i64, now: Millis) -> Self {
+        Self { epoch, from, to: Target::Device(by), state: State::Requested { until: now.plus_secs(OFFER_SECS) } }
+    }
+
     /// The handoff as it stands at `now`: what lapsed, lapsed.
     #[must_use]
     pub fn at(self, now: Millis) -> Self {
         match self.state {
+            State::Requested { until } if now >= until => Self { state: State::ended(End::Expired, Reason::Unanswered), ..self },
             State::Offered { until } if now >= until => Self { state: State::ended(End::Expired, Reason::NobodyCame), ..self },
             State::Accepted { until, .. } if now >= until => Self { state: State::ended(End::Expired, Reason::NotSealed), ..self },
             _ => self,
@@ -269,7 +287,7 @@ impl Handoff {
     pub fn concerns(&self, device: &Did) -> bool {
         let by = match &self.state {
             State::Accepted { by, .. } | State::Sealed { by, .. } | State::Completed { by } => Some(by),
-            State::Offered { .. } | State::Ended { .. } => None,
+            State::Requested { .. } | State::Offered { .. } | State::Ended { .. } => None,
         };
         self.from == *device || self.to.named().contains(device) || by == Some(device)
     }
@@ -299,6 +317,11 @@ impl Handoff {
         let is_source = by.device == self.from;
         let same = || Ok((self.state.clone(), Effect::None));
         match (&self.state, act) {
+            (State::Requested { .. }, Act::Offer) if is_source => Ok((State::Offered { until: now.plus_secs(OFFER_SECS) }, Effect::None)),
+            (State::Requested { .. }, Act::Decline { why }) if is_source => Ok((State::ended(End::Declined, why.into()), Effect::None)),
+            (State::Requested { .. }, Act::Cancel) if self.check_target(by).is_ok() => {
+                Ok((State::Ended { end: End::Cancelled, reason: None }, Effect::None))
+            }
             (State::Offered { .. }, Act::Accept) => {
                 self.check_target(by)?;
                 Ok((State::Accepted { by: by.device.clone(), until: now.plus_secs(SEAL_SECS) }, Effect::None))
@@ -337,11 +360,16 @@ impl Handoff {
                     Err(Refused::Early)
                 }
             }
-            (State::Ended { end: End::Declined, .. }, Act::Decline { .. }) if self.check_target(by).is_ok() => same(),
-            (State::Ended { end: End::Cancelled, .. }, Act::Cancel) if is_source => same(),
+            // Whichever of the two it was.
+            (State::Ended { end: End::Declined, .. }, Act::Decline { .. }) | (State::Ended { end: End::Cancelled, .. }, Act::Cancel)
+                if is_source || self.check_target(by).is_ok() =>
+            {
+                same()
+            }
             (State::Ended { end: End::Expired, .. }, _) => Err(Refused::Expired),
             (State::Ended { end: End::Void, .. }, _) => Err(Refused::OfferVoid),
-            (_, Act::Seal { .. } | Act::Reclaim { .. } | Act::Cancel) if !is_source => Err(Refused::NotHolder),
+            (State::Requested { .. }, Act::Cancel | Act::Decline { .. }) => Err(Refused::Target),
+            (_, Act::Offer | Act::Seal { .. } | Act::Reclaim { .. } | Act::Cancel) if !is_source => Err(Refused::NotHolder),
             (State::Offered { .. } | State::Accepted { .. } | State::Sealed { .. }, Act::Complete { .. } | Act::Decline { .. }) => {
                 Err(Refused::Target)
             }

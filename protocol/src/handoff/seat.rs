@@ -77,6 +77,12 @@ impl Seat {
         Ok(self.check_holder(by, epoch)?)
     }
 
+    /// Whom `by` may ask for it: whoever holds it, has not released it, and was heard of lately. Of a silent one it is claimed.
+    pub fn may_request(&self, by: &Did, now: Millis) -> Result<Did, Refusal> {
+        let holder = self.holder.clone().filter(|holder| holder != by && self.is_live && !self.is_released && !self.is_detached(now));
+        Ok(holder.ok_or(Refused::State)?)
+    }
+
     /// Whether `by` may bring in a new key.
     pub fn may_rekey(&self, by: &Did, epoch: i64) -> Result<(), Refusal> {
         Ok(self.check_holder(by, epoch)?)
@@ -178,6 +184,24 @@ mod tests {
         let revoked = seat.clone().without(&did(2));
         assert_eq!(revoked.may_write(&did(1), 1, 1), Err(State::RekeyRequired.into()), "another device may have had the key");
         assert_eq!(seat.without(&did(1)).may_write(&did(1), 1, 1), Err(Refused::Fenced.into()));
+    }
+
+    #[test]
+    fn it_is_asked_of_a_holder_that_is_there() {
+        let (seat, _) = opened();
+        assert_eq!(seat.may_request(&did(2), T), Ok(did(1)));
+        let late = T.plus_secs(LEASE_SECS);
+        let released = Seat { is_released: true, ..seat.clone() };
+        let ended = Seat { is_live: false, ..seat.clone() };
+        for refused in [
+            seat.may_request(&did(1), T),
+            seat.may_request(&did(2), late),
+            seat.without(&did(1)).may_request(&did(2), T),
+            released.may_request(&did(2), T),
+            ended.may_request(&did(2), T),
+        ] {
+            assert_eq!(refused, Err(Refused::State.into()));
+        }
     }
 
     #[test]

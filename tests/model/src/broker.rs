@@ -61,6 +61,10 @@ pub enum Ask {
     Branch(Update),
     /// Offer it at this epoch: to one device, or to any full one.
     Offer(i64, Option<u8>),
+    /// Ask who holds it for it.
+    Request,
+    /// Offer what was asked for.
+    Agree(u8),
     /// Take this handoff.
     Accept(u8),
     /// Not this one.
@@ -122,12 +126,29 @@ impl Broker {
             }
             Ask::Offer(epoch, to) => {
                 next.seat.may_offer(&by.device, *epoch)?;
+                if let Some(open) = next.open.filter(|open| matches!(next.handoffs[*open].state, State::Requested { .. })) {
+                    next.handoffs[open] = next.handoffs[open].clone().void(Reason::Elsewhere);
+                    next.open = None;
+                }
                 if next.open.is_some() || to.is_some_and(|to| next.revoked.contains(&to)) {
                     return Err(Refused::State.into());
                 }
                 let to = to.map_or(Target::AnyFull, |to| Target::Device(name(to)));
                 next.open = Some(next.handoffs.len());
                 next.handoffs.push(Handoff::offer(by.device, *epoch, to, now));
+            }
+            Ask::Request => {
+                let holder = next.seat.may_request(&by.device, now)?;
+                if next.open.is_some() || by.tier == Tier::Limited {
+                    return Err(Refused::State.into());
+                }
+                next.open = Some(next.handoffs.len());
+                next.handoffs.push(Handoff::request(by.device, holder, next.seat.epoch, now));
+            }
+            Ask::Agree(n) => {
+                let asked = next.handoffs.get(usize::from(*n)).ok_or(Refused::State)?;
+                next.seat.may_offer(&by.device, asked.epoch)?;
+                next.step(*n, &by, Act::Offer, now)?;
             }
             Ask::Accept(n) => next.step(*n, &by, Act::Accept, now)?,
             Ask::Decline(n) => next.step(*n, &by, Act::Decline { why: Declining::Unwanted }, now)?,

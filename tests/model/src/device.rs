@@ -63,7 +63,7 @@ impl Device {
     }
 
     /// Everything it might ask for now, by what it knows and what the broker shows of handoffs.
-    pub fn wants(&self, broker: &Broker, now: Millis, writes: u8, offers: bool, claims: bool, devices: u8) -> Vec<Ask> {
+    pub fn wants(&self, broker: &Broker, now: Millis, writes: u8, offers: bool, requests: bool, claims: bool, devices: u8) -> Vec<Ask> {
         let mut asks = Vec::new();
         if self.is_frozen || self.under_way.is_some() || self.is_unsure {
             return asks;
@@ -81,10 +81,14 @@ impl Device {
                 let update = Update { by: self.me, epoch, seq: self.head.seq + 1, prev: self.head.hash.clone(), key_version };
                 asks.push(Ask::Write(update));
             }
-            if offers && broker.open.is_none() {
+            let open = broker.open.map(|open| broker.handoffs[open].clone().at(now).state);
+            if offers && matches!(open, None | Some(State::Requested { .. })) {
                 asks.extend((0..devices).filter(|to| *to != self.me).map(|to| Ask::Offer(epoch, Some(to))));
                 asks.push(Ask::Offer(epoch, None));
             }
+        }
+        if requests && self.held.is_none() && tier(self.me) == Tier::Full && broker.open.is_none() && broker.seat.may_request(&name(self.me), now).is_ok() {
+            asks.push(Ask::Request);
         }
         if let Some(open) = broker.open {
             self.about_handoff(broker, open, now, devices, &mut asks);
@@ -105,6 +109,8 @@ impl Device {
             Target::AnyFull => !is_source && tier(self.me) == Tier::Full,
         };
         match &handoff.state {
+            State::Requested { .. } if is_target => asks.push(Ask::Cancel(n)),
+            State::Requested { .. } if is_source && self.held == Some(handoff.epoch) => asks.extend([Ask::Agree(n), Ask::Decline(n)]),
             State::Offered { .. } if is_target => asks.extend([Ask::Accept(n), Ask::Decline(n)]),
             State::Offered { .. } if is_source => asks.push(Ask::Cancel(n)),
             // The source's own check of the target comes first.

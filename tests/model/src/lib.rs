@@ -35,6 +35,8 @@ pub struct Bounds {
     pub writes: u8,
     /// Handoffs that are offered.
     pub handoffs: u8,
+    /// Handoffs that are asked for.
+    pub requests: u8,
     /// Steps of time, 31 seconds each.
     pub ticks: u8,
     /// Requests or answers that are lost.

@@ -118,7 +118,7 @@ impl Handing {
         let Some(open) = broker.open else { return true };
         let handoff = &broker.handoffs[open];
         match &handoff.state {
-            State::Offered { until } | State::Accepted { until, .. } => world.now() < *until,
+            State::Requested { until } | State::Offered { until } | State::Accepted { until, .. } => world.now() < *until,
             State::Sealed { by, reclaim_at, .. } => {
                 let is_out = |party| which(party).is_none_or(|one| broker.revoked.contains(&one) || world.devices[usize::from(one)].is_frozen);
                 let mut steps = Vec::new();
@@ -128,7 +128,8 @@ impl Handing {
                 let is_party = |one: u8| Some(one) == source || Some(one) == target;
                 let goes_on = steps.iter().any(|step| match step {
                     Step::Asks(one, Ask::Say(statement, _)) => is_party(*one) || matches!(statement.act, Act::Claim { .. }),
-                    Step::Arrives(at) => matches!(world.requests[*at].ask, Ask::Say(..)),
+                    // An answer that a party waits for comes, or is given up.
+                    Step::Arrives(at) => matches!(world.requests[*at].ask, Ask::Say(..)) || is_party(world.requests[*at].from),
                     Step::Reads(one) | Step::GivesUp(one) => is_party(*one),
                     _ => false,
                 });
@@ -173,7 +174,7 @@ impl Model for Handing {
             if world.broker.revoked.contains(&me) {
                 continue;
             }
-            let asks = device.wants(&world.broker, world.now(), self.bounds.writes, left.handoffs > 0, left.claims > 0, self.bounds.devices);
+            let asks = device.wants(&world.broker, world.now(), self.bounds.writes, left.handoffs > 0, left.requests > 0, left.claims > 0, self.bounds.devices);
             steps.extend(asks.into_iter().map(|ask| Step::Asks(me, ask)));
             if device.under_way.is_some() && (!world.is_waited_for(me) || left.losses > 0) {
                 steps.push(Step::GivesUp(me));
@@ -211,6 +212,7 @@ impl Model for Handing {
             Step::Asks(me, ask) => {
                 match &ask {
                     Ask::Offer(..) => world.left.handoffs -= 1,
+                    Ask::Request => world.left.requests -= 1,
                     Ask::Say(statement, _) if matches!(statement.act, Act::Claim { .. }) => world.left.claims -= 1,
                     _ => {}
                 }

@@ -5,7 +5,7 @@ use baton_model::{Bounds, Defect};
 use stateright::{Checker as _, Model as _};
 
 /// Two devices, a write of each, a handoff, a claim, and time for everything but an offer to lapse.
-const SMALL: Bounds = Bounds { devices: 2, writes: 1, handoffs: 1, ticks: 2, losses: 0, repeats: 0, revocations: 0, crashes: 0, claims: 1, lies: 0 };
+const SMALL: Bounds = Bounds { devices: 2, writes: 1, handoffs: 1, requests: 0, ticks: 2, losses: 0, repeats: 0, revocations: 0, crashes: 0, claims: 1, lies: 0 };
 
 fn checked(bounds: Bounds, defect: Option<Defect>) -> impl stateright::Checker<Handing> {
     let checker = Handing { bounds, defect }.checker().threads(2).spawn_dfs().join();
@@ -57,6 +57,19 @@ fn with_an_offer_nobody_takes() {
 #[test]
 fn with_a_limited_device_that_hands_on() {
     holds(Bounds { devices: 3, handoffs: 2, ticks: 1, claims: 0, ..SMALL });
+}
+
+/// Asked for, agreed to, declined, withdrawn, overtaken by an offer to the other, never answered.
+#[test]
+fn with_a_request() {
+    holds(Bounds { requests: 1, ticks: 4, claims: 0, ..SMALL });
+    holds(Bounds { requests: 1, devices: 3, ticks: 1, claims: 0, ..SMALL });
+}
+
+#[test]
+fn with_a_request_and_what_goes_wrong() {
+    holds(Bounds { requests: 1, handoffs: 0, revocations: 1, losses: 1, ticks: 1, ..SMALL });
+    holds(Bounds { requests: 1, handoffs: 0, crashes: 1, repeats: 1, claims: 0, ..SMALL });
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn every_state_survives_being_stored() {
     };
     let offered = Handoff::offer(key(0), 1, Target::Device(key(1)), T);
     let states = [
+        State::Requested { until: T },
         offered.state.clone(),
         State::Accepted { by: key(1), until: T },
         State::Sealed { by: key(1), release: R.into(), reclaim_at: T },
@@ -48,6 +49,33 @@ fn every_state_survives_being_stored() {
         let stored = serde_json::to_string(&handoff).unwrap();
         assert_eq!(serde_json::from_str::<Handoff>(&stored).unwrap(), handoff, "{stored}");
     }
+}
+
+#[test]
+fn who_asks_is_offered_it_by_the_holder_and_by_nobody_else() {
+    let asked = || Handoff::request(did(2), did(1), 4, T);
+    let (source, target, other) = (by(1, Tier::Full), by(2, Tier::Full), by(3, Tier::Full));
+    for refused in [
+        asked().apply(&target, Act::Offer, T),
+        asked().apply(&other, Act::Offer, T),
+        asked().apply(&source, seal(), T),
+        asked().apply(&target, Act::Accept, T),
+        asked().apply(&target, complete(), T),
+    ] {
+        assert!(refused.is_err(), "{refused:?}");
+    }
+    let decline = || Act::Decline { why: Declining::Busy };
+    assert_eq!(asked().apply(&target, decline(), T), Err(Refused::Target.into()), "who asked withdraws");
+    assert_eq!(asked().apply(&source, Act::Cancel, T), Err(Refused::Target.into()), "who is asked declines");
+    assert_eq!(asked().apply(&other, decline(), T), Err(Refused::Target.into()));
+    for (over, is) in [(asked().apply(&source, decline(), T), "declined"), (asked().apply(&target, Act::Cancel, T), "cancelled")] {
+        assert_eq!(over.unwrap().0.state.name(), is);
+    }
+    assert_eq!(asked().apply(&source, Act::Offer, T.plus_secs(OFFER_SECS)), Err(Refused::Expired.into()));
+    let (offered, effect) = asked().apply(&source, Act::Offer, T.plus_secs(OFFER_SECS - 1)).unwrap();
+    assert_eq!((offered.to.clone(), effect), (Target::Device(did(2)), Effect::None));
+    assert_eq!(offered.clone().apply(&other, Act::Accept, T), Err(Refused::Target.into()));
+    offered.apply(&target, Act::Accept, T.plus_secs(OFFER_SECS + 60)).unwrap();
 }
 
 #[test]
@@ -104,6 +132,7 @@ fn what_is_over_says_why() {
         (after(offer(), &target, Act::Decline { why: Declining::Busy }, T), "declined", Some(Reason::Busy)),
         (after(accepted(), &target, Act::Decline { why: Declining::Unable }, T), "declined", Some(Reason::Unable)),
         (after(offer(), &source, Act::Cancel, T), "cancelled", None),
+        (Handoff::request(did(2), did(1), 1, T).at(T.plus_secs(OFFER_SECS)), "expired", Some(Reason::Unanswered)),
         (offer().at(T.plus_secs(OFFER_SECS)), "expired", Some(Reason::NobodyCame)),
         (accepted().at(T.plus_secs(SEAL_SECS)), "expired", Some(Reason::NotSealed)),
         (sealed().void(Reason::Claimed), "void", Some(Reason::Claimed)),
@@ -124,6 +153,7 @@ fn what_is_over_says_why() {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
+        Just(Act::Offer),
         Just(Act::Accept),
         Just(Act::Decline { why: Declining::Busy }),
         Just(Act::Cancel),
@@ -136,8 +166,8 @@ fn act() -> impl Strategy<Value = Act> {
 proptest! {
     /// I1 and I12: over any history the session moves at most once, and what is over stays over.
     #[test]
-    fn moves_at_most_once(acts in proptest::collection::vec((1u8..4, any::<bool>(), act(), 0i64..90), 0..12)) {
-        let mut handoff = Handoff::offer(did(1), 1, Target::AnyFull, T);
+    fn moves_at_most_once(asked: bool, acts in proptest::collection::vec((1u8..4, any::<bool>(), act(), 0i64..90), 0..12)) {
+        let mut handoff = if asked { Handoff::request(did(2), did(1), 1, T) } else { Handoff::offer(did(1), 1, Target::AnyFull, T) };
         let (mut now, mut moves) = (T, 0);
         for (who, full, act, wait) in acts {
             now = now.plus_secs(wait);
