@@ -2,12 +2,12 @@
 
 use anyhow::{Context as _, bail, ensure};
 use baton_protocol::enrolment::{DeviceClaims, Kind};
-use baton_protocol::handoff::machine::Target;
+use baton_protocol::handoff::machine::{Declining, Target};
 use baton_protocol::id::SessionId;
 use baton_protocol::secret::Secret;
 use baton_sdk::enroll::{Enrolling, Introduction, issuer_fingerprint, log_fingerprint};
 use baton_sdk::keystore::{Kept, Keystore};
-use baton_sdk::{Device, Error, Http, Offered, Servers, Session, Waiting, Written, system_clock, system_entropy};
+use baton_sdk::{Asked, Device, Error, Http, Offered, Servers, Session, Waiting, Written, system_clock, system_entropy};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +74,13 @@ enum Command {
         /// The device's name
         to: String,
     },
+    /// Ask the device that holds a session for it, and take it
+    Pull {
+        /// The session
+        session: String,
+    },
+    /// Wait until another device asks for a session that this one holds; asks before it hands it over
+    Give,
     /// Wait for a handoff to this device and take it
     Receive,
     /// Agree that your root is replaced by another; asks before it does
@@ -120,6 +127,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         Command::Write { session, content } => write(load(&device, &session).await?, content).await,
         Command::Push { session, to } => push(&device, &session, &to).await,
+        Command::Pull { session } => pull(&load(&device, &session).await?).await,
+        Command::Give => give(&device).await,
         Command::Receive => receive(&device).await,
         Command::Agree => agree(&device).await,
         Command::Claim { session } => {
@@ -238,11 +247,15 @@ async fn agree(device: &Arc<Device>) -> anyhow::Result<()> {
         issuer_fingerprint(&asked.to)
     );
     println!("Type yes to agree:");
-    let answer = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await?.transpose()?;
-    ensure!(answer.as_deref().map(str::trim) == Some("yes"), "nothing was agreed to");
+    ensure!(says_yes().await?, "nothing was agreed to");
     device.agree(asked).await?;
     println!("agreed; your page goes on");
     Ok(())
+}
+
+async fn says_yes() -> anyhow::Result<bool> {
+    let answer = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await?.transpose()?;
+    Ok(answer.as_deref().map(str::trim) == Some("yes"))
 }
 
 async fn write(mut session: Session, content: Option<String>) -> anyhow::Result<()> {
@@ -265,23 +278,67 @@ async fn write(mut session: Session, content: Option<String>) -> anyhow::Result<
 }
 
 async fn push(device: &Arc<Device>, session: &str, to: &str) -> anyhow::Result<()> {
-    let mut session = load(device, session).await?;
+    let session = load(device, session).await?;
     let members = device.members().await?;
     let by_did = || members.live.iter().find(|device| device.as_str() == to);
     let target = members.by_label(to).or_else(by_did).cloned();
     let target =
         target.with_context(|| format!("no live device is called {to:?} (a limited device sees no names: give the DID that `show` prints)"))?;
-    let offered: Offered = session.offer(Target::Device(target)).await?;
+    let offered = session.offer(Target::Device(target)).await?;
     println!("offered {}; waiting for {to} to accept ..", offered.id());
-    while session.accepted(&offered).await?.is_none() {
+    finish(session, &offered).await?;
+    println!("sealed to {to}");
+    Ok(())
+}
+
+/// Waits until an offer is accepted, and seals.
+async fn finish(mut session: Session, offered: &Offered) -> anyhow::Result<()> {
+    while session.accepted(offered).await?.is_none() {
         tokio::time::sleep(LOOK_EVERY).await;
         session.heartbeat().await?;
-        if session.is_over(&offered).await? {
+        if session.is_over(offered).await? {
             bail!("the offer is over");
         }
     }
-    session.seal(&offered).await?;
-    println!("sealed to {to}");
+    Ok(session.seal(offered).await?)
+}
+
+async fn pull(session: &Session) -> anyhow::Result<()> {
+    let requested = session.request().await?;
+    println!("asked {}; waiting for its holder ..", requested.id());
+    let waiting = loop {
+        if let Some(waiting) = requested.offered().await? {
+            break waiting;
+        }
+        let (state, reason) = requested.stands().await?;
+        if !matches!(state.as_str(), "requested" | "offered") {
+            bail!("{state}{}", reason.map(|reason| format!(": {reason:?}")).unwrap_or_default());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    take(&waiting).await
+}
+
+async fn give(device: &Arc<Device>) -> anyhow::Result<()> {
+    println!("waiting for a request ..");
+    let asked = loop {
+        match Asked::list(device).await?.pop() {
+            Some(asked) => break asked,
+            None => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    };
+    let members = device.members().await?;
+    let name = members.labels.iter().find(|(labelled, _)| labelled == asked.by()).map_or(asked.by().as_str(), |(_, name)| name.as_str());
+    println!("{name} asks for {}
+Type yes to hand it over:", asked.session());
+    if !says_yes().await? {
+        asked.decline(Declining::Unwanted).await?;
+        bail!("it stays here");
+    }
+    let session = Session::load(device, asked.session()).await?;
+    let offered = session.agree(&asked).await?;
+    finish(session, &offered).await?;
+    println!("sealed to {name}");
     Ok(())
 }
 
@@ -293,6 +350,10 @@ async fn receive(device: &Arc<Device>) -> anyhow::Result<()> {
             None => tokio::time::sleep(LOOK_EVERY).await,
         }
     };
+    take(&waiting).await
+}
+
+async fn take(waiting: &Waiting) -> anyhow::Result<()> {
     waiting.accept().await?;
     while !waiting.is_sealed().await? {
         tokio::time::sleep(LOOK_EVERY).await;

@@ -247,8 +247,11 @@ impl Story {
         let other = Session::open(laptop, &self.film("second film")).await?;
         refused(Session::load(television, other.id()).await, "not_found")?;
         let token = television.token(&television.servers().broker, "handoff:accept", None).await?;
-        let claim = format!("/v1/sessions/{}/claim", other.id());
-        refused(raw::broker(television, "POST", &claim, Some(token), television.signer(), Some(&json!({}))).await, "insufficient_scope")?;
+        for verb in ["request", "claim"] {
+            let path = format!("/v1/sessions/{}/{verb}", other.id());
+            let body = json!({});
+            refused(raw::broker(television, "POST", &path, Some(token.clone()), television.signer(), Some(&body)).await, "insufficient_scope")?;
+        }
         teller.fact(
             "the limited television pulling a session it was not given: insufficient_scope",
             "a device approved from elsewhere cannot reach for more",

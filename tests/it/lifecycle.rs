@@ -8,7 +8,7 @@ use baton_protocol::enrolment::Kind;
 use baton_protocol::handoff::machine::{Declining, Reason, Target};
 use baton_sdk::enroll::Enrolling;
 use baton_sdk::keystore::Keystore;
-use baton_sdk::{Device, Session, Waiting, system_entropy};
+use baton_sdk::{Asked, Device, Session, Waiting, system_entropy};
 use baton_service::testing::{ManualClock, On};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
@@ -252,6 +252,76 @@ async fn several_are_asked_and_one_has_it() {
         on_laptop.write(b"00:45").await.unwrap();
         on_laptop.seal(&offered).await.unwrap();
         assert_eq!(waiting.complete().await.unwrap().content(), b"00:45");
+    }
+}
+
+/// A full device asks whoever holds the session, who agrees; or does not, or offers it elsewhere, or never answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_pulled() {
+    for on in [On::Sqlite, On::Postgres] {
+        let clock = ManualClock::start();
+        let server = Server::start_at(on, clock.clock()).await;
+        let mut person = server.person().await;
+        let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+        let (tablet, tv) = (server.full(&mut person, "Tablet").await, server.limited(&mut person, "Television").await);
+        let mut session = Session::open(&laptop, b"00:43").await.unwrap();
+        let on_phone = Session::load(&phone, session.id()).await.unwrap();
+        let asked = async || Asked::list(&laptop).await.unwrap().pop().unwrap();
+        let is = |state: &str, reason: Reason| (state.to_owned(), Some(reason));
+
+        let mut told = laptop.events(None).await.unwrap();
+        let requested = on_phone.request().await.unwrap();
+        assert_eq!(on_phone.request().await.unwrap().id(), requested.id(), "twice is once");
+        assert_eq!(told.next().await.unwrap().kind, "handoff.requested");
+        assert!(requested.offered().await.unwrap().is_none());
+        assert!(session.request().await.err().unwrap().is("handoff.state"), "the holder itself");
+        assert!(Asked::list(&tablet).await.unwrap().is_empty() && Waiting::list(&tablet).await.unwrap().is_empty());
+        let asks = asked().await;
+        assert_eq!((asks.session(), asks.by()), (session.id(), phone.did()));
+        // Asked for is not given: the holder writes on, and who asked has nothing.
+        session.write(b"00:44").await.unwrap();
+        let offered = session.agree(&asks).await.unwrap();
+        assert_eq!(session.agree(&asks).await.unwrap().id(), offered.id(), "twice is once");
+        let waiting = requested.offered().await.unwrap().unwrap();
+        waiting.accept().await.unwrap();
+        session.seal(&offered).await.unwrap();
+        let mut on_phone = waiting.complete().await.unwrap();
+        assert_eq!((on_phone.content(), on_phone.is_held()), (&b"00:44"[..], true));
+        on_phone.write(b"00:45").await.unwrap();
+
+        // Back again: the same way from the other side.
+        session.follow().await.unwrap();
+        let back = session.request().await.unwrap();
+        let asks = Asked::list(&phone).await.unwrap().pop().unwrap();
+        asks.decline(Declining::Busy).await.unwrap();
+        asks.decline(Declining::Busy).await.unwrap();
+        assert_eq!(back.stands().await.unwrap(), is("declined", Reason::Busy));
+        let back = session.request().await.unwrap();
+        back.cancel().await.unwrap();
+        back.cancel().await.unwrap();
+        assert_eq!(back.stands().await.unwrap(), ("cancelled".into(), None));
+        let back = session.request().await.unwrap();
+        let later = async |secs| {
+            clock.advance_secs(secs);
+            server.running.identity.pump().await.unwrap();
+        };
+        later(40).await;
+        on_phone.heartbeat().await.unwrap();
+        later(35).await;
+        on_phone.heartbeat().await.unwrap();
+        later(45).await;
+        assert_eq!(back.stands().await.unwrap(), is("expired", Reason::Unanswered));
+        assert!(session.request().await.err().unwrap().is("handoff.state"), "of a silent device it is claimed");
+        on_phone.heartbeat().await.unwrap();
+        let back = session.request().await.unwrap();
+        on_phone.offer(Target::Device(tv.did().clone())).await.unwrap();
+        assert_eq!(back.stands().await.unwrap(), is("void", Reason::Elsewhere));
+        let on_tv = Waiting::list(&tv).await.unwrap().pop().unwrap();
+        on_tv.decline(Declining::Unwanted).await.unwrap();
+        let back = session.request().await.unwrap();
+        person.unlock().await.unwrap();
+        person.revoke(&phone.enrolled().device_id).await.unwrap();
+        assert_eq!(back.stands().await.unwrap(), is("void", Reason::Revoked));
     }
 }
 

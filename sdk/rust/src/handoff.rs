@@ -41,16 +41,21 @@ impl Offered {
 impl Session {
     /// Offers the session to one device, to several (the first to accept wins), or to any full one.
     pub async fn offer(&self, to: Target) -> Result<Offered, Error> {
+        let http = &self.device.http;
+        self.offer_as(HandoffId::new(http.now(), http.entropy().bytes()), to).await
+    }
+
+    /// [`Self::offer`], as the handoff of this id.
+    pub(crate) async fn offer_as(&self, handoff: HandoffId, to: Target) -> Result<Offered, Error> {
         let device = &self.device;
-        let entropy = device.http.entropy();
         let offer = Offer {
             v: 1,
-            handoff: HandoffId::new(device.http.now(), entropy.bytes()),
+            handoff,
             session: self.id.clone(),
             epoch: self.held.ok_or(Handoff::NotHolder)?,
             from: device.did().clone(),
             to,
-            challenge: b64::encode(entropy.bytes::<16>()),
+            challenge: b64::encode(device.http.entropy().bytes::<16>()),
         };
         let text = device.signing.seal(offer.draft()).await?;
         let (_, hash) = Offer::read(&text)?;
@@ -60,7 +65,7 @@ impl Session {
         match device.broker("POST", "/v1/handoffs", "handoff:offer", Some(self.id.as_str()), Some(&body)).await {
             Ok(_) => Ok(Offered { offer, hash }),
             // The answer to the same offer may have been lost before.
-            Err(refused) if refused.is("handoff.state") => self.standing_offer(&offer).await?.ok_or(refused),
+            Err(refused) if refused.is("handoff.state") || refused.is("handoff.exists") => self.standing_offer(&offer).await?.ok_or(refused),
             Err(other) => Err(other),
         }
     }
@@ -69,7 +74,7 @@ impl Session {
     async fn standing_offer(&self, wanted: &Offer) -> Result<Option<Offered>, Error> {
         let answer = self.device.broker("GET", "/v1/handoffs", "session:read", None, None).await?;
         for shown in answer["handoffs"].as_array().ok_or(Error::Answer("handoffs"))? {
-            let (offer, hash) = Offer::read(shown["offer"].as_str().ok_or(Error::Answer("offer"))?)?;
+            let Some((offer, hash)) = offer_of(shown)? else { continue };
             let same = Offer { handoff: offer.handoff.clone(), challenge: offer.challenge.clone(), ..wanted.clone() } == offer;
             if same && shown["state"] == "offered" {
                 return Ok(Some(Offered { offer, hash }));
@@ -190,7 +195,7 @@ impl Waiting {
         let members = device.members().await?;
         let mut waiting = Vec::new();
         for shown in answer["handoffs"].as_array().ok_or(Error::Answer("handoffs"))? {
-            let (offer, hash) = Offer::read(shown["offer"].as_str().ok_or(Error::Answer("offer"))?)?;
+            let Some((offer, hash)) = offer_of(shown)? else { continue };
             members.log.member(&offer.from)?;
             let for_me = match &offer.to {
                 Target::Device(_) | Target::AnyOf(_) => offer.to.named().contains(device.did()),
@@ -255,6 +260,11 @@ impl Waiting {
         let path = format!("/v1/handoffs/{}/{verb}", self.offer.handoff);
         self.device.broker("POST", &path, "handoff:accept", Some(self.offer.session.as_str()), Some(body)).await
     }
+}
+
+/// The offer of a handoff, unless it is only asked for.
+fn offer_of(shown: &Value) -> Result<Option<(Offer, String)>, Error> {
+    Ok(shown["offer"].as_str().map(Offer::read).transpose()?)
 }
 
 impl From<Kb> for Error {

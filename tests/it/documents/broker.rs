@@ -4,7 +4,7 @@ use super::{Op, op, shorthand::schema, take_in};
 use serde_json::{Map, Value, json};
 
 /// Why a handoff is over (docs/lifecycle.md).
-const REASON: &str = "=unwanted|busy|unable|nobody_came|not_sealed|revoked|claimed|ended|not_synced|not_taken|null";
+const REASON: &str = "=unwanted|busy|unable|unanswered|elsewhere|nobody_came|not_sealed|revoked|claimed|ended|not_synced|not_taken|null";
 
 /// The document.
 pub fn document() -> Value {
@@ -19,7 +19,7 @@ pub fn document() -> Value {
     named(
         "Handoff",
         json!({"handoff": "text", "session": "text", "state": "text", "epoch": "int", "from": "did", "to": "any", "by": "did|null", "until": "ms|null",
-            "reason": REASON, "release": "text|null", "offer": "jws", "presentation": "presentation|null"}),
+            "reason": REASON, "release": "text|null", "offer": "jws|null", "presentation": "presentation|null"}),
     );
     named("Switches", json!({"visible": "bool", "mirroring": "bool", "sync": "bool"}));
     named("Handed", json!({"handoff": "text", "session": "text", "state": "text", "from": "did", "to": "did|null", "reason": REASON, "at": "ms"}));
@@ -99,6 +99,10 @@ fn sessions() -> Vec<Op> {
             .asks(&json!({"statement": "jws", "envelope": "jwe", "presentation?": "presentation|null"}))
             .answers(200, &json!("#Accepted"))
             .refuses(moved),
+        op("POST /broker/v1/sessions/{id}/request", "A full device asks who holds the session for it. The same again is the same.")
+            .asks(&json!({"handoff": "text"}))
+            .answers(201, &json!("#Handoff"))
+            .refuses(moved),
     ]
 }
 
@@ -107,7 +111,7 @@ fn handoffs() -> Vec<Op> {
     let said = json!({"statement": "jws", "envelope?": "jwe|null"});
     vec![
         op("GET /broker/v1/handoffs", "Those under way that concern this device.").answers(200, &json!({"handoffs": ["#Handoff"]})),
-        op("POST /broker/v1/handoffs", "The holder offers its session. The same again is the same.")
+        op("POST /broker/v1/handoffs", "The holder offers its session, or agrees to a request by an offer of the same id. The same again is the same.")
             .asks(&json!({"offer": "jws", "presentation?": "presentation|null"}))
             .answers(201, &json!("#Handoff"))
             .refuses(moved),
@@ -116,11 +120,11 @@ fn handoffs() -> Vec<Op> {
             .asks(&json!({"presentation?": "presentation|null"}))
             .answers(200, &json!("#Handoff"))
             .refuses(moved),
-        op("POST /broker/v1/handoffs/{id}/decline", "The target would rather not, and says why.")
+        op("POST /broker/v1/handoffs/{id}/decline", "The target would rather not, or the holder keeps what it is asked for; and says why.")
             .asks(&json!({"reason?": "=unwanted|busy|unable"}))
             .answers(200, &json!("#Handoff"))
             .refuses(moved),
-        op("POST /broker/v1/handoffs/{id}/cancel", "The source takes its offer back.").answers(200, &json!("#Handoff")).refuses(moved),
+        op("POST /broker/v1/handoffs/{id}/cancel", "The source takes its offer back, or the target its request.").answers(200, &json!("#Handoff")).refuses(moved),
         op("POST /broker/v1/handoffs/{id}/seal", "The source releases: from here on it does not write at this epoch.")
             .asks(&said)
             .answers(200, &json!("#Accepted"))

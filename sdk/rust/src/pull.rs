@@ -1,0 +1,128 @@
+//! Asking for a session that another device holds, and answering who asks (docs/protocol.md §8). Nothing moves before the holder offers it; from there on
+//! it is a handoff like any other.
+
+use crate::device::Device;
+use crate::error::Error;
+use crate::handoff::{Offered, Waiting};
+use crate::session::Session;
+use baton_protocol::handoff::machine::{Declining, Reason, Target};
+use baton_protocol::id::{HandoffId, SessionId};
+use baton_protocol::key::Did;
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Arc;
+
+/// A session that this device has asked for.
+pub struct Requested {
+    device: Arc<Device>,
+    session: SessionId,
+    handoff: HandoffId,
+}
+
+/// Another device asks for a session that this one holds.
+pub struct Asked {
+    device: Arc<Device>,
+    session: SessionId,
+    handoff: HandoffId,
+    by: Did,
+}
+
+/// As far as both need it.
+#[derive(Deserialize)]
+struct Shown {
+    handoff: HandoffId,
+    session: SessionId,
+    state: String,
+    from: Did,
+    to: Target,
+}
+
+async fn all(device: &Device) -> Result<Vec<Shown>, Error> {
+    let answer = device.broker("GET", "/v1/handoffs", "session:read", None, None).await?;
+    serde_json::from_value(answer["handoffs"].clone()).map_err(|_| Error::Answer("handoffs"))
+}
+
+impl Session {
+    /// Asks whoever holds it to hand it to this device. Full devices alone may.
+    pub async fn request(&self) -> Result<Requested, Error> {
+        let device = &self.device;
+        let handoff = HandoffId::new(device.http.now(), device.http.entropy().bytes());
+        let path = format!("/v1/sessions/{}/request", self.id);
+        let body = json!({"handoff": handoff});
+        let asked = |handoff| Requested { device: device.clone(), session: self.id.clone(), handoff };
+        match device.broker("POST", &path, "handoff:accept", Some(self.id.as_str()), Some(&body)).await {
+            Ok(_) => Ok(asked(handoff)),
+            // The answer to the same request may have been lost before.
+            Err(refused) if refused.is("handoff.state") => {
+                let me = Target::Device(device.did().clone());
+                let mine = |shown: &Shown| shown.state == "requested" && shown.session == self.id && shown.to == me;
+                all(device).await?.into_iter().find(mine).map(|shown| asked(shown.handoff)).ok_or(refused)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Offers it to the device that asked.
+    pub async fn agree(&self, asked: &Asked) -> Result<Offered, Error> {
+        self.offer_as(asked.handoff.clone(), Target::Device(asked.by.clone())).await
+    }
+}
+
+impl Requested {
+    /// The handoff's id.
+    pub fn id(&self) -> &HandoffId {
+        &self.handoff
+    }
+
+    /// How far it is, and, once it is over, why.
+    pub async fn stands(&self) -> Result<(String, Option<Reason>), Error> {
+        let path = format!("/v1/handoffs/{}", self.handoff);
+        let answer = self.device.broker("GET", &path, "session:read", Some(self.session.as_str()), None).await?;
+        let state = answer["state"].as_str().ok_or(Error::Answer("state"))?.to_owned();
+        Ok((state, serde_json::from_value(answer["reason"].clone()).unwrap_or_default()))
+    }
+
+    /// The offer that answers it, once there is one.
+    pub async fn offered(&self) -> Result<Option<Waiting>, Error> {
+        let waiting = Waiting::list(&self.device).await?;
+        Ok(waiting.into_iter().find(|waiting| waiting.offer().handoff == self.handoff))
+    }
+
+    /// Does not want it any more. (Once it is offered, it is declined.)
+    pub async fn cancel(&self) -> Result<(), Error> {
+        let path = format!("/v1/handoffs/{}/cancel", self.handoff);
+        self.device.broker("POST", &path, "handoff:offer", Some(self.session.as_str()), Some(&json!({}))).await.map(|_| ())
+    }
+}
+
+impl Asked {
+    /// What is asked of this device, by live members of its own log alone.
+    pub async fn list(device: &Arc<Device>) -> Result<Vec<Self>, Error> {
+        let members = device.members().await?;
+        let mut asked = Vec::new();
+        for Shown { handoff, session, state, from, to } in all(device).await? {
+            let Target::Device(by) = to else { continue };
+            let is_member = members.live.contains(&by) && members.log.member(&by).is_ok_and(|member| members.syncs(&by, member.tier));
+            if state == "requested" && from == *device.did() && is_member {
+                asked.push(Self { device: device.clone(), session, handoff, by });
+            }
+        }
+        Ok(asked)
+    }
+
+    /// The session.
+    pub fn session(&self) -> &SessionId {
+        &self.session
+    }
+
+    /// Who asks.
+    pub fn by(&self) -> &Did {
+        &self.by
+    }
+
+    /// Keeps it, and says why.
+    pub async fn decline(&self, why: Declining) -> Result<(), Error> {
+        let path = format!("/v1/handoffs/{}/decline", self.handoff);
+        self.device.broker("POST", &path, "handoff:accept", Some(self.session.as_str()), Some(&json!({"reason": why}))).await.map(|_| ())
+    }
+}
