@@ -329,8 +329,11 @@ async fn give(device: &Arc<Device>) -> anyhow::Result<()> {
     };
     let members = device.members().await?;
     let name = members.labels.iter().find(|(labelled, _)| labelled == asked.by()).map_or(asked.by().as_str(), |(_, name)| name.as_str());
-    println!("{name} asks for {}
-Type yes to hand it over:", asked.session());
+    println!(
+        "{name} asks for {}
+Type yes to hand it over:",
+        asked.session()
+    );
     if !says_yes().await? {
         asked.decline(Declining::Unwanted).await?;
         bail!("it stays here");

@@ -75,7 +75,12 @@ struct Request {
 }
 
 /// `POST /v1/sessions/{id}/request`: a full device asks who holds the session for it. Nothing moves before the holder offers it.
-pub async fn request(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<(StatusCode, Json<Value>), Problem> {
+pub async fn request(
+    State(broker): State<Arc<Broker>>,
+    Path(id): Path<String>,
+    ask: Ask,
+    content: Body,
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let (mut acting, Request { handoff }) = Acting::begin_full(&broker, &ask, "handoff:accept", content, edge::MAX_BODY).await?;
     let id = SessionId::parse(&id)?;
     let session = acting.session(&id).await?;

@@ -12,7 +12,6 @@ use baton_protocol::id::HandoffId;
 use baton_protocol::key::Did;
 use baton_protocol::presentation::{self, Expected};
 use baton_protocol::refusal::{Handoff, Kb, Log};
-use baton_protocol::session::Kind;
 use baton_protocol::signer::Signer as _;
 use baton_protocol::{Refusal, b64};
 use serde_json::{Value, json};
@@ -108,12 +107,11 @@ impl Session {
         }
         let target = self.check_target(offered, &shown).await?;
         let epoch = self.held.ok_or(Handoff::NotHolder)?;
+        self.snapshot().await?;
         let key = self.keys.get(&self.chain.key_version()).cloned().ok_or(Handoff::NoKey)?;
         let members = self.device.members().await?;
         let has_key = self.recipients.contains(&target);
         let envelope = if has_key { None } else { Some(envelope(&self.device, &members, &self.id, &key, Some(&target)).await?.0) };
-        let content = self.content.clone();
-        self.write_as(&content, Kind::Snapshot).await?;
         let act = Act::Release {
             handoff: offered.id().clone(),
             head: self.head.clone(),

@@ -197,6 +197,20 @@ impl Session {
         }
     }
 
+    /// All of the present content, written anew under a key that is good.
+    pub(crate) async fn snapshot(&mut self) -> Result<(), Error> {
+        Box::pin(self.look_after_key()).await?;
+        let content = self.content.clone();
+        match self.write_as(&content, Kind::Snapshot).await {
+            // The broker knows of somebody who left, and this device did not yet.
+            Err(error) if error.is("state.rekey_required") => {
+                self.rekey().await?;
+                self.write_as(&content, Kind::Snapshot).await.map(|_| ())
+            }
+            other => other.map(|_| ()),
+        }
+    }
+
     async fn late(&mut self, content: &[u8], epoch: Option<i64>) -> Result<Written, Error> {
         self.held = None;
         self.branch(content).await?;

@@ -149,6 +149,11 @@ export class Terminal {
     return run(["device", "--keystore", this.keystore, ...command], "", { BATON_PASSPHRASE: PASSPHRASE });
   }
 
+  /** Waits until it is asked for a session, and says yes. */
+  gives(): Promise<string> {
+    return run(["device", "--keystore", this.keystore, "give"], "yes\n", { BATON_PASSPHRASE: PASSPHRASE });
+  }
+
   /** Its DID. */
   async did(): Promise<string> {
     return /^device +(\S+)$/m.exec(await this.run("show"))?.[1] ?? "";

@@ -2,11 +2,10 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Http, Offered, Session, Waiting, listen, type Device, type Frame, type SessionEvent, type Socket, type Surroundings } from "../src/index.js";
+import { Asked, Http, Offered, Requested, Session, Waiting, listen, type Device, type Frame, type SessionEvent, type Socket, type Surroundings } from "../src/index.js";
 import { utf8 } from "../src/base64url.js";
 import { around, full, limited, restarted, handOver, refusal, text } from "./people.js";
 import { Server, Terminal } from "./server.js";
-
 
 let server: Server;
 before(async () => {
@@ -96,6 +95,68 @@ test("from the terminal to here and back: two implementations of one protocol", 
   const back = await waiting.complete();
   assert.match(await pushing, /sealed to/);
   assert.deepEqual([text(back), back.chain.epoch], ["gone on in Rust", 3]);
+});
+
+/** What is asked of a device, once it is. */
+async function askedOf(device: Device): Promise<Asked> {
+  for (;;) {
+    const [asked] = await Asked.list(device);
+    if (asked) return asked;
+  }
+}
+
+test("who is asked hands it over, or keeps it; who asks may think better of it", async () => {
+  const [laptop, phone, tv] = [await full(server, "Laptop"), await full(server, "Phone"), await limited(server, "Television")];
+  const session = await Session.open(laptop, utf8("minute 5"));
+  const onPhone = await Session.load(phone, session.id);
+  const kept = await Requested.make(onPhone);
+  assert.equal((await Requested.make(onPhone)).id, kept.id, "twice is once");
+  assert.deepEqual([(await Waiting.list(phone)).length, (await Waiting.list(tv)).length], [0, 0], "nothing is offered yet");
+  const asked = await askedOf(laptop);
+  assert.deepEqual([asked.session, asked.by], [session.id, phone.did]);
+  await asked.decline("busy");
+  assert.equal(await kept.take(), undefined);
+  assert.deepEqual([(await kept.state()).state, (await kept.state()).reason], ["declined", "busy"]);
+  const withdrawn = await Requested.make(onPhone);
+  await withdrawn.cancel();
+  assert.deepEqual([(await withdrawn.state()).state, (await Asked.list(laptop)).length], ["cancelled", 0]);
+  // An offer to somebody else is an answer as well.
+  const overtaken = await Requested.make(onPhone);
+  const [watching, back] = [await handOver(session, tv), await overtaken.take()];
+  assert.deepEqual([back, (await overtaken.state()).reason], [undefined, "elsewhere"]);
+  // Of a limited device too, which itself may ask for nothing.
+  await onPhone.follow();
+  const requested = await Requested.make(onPhone);
+  const [given, here] = await Promise.all([askedOf(tv).then((one) => Offered.agree(watching, one)).then((offered) => offered.finish()), requested.take()]);
+  assert.ok(given && here);
+  assert.deepEqual([text(here), here.isHeld, watching.isHeld], ["minute 5", true, false]);
+  await assert.rejects(Requested.make(watching), refusal("insufficient_scope"));
+});
+
+test("asked for by the terminal, and asked of it: two implementations of one protocol", async () => {
+  const here = await full(server, "Browser");
+  const terminal = await Terminal.enrol(server, "Terminal");
+  const session = await Session.open(here, utf8("begun in TypeScript"));
+  const pulling = terminal.run("pull", session.id);
+  const offered = await Offered.agree(session, await askedOf(here));
+  assert.ok(await offered.finish());
+  assert.match(await pulling, /held at epoch 2\nbegun in TypeScript/);
+
+  await session.follow();
+  const requested = await Requested.make(session);
+  const giving = terminal.gives();
+  const back = await requested.take();
+  assert.match(await giving, /Browser asks for .*\n.*\nsealed to Browser/);
+  assert.equal(back?.isHeld, true);
+});
+
+test("from one limited device to the next, with nothing written between: the key of the first is good no more", async () => {
+  const [laptop, tv, radio] = [await full(server, "Laptop"), await limited(server, "Television"), await limited(server, "Radio")];
+  const onTv = await handOver(await Session.open(laptop, utf8("minute 5")), tv);
+  const { version } = onTv.key;
+  const onLaptop = await handOver(onTv, laptop);
+  const onRadio = await handOver(onLaptop, radio);
+  assert.deepEqual([text(onRadio), onRadio.key.version], ["minute 5", version + 1]);
 });
 
 test("a detached session is claimed from its last state, with a new key", async () => {

@@ -103,6 +103,13 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
     await laptop.reload();
     await plays(laptop, "Metropolis, 4:00, on another device");
 
+    // Asked for from here: the other window keeps it.
+    await laptop.getByRole("button", { name: "Bring it here" }).click();
+    await laptop.getByRole("status").getByText("Asked").waitFor();
+    await television.getByText("asks for this film").waitFor();
+    await television.getByRole("button", { name: "Keep it here" }).click();
+    await laptop.getByRole("status").getByText("It stays there (unwanted)").waitFor();
+
     // From the window to a terminal, which is another implementation of the protocol.
     const asked = await Terminal.asks(server, "Terminal");
     await approve(page, asked.userCode, asked.checkCode, "Terminal");
@@ -113,6 +120,15 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
     await television.getByLabel("Hand over to").selectOption(did);
     await television.getByRole("button", { name: "Hand over" }).click();
     assert.match(await receiving, /"queue":\["Metropolis".*"position":240/);
+    // Asked for, and given: from the terminal to this window and back, from this window to the other.
+    await plays(laptop, "Metropolis, 4:00, on another device");
+    await laptop.getByRole("button", { name: "Bring it here" }).click();
+    assert.match(await asked.terminal.gives(), /asks for/);
+    await plays(laptop, "Metropolis, 4:00, here");
+    const again = asked.terminal.run("receive");
+    await laptop.getByLabel("Hand over to").selectOption(did);
+    await laptop.getByRole("button", { name: "Hand over" }).click();
+    await again;
 
     // Revoked: the film is nobody's, and goes on in the window that asks for it.
     await page.goto(server.url);

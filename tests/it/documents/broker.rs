@@ -111,10 +111,13 @@ fn handoffs() -> Vec<Op> {
     let said = json!({"statement": "jws", "envelope?": "jwe|null"});
     vec![
         op("GET /broker/v1/handoffs", "Those under way that concern this device.").answers(200, &json!({"handoffs": ["#Handoff"]})),
-        op("POST /broker/v1/handoffs", "The holder offers its session, or agrees to a request by an offer of the same id. The same again is the same.")
-            .asks(&json!({"offer": "jws", "presentation?": "presentation|null"}))
-            .answers(201, &json!("#Handoff"))
-            .refuses(moved),
+        op(
+            "POST /broker/v1/handoffs",
+            "The holder offers its session, or agrees to a request by an offer of the same id. The same again is the same.",
+        )
+        .asks(&json!({"offer": "jws", "presentation?": "presentation|null"}))
+        .answers(201, &json!("#Handoff"))
+        .refuses(moved),
         op("GET /broker/v1/handoffs/{id}", "One handoff.").answers(200, &json!("#Handoff")),
         op("POST /broker/v1/handoffs/{id}/accept", "The target accepts, by a presentation over this very handoff.")
             .asks(&json!({"presentation?": "presentation|null"}))
@@ -124,7 +127,9 @@ fn handoffs() -> Vec<Op> {
             .asks(&json!({"reason?": "=unwanted|busy|unable"}))
             .answers(200, &json!("#Handoff"))
             .refuses(moved),
-        op("POST /broker/v1/handoffs/{id}/cancel", "The source takes its offer back, or the target its request.").answers(200, &json!("#Handoff")).refuses(moved),
+        op("POST /broker/v1/handoffs/{id}/cancel", "The source takes its offer back, or the target its request.")
+            .answers(200, &json!("#Handoff"))
+            .refuses(moved),
         op("POST /broker/v1/handoffs/{id}/seal", "The source releases: from here on it does not write at this epoch.")
             .asks(&said)
             .answers(200, &json!("#Accepted"))

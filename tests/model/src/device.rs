@@ -87,7 +87,12 @@ impl Device {
                 asks.push(Ask::Offer(epoch, None));
             }
         }
-        if requests && self.held.is_none() && tier(self.me) == Tier::Full && broker.open.is_none() && broker.seat.may_request(&name(self.me), now).is_ok() {
+        if requests
+            && self.held.is_none()
+            && tier(self.me) == Tier::Full
+            && broker.open.is_none()
+            && broker.seat.may_request(&name(self.me), now).is_ok()
+        {
             asks.push(Ask::Request);
         }
         if let Some(open) = broker.open {

@@ -5,7 +5,8 @@ use baton_model::{Bounds, Defect};
 use stateright::{Checker as _, Model as _};
 
 /// Two devices, a write of each, a handoff, a claim, and time for everything but an offer to lapse.
-const SMALL: Bounds = Bounds { devices: 2, writes: 1, handoffs: 1, requests: 0, ticks: 2, losses: 0, repeats: 0, revocations: 0, crashes: 0, claims: 1, lies: 0 };
+const SMALL: Bounds =
+    Bounds { devices: 2, writes: 1, handoffs: 1, requests: 0, ticks: 2, losses: 0, repeats: 0, revocations: 0, crashes: 0, claims: 1, lies: 0 };
 
 fn checked(bounds: Bounds, defect: Option<Defect>) -> impl stateright::Checker<Handing> {
     let checker = Handing { bounds, defect }.checker().threads(2).spawn_dfs().join();

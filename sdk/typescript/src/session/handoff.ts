@@ -3,7 +3,6 @@
 import { decodeExactly, encode } from "../base64url.js";
 import { agreed, verifyPresentation } from "../credential.js";
 import { Device } from "../device.js";
-import { listen } from "../events.js";
 import { newId } from "../id.js";
 import { signBy, verifyBy } from "../jws.js";
 import { PublicKey, hash } from "../key.js";
@@ -12,12 +11,10 @@ import type { Act } from "./chain.js";
 import { receiptProof } from "./key.js";
 import { makeEnvelope } from "./reading.js";
 import { Session } from "./session.js";
+import { all, reach, show, type Declining, type HandoffState, type Reason, type Shown, type Target } from "./shown.js";
 
 /** Most devices that one offer names. */
 const MOST_NAMED = 16;
-
-/** Whom an offer names: one device by its DID, several, or any full one: the first to accept. */
-export type Target = { device: string } | { any_of: string[] } | "any_full";
 
 /** The devices a target names, if it names any. */
 function named(to: Target): string[] {
@@ -35,28 +32,6 @@ interface Offer {
   challenge: string;
 }
 
-/** How far a handoff is (docs/lifecycle.md). */
-export type HandoffState = "offered" | "accepted" | "sealed" | "completed" | "declined" | "cancelled" | "expired" | "void" | "reclaimed";
-
-/** Why a target declines. */
-export type Declining = "unwanted" | "busy" | "unable";
-
-/** Why a handoff is over, where that says more than its state. */
-export type Reason = Declining | "nobody_came" | "not_sealed" | "revoked" | "claimed" | "ended" | "not_synced" | "not_taken";
-
-/** A handoff as the broker shows it. */
-interface Shown {
-  handoff: string;
-  state: HandoffState;
-  by: string | null;
-  reason: Reason | null;
-  offer: string;
-  presentation: string | null;
-}
-
-/** How often a handoff is looked at without news: that an offer has expired is told by nobody. */
-const LOOK_EVERY = 5000;
-
 /** An offer this device made. */
 export class Offered {
   private constructor(
@@ -66,11 +41,20 @@ export class Offered {
   ) {}
 
   /** Offers a session that this device holds. */
-  static async make(session: Session, to: Target): Promise<Offered> {
+  static make(session: Session, to: Target): Promise<Offered> {
+    const { http } = session.device;
+    return Offered.#as(newId("hof", http.seconds() * 1000, http.around.random), session, to);
+  }
+
+  /** Offers it to the device that asked. */
+  static agree(session: Session, { id, by }: { id: string; by: string }): Promise<Offered> {
+    return Offered.#as(id, session, { device: by });
+  }
+
+  static async #as(handoff: string, session: Session, to: Target): Promise<Offered> {
     const { device, id } = session;
-    const { around } = device.http;
-    const handoff = newId("hof", device.http.seconds() * 1000, around.random);
-    const offer: Offer = { v: 1, handoff, session: id, epoch: session.heldEpoch(), from: device.did, to, challenge: encode(around.random(16)) };
+    const challenge = encode(device.http.around.random(16));
+    const offer: Offer = { v: 1, handoff, session: id, epoch: session.heldEpoch(), from: device.did, to, challenge };
     const text = await signBy("baton-offer+jwt", device.signer, offer);
     const offerHash = hash(JSON.stringify(offer));
     const audience = device.kept.servers.broker;
@@ -80,7 +64,7 @@ export class Offered {
       await device.broker({ scope: "handoff:offer", path: "/v1/handoffs", session: id, json: { offer: text, presentation } });
     } catch (error) {
       // The answer to the same offer may have been lost before.
-      const standing = error instanceof Refused && error.code === "handoff.state" ? await Offered.#standing(session, offer) : undefined;
+      const standing = error instanceof Refused && ["handoff.state", "handoff.exists"].includes(error.code) ? await Offered.#standing(session, offer) : undefined;
       if (!standing) throw error;
       return standing;
     }
@@ -90,6 +74,7 @@ export class Offered {
   /** What this device has offered already, if it is this very handoff but for its name and challenge. */
   static async #standing(session: Session, wanted: Offer): Promise<Offered | undefined> {
     for (const shown of await all(session.device)) {
+      if (shown.offer === null) continue;
       const { offer, hash } = readOffer(shown.offer);
       const same = JSON.stringify({ ...wanted, handoff: offer.handoff, challenge: offer.challenge }) === JSON.stringify(offer);
       if (same && ["offered", "accepted", "sealed"].includes(shown.state)) return new Offered(session, offer, hash);
@@ -139,10 +124,10 @@ export class Offered {
     if (shown.state !== "accepted") throw new Refused("handoff.state", "not accepted");
     const to = await this.#checkTarget(shown);
     const epoch = session.heldEpoch();
+    await session.snapshot();
     const members = await device.members();
-    const { key } = session;
+    const { key, head } = session;
     const envelope = session.recipients.has(to) ? undefined : (await makeEnvelope(device, members, session.id, key, to)).envelope;
-    const head = await session.append(session.content, "snapshot");
     const brought = envelope === undefined ? {} : { envelope: hash(envelope) };
     const act: Act = { kind: "release", handoff: this.id, head, key_version: key.version, ...brought, to };
     const signed = await session.sign(epoch, act);
@@ -213,6 +198,7 @@ export class Waiting {
     const members = await device.members();
     const waiting: Waiting[] = [];
     for (const { offer: text } of shown) {
+      if (text === null) continue;
       const { offer, hash } = readOffer(text);
       if (!members.members.some((member) => member.device === offer.from)) throw new Refused("log.not_member", "not member");
       const forMe = offer.to === "any_full" ? device.tier === "full" && offer.from !== device.did : named(offer.to).includes(device.did);
@@ -282,35 +268,6 @@ export class Waiting {
 
 /** When a source may take back what its target has not completed, in seconds, and a little more. */
 const RECLAIM_SECS = 62;
-
-/** Waits until a handoff has come this far, or to its end, or for so many seconds; says where it is. */
-async function reach(device: Device, id: string, wanted: Shown["state"][], seconds = Infinity): Promise<Shown["state"]> {
-  const until = device.http.seconds() + seconds;
-  const stop = new AbortController();
-  const frames = listen(device, { signal: stop.signal });
-  let next = frames.next();
-  try {
-    for (;;) {
-      const { state } = await show(device, id);
-      if (wanted.includes(state) || !["offered", "accepted", "sealed"].includes(state) || device.http.seconds() >= until) return state;
-      const told = await Promise.race([next.then(() => true), device.http.around.pause(LOOK_EVERY)]);
-      if (told === true) next = frames.next();
-    }
-  } finally {
-    stop.abort();
-    // Whatever it was waiting for does not matter any more.
-    next.catch(() => undefined);
-    frames.return().catch(() => undefined);
-  }
-}
-
-async function all(device: Device): Promise<Shown[]> {
-  return (await device.broker<{ handoffs: Shown[] }>({ scope: "session:read", path: "/v1/handoffs" })).handoffs;
-}
-
-function show(device: Device, id: string): Promise<Shown> {
-  return device.broker({ scope: "session:read", path: `/v1/handoffs/${id}` });
-}
 
 /** What the target agrees to when it accepts: this handoff of this session between these two, by this key. */
 function acceptData({ handoff, session, epoch, from }: Offer, offerHash: string, to: string): string {

@@ -165,6 +165,19 @@ export class Session {
     }
   }
 
+  /** @internal All of the present content, written anew under a key that is good. */
+  async snapshot(): Promise<void> {
+    await this.#lookAfterKey();
+    try {
+      await this.append(this.content, "snapshot");
+    } catch (error) {
+      if (!(error instanceof Refused) || error.code !== "state.rekey_required") throw error;
+      // The broker knows of somebody who left, and this device did not yet.
+      await this.#rekey();
+      await this.append(this.content, "snapshot");
+    }
+  }
+
   async #late(content: Uint8Array, epoch?: unknown): Promise<Written> {
     this.#held = undefined;
     await this.post("branches", "session:write", await this.#sealed(content, "update"));

@@ -1,6 +1,6 @@
 /** A small player whose film moves between a person's devices. Everything of Baton it needs is `@baton/sdk`. */
 
-import { Offered, Refused, Session, Waiting, issuerFingerprint, keepPresent, listen, type Device, type Present, type ReplaceRoot, type Showing } from "@baton/sdk";
+import { Asked, Offered, Refused, Requested, Session, Waiting, issuerFingerprint, keepPresent, listen, type Device, type Present, type ReplaceRoot, type Showing } from "@baton/sdk";
 import { LENGTH, beginning, draw, read, write, type Film } from "./film.js";
 import { join } from "./joining.js";
 import { onClick, page, say } from "./page.js";
@@ -13,6 +13,10 @@ class Player {
   film: Film = beginning;
   session: Session | undefined;
   waiting: Waiting | undefined;
+  /** Another device asks for the film. */
+  asked: Asked | undefined;
+  /** This device has asked for it. */
+  #requested: Requested | undefined;
   /** The person is replacing their root, and this device is asked to agree. */
   replacing: ReplaceRoot | undefined;
   /** Changes that are not durable yet. */
@@ -55,7 +59,8 @@ class Player {
 
   /** Reads how things stand: after an event, and at the start. */
   async look(): Promise<void> {
-    [this.waiting] = await Waiting.list(this.device);
+    this.waiting = (await Waiting.list(this.device)).find(({ id }) => id !== this.#requested?.id);
+    this.asked = (await Asked.list(this.device)).find(({ session }) => session === this.session?.id);
     // A limited device reads what it holds, and nothing it once held.
     if (this.session && (this.session.isHeld || this.device.tier === "full")) await this.session.follow();
     if (this.session && !this.session.isHeld) this.film = { ...read(this.session.content), playing: false };
@@ -67,8 +72,43 @@ class Player {
   async handOver(to: string): Promise<void> {
     const { session } = this;
     if (!session) return;
+    await this.#offer(session, () => Offered.make(session, { device: to }));
+  }
+
+  /** Hands it to the device that asked. */
+  async give(): Promise<void> {
+    const { session, asked } = this;
+    if (!session || !asked) return;
+    this.asked = undefined;
+    await this.#offer(session, () => Offered.agree(session, asked));
+  }
+
+  async keep(): Promise<void> {
+    await this.asked?.decline();
+    await this.look();
+  }
+
+  /** Asks whoever has the film for it. */
+  async bring(): Promise<void> {
+    const { session } = this;
+    if (!session) return;
+    this.#requested = await Requested.make(session);
+    say("Asked. Say yes on the other device …");
+    this.paint();
+    try {
+      const here = await this.#requested.take();
+      if (here) this.#show(here);
+      say(here ? "Your film goes on here." : `It stays there (${(await this.#requested.state()).reason ?? "withdrawn"}).`);
+    } finally {
+      this.#requested = undefined;
+      this.paint();
+    }
+  }
+
+  async #offer(session: Session, make: () => Promise<Offered>): Promise<void> {
     await this.change({ playing: false });
-    const offered = await Offered.make(session, { device: to });
+    if (!session.isHeld) return;
+    const offered = await make();
     say("Waiting for the other device …");
     say((await offered.finish()) ? "Your film goes on there." : "It was not taken.");
     await this.look();
@@ -97,6 +137,7 @@ class Player {
     page.target.replaceChildren(...others.map((did) => new Option(label(did), did, false, did === page.target.value)));
     this.#asks(members.replaceRoot);
     page.from.textContent = this.waiting ? label(this.waiting.from) : "";
+    page.by.textContent = this.asked ? label(this.asked.by) : "";
   }
 
   /** Whether the person's page asks something of this device. */
@@ -162,6 +203,8 @@ class Player {
     for (const control of [page.toggle, page.position, page.subtitles, page.next]) control.disabled = !held;
     page.handing.hidden = !held || page.target.options.length === 0;
     page.waiting.hidden = !this.waiting;
+    page.asked.hidden = !this.asked;
+    page.bring.hidden = !session || held || this.device.tier !== "full" || this.#requested !== undefined || !page.claim.hidden;
   }
 }
 
@@ -170,12 +213,13 @@ async function main(): Promise<void> {
   page.joining.hidden = true;
   say("");
   const player = new Player(device);
-  await player.begin();
-
   onClick(page.toggle, () => player.change({ playing: !player.film.playing }));
   onClick(page.next, () => player.change({ queue: [...player.film.queue.slice(1), ...player.film.queue.slice(0, 1)], position: 0 }));
   onClick(page.hand, () => player.handOver(page.target.value));
   onClick(page.take, () => player.take());
+  onClick(page.give, () => player.give());
+  onClick(page.keep, () => player.keep());
+  onClick(page.bring, () => player.bring());
   onClick(page.agree, () => player.agree());
   onClick(page.decline, async () => {
     await player.waiting?.decline("unwanted");
@@ -189,6 +233,9 @@ async function main(): Promise<void> {
   const change = (film: Partial<Film>): void => void player.change(film).catch((error: unknown) => say(String(error)));
   page.position.addEventListener("change", () => change({ position: Number(page.position.value) }));
   page.subtitles.addEventListener("change", () => change({ subtitles: page.subtitles.checked }));
+
+  // What is shown can be used.
+  await player.begin();
 
   let kept = performance.now();
   let drawn = kept;
