@@ -1,7 +1,7 @@
 //! A device: what an SDK knows of the session, what it does next, and what it makes of an answer.
 
-use crate::Defect;
 use crate::broker::{Ask, Broker, Update, handoff_id, hash, tier};
+use crate::{Bounds, Defect};
 use baton_protocol::Refusal;
 use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::{Act, Chain, Statement};
@@ -62,8 +62,8 @@ impl Device {
         }
     }
 
-    /// Everything it might ask for now, by what it knows and what the broker shows of handoffs.
-    pub fn wants(&self, broker: &Broker, now: Millis, writes: u8, offers: bool, requests: bool, claims: bool, devices: u8) -> Vec<Ask> {
+    /// Everything it might ask for now, by what it knows, what the broker shows of handoffs, and what is left of the bounds.
+    pub fn wants(&self, broker: &Broker, now: Millis, Bounds { devices, writes, .. }: Bounds, left: Bounds) -> Vec<Ask> {
         let mut asks = Vec::new();
         if self.is_frozen || self.under_way.is_some() || self.is_unsure {
             return asks;
@@ -82,12 +82,12 @@ impl Device {
                 asks.push(Ask::Write(update));
             }
             let open = broker.open.map(|open| broker.handoffs[open].clone().at(now).state);
-            if offers && matches!(open, None | Some(State::Requested { .. })) {
+            if left.handoffs > 0 && matches!(open, None | Some(State::Requested { .. })) {
                 asks.extend((0..devices).filter(|to| *to != self.me).map(|to| Ask::Offer(epoch, Some(to))));
                 asks.push(Ask::Offer(epoch, None));
             }
         }
-        if requests
+        if left.requests > 0
             && self.held.is_none()
             && tier(self.me) == Tier::Full
             && broker.open.is_none()
@@ -98,7 +98,7 @@ impl Device {
         if let Some(open) = broker.open {
             self.about_handoff(broker, open, now, devices, &mut asks);
         }
-        let claimable = claims && tier(self.me) == Tier::Full && broker.seat.is_detached(now) && self.keys.contains(&key_version);
+        let claimable = left.claims > 0 && tier(self.me) == Tier::Full && broker.seat.is_detached(now) && self.keys.contains(&key_version);
         if claimable && self.held.is_none() {
             let act = Act::Claim { from: self.head.clone(), also: None, key_version: key_version + 1, envelope: "e".into() };
             asks.push(self.say(self.knows.epoch() + 1, act, Self::members(broker, devices, self.me)));

@@ -174,15 +174,7 @@ impl Model for Handing {
             if world.broker.revoked.contains(&me) {
                 continue;
             }
-            let asks = device.wants(
-                &world.broker,
-                world.now(),
-                self.bounds.writes,
-                left.handoffs > 0,
-                left.requests > 0,
-                left.claims > 0,
-                self.bounds.devices,
-            );
+            let asks = device.wants(&world.broker, world.now(), self.bounds, *left);
             steps.extend(asks.into_iter().map(|ask| Step::Asks(me, ask)));
             if device.under_way.is_some() && (!world.is_waited_for(me) || left.losses > 0) {
                 steps.push(Step::GivesUp(me));
