@@ -79,7 +79,7 @@ enum Command {
         /// The session
         session: String,
     },
-    /// Wait until another device asks for a session that this one holds; asks before it hands it over
+    /// Wait until another device asks for a session that this one holds; asks before it hands it over, unless the person's page says that it need not
     Give,
     /// Wait for a handoff to this device and take it
     Receive,
@@ -329,12 +329,12 @@ async fn give(device: &Arc<Device>) -> anyhow::Result<()> {
     };
     let members = device.members().await?;
     let name = members.labels.iter().find(|(labelled, _)| labelled == asked.by()).map_or(asked.by().as_str(), |(_, name)| name.as_str());
-    println!(
-        "{name} asks for {}
-Type yes to hand it over:",
-        asked.session()
-    );
-    if !says_yes().await? {
+    println!("{name} asks for {}", asked.session());
+    let is_allowed = members.unasked.gives || {
+        println!("Type yes to hand it over:");
+        says_yes().await?
+    };
+    if !is_allowed {
         asked.decline(Declining::Unwanted).await?;
         bail!("it stays here");
     }

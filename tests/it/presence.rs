@@ -5,7 +5,7 @@ use crate::support::Server;
 use baton_protocol::event::{Present, Status};
 use baton_protocol::handoff::machine::{Reason, Target};
 use baton_sdk::http::Request;
-use baton_sdk::{Device, Error, Session, Told, Waiting};
+use baton_sdk::{Device, Error, Session, Told, Unasked, Waiting};
 use baton_service::testing::{ManualClock, On};
 use serde_json::json;
 
@@ -106,7 +106,7 @@ async fn a_person_decides_who_is_seen_and_what_is_mirrored() {
         assert!(told(&mut events).await[0].view.is_some());
 
         let off = page.tell(&switches, &json!({"mirroring": false})).await.unwrap();
-        assert_eq!(off["switches"], json!({"visible": true, "mirroring": false, "sync": true}));
+        assert_eq!(off["switches"], json!({"visible": true, "mirroring": false, "sync": true, "gives": false, "takes": false}));
         let there = told(&mut events).await;
         assert_eq!((there.len(), &there[0].session, &there[0].view), (1, &None, &None));
         page.tell(&switches, &json!({"visible": false})).await.unwrap();
@@ -116,7 +116,10 @@ async fn a_person_decides_who_is_seen_and_what_is_mirrored() {
         let shown = there.as_array().unwrap().iter().find(|one| one["device"] == laptop.did().as_str()).unwrap();
         assert_eq!(shown["session"], session.id().as_str());
         let known = page.ask("GET", "/v1/manage/devices").await.unwrap();
-        assert_eq!(known["devices"], json!([{"device": laptop.did(), "switches": {"visible": false, "mirroring": false, "sync": true}}]));
+        assert_eq!(
+            known["devices"],
+            json!([{"device": laptop.did(), "switches": {"visible": false, "mirroring": false, "sync": true, "gives": false, "takes": false}}])
+        );
         page.tell(&switches, &json!({"visible": true, "mirroring": true})).await.unwrap();
         assert!(told(&mut events).await[0].view.is_some());
 
@@ -328,4 +331,31 @@ async fn following_is_stopped_from_the_page() {
     page.tell(&unfollow, &json!({"device": phone.did()})).await.unwrap();
     assert!(laptop.events(Some(event.seq + 1)).await.is_err(), "asked twice, it is told once");
     assert_eq!(sees(&laptop).await, [(phone.did().to_string(), Status::Online, None)]);
+}
+
+/// Consent by a policy: what the person lets a device do unasked is told to that device, and switched on only by somebody who is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_lets_a_device_give_and_take_unasked() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+        let unasked = async |device: &Device| device.members().await.unwrap().unasked;
+        assert_eq!(unasked(&laptop).await, Unasked::default());
+        let (page, mut gone) = (page(&server, laptop.subject()), page(&server, laptop.subject()));
+        gone.token.ends = false;
+        let switches = format!("/v1/manage/devices/{}/switches", laptop.did());
+        for allow in [json!({"gives": true}), json!({"takes": true})] {
+            assert!(gone.tell(&switches, &allow).await.unwrap_err().is("insufficient_scope"), "who has not shown a passkey lately: {allow}");
+            assert_eq!(unasked(&laptop).await, Unasked::default());
+        }
+        page.tell(&switches, &json!({"gives": true})).await.unwrap();
+        assert_eq!(unasked(&laptop).await, Unasked { gives: true, takes: false });
+        page.tell(&switches, &json!({"takes": true})).await.unwrap();
+        assert_eq!(unasked(&laptop).await, Unasked { gives: true, takes: true });
+        assert_eq!(unasked(&phone).await, Unasked::default(), "another device");
+        // To take it back, nobody need be there.
+        gone.tell(&switches, &json!({"gives": false, "takes": false})).await.unwrap();
+        assert_eq!(unasked(&laptop).await, Unasked::default());
+    }
 }

@@ -51,7 +51,7 @@ pub fn router(broker: Arc<Broker>, path: &str) -> Router {
         .route("/v1/manage/sessions/{id}/unfollow", post(manage::unfollow))
         .route("/v1/manage/devices", get(manage::devices))
         .route("/v1/manage/devices/{device}/switches", post(manage::switch))
-        .route("/v1/switches", get(presence::without_sync))
+        .route("/v1/switches", get(presence::switches))
         .route("/v1/presence", get(presence::list).post(presence::say))
         .route("/v1/events", get(events::stream))
         .route("/v1/events/tickets", post(events::ticket));

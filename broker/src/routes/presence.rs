@@ -59,22 +59,24 @@ pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Va
     Ok(Json(json!({"devices": devices})))
 }
 
-/// `GET /v1/switches`: who is given no keys but of what it holds. Less than identity's list of live devices, never more.
-pub async fn without_sync(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
+/// `GET /v1/switches`: who is given no keys but of what it holds (less than identity's list of live devices, never more), and what this device itself
+/// may do unasked.
+pub async fn switches(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
-    let log = acting.log().to_owned();
+    let (log, me) = (acting.log().to_owned(), acting.device().clone());
     let off = switches::of_log(&mut acting.tx, &log).await.internal()?;
     acting.commit().await?;
+    let own = off.get(me.as_str()).copied().unwrap_or(Switches::UNTOUCHED);
     let mut devices: Vec<_> = off.into_iter().filter(|(_, switches)| !switches.sync).map(|(device, _)| device).collect();
     devices.sort();
-    Ok(Json(json!({"without_sync": devices})))
+    Ok(Json(json!({"without_sync": devices, "unasked": {"gives": own.gives, "takes": own.takes}})))
 }
 
 /// The devices that are there, as one of them may see the others.
 pub async fn others(broker: &Broker, db: &mut AnyConnection, log: &str, viewer: &str) -> Result<Vec<Present>, sqlx::Error> {
     let off = switches::of_log(db, log).await?;
     let shown = |mut present: Present| {
-        let switches = off.get(&present.device).copied().unwrap_or(Switches::ON);
+        let switches = off.get(&present.device).copied().unwrap_or(Switches::UNTOUCHED);
         if !switches.mirroring {
             (present.session, present.view) = (None, None);
         }

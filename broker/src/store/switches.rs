@@ -1,4 +1,4 @@
-//! What a person switched off for each of their devices (docs/protocol.md §9).
+//! What a person switched off for each of their devices, and what they let it do unasked (docs/protocol.md §9).
 
 use baton_protocol::credential::Tier;
 use baton_protocol::key::Did;
@@ -18,11 +18,20 @@ pub struct Switches {
     pub mirroring: bool,
     /// It has the sessions of the others.
     pub sync: bool,
+    /// It hands over what another full device asks it for, and asks nobody first.
+    pub gives: bool,
+    /// It goes on with what is handed to it, and asks nobody first.
+    pub takes: bool,
 }
 
 impl Switches {
-    /// As long as nobody has switched anything off.
-    pub const ON: Self = Self { visible: true, mirroring: true, sync: true };
+    /// As long as nobody has switched anything.
+    pub const UNTOUCHED: Self = Self { visible: true, mirroring: true, sync: true, gives: false, takes: false };
+
+    /// Whether any device may do more than before: only somebody who is there says so.
+    pub const fn allows_more_than(self, before: Self) -> bool {
+        (self.sync && !before.sync) || (self.gives && !before.gives) || (self.takes && !before.takes)
+    }
 }
 
 /// What is to change; the rest stays.
@@ -31,8 +40,9 @@ impl Switches {
 pub struct Change {
     visible: Option<bool>,
     mirroring: Option<bool>,
-    /// Whether it has the sessions of the others.
-    pub sync: Option<bool>,
+    sync: Option<bool>,
+    gives: Option<bool>,
+    takes: Option<bool>,
 }
 
 #[derive(FromRow)]
@@ -41,21 +51,29 @@ struct Row {
     hidden_at: Option<i64>,
     unmirrored_at: Option<i64>,
     unsynced_at: Option<i64>,
+    gives_at: Option<i64>,
+    takes_at: Option<i64>,
 }
 
 impl Row {
     fn read(&self) -> Switches {
-        Switches { visible: self.hidden_at.is_none(), mirroring: self.unmirrored_at.is_none(), sync: self.unsynced_at.is_none() }
+        Switches {
+            visible: self.hidden_at.is_none(),
+            mirroring: self.unmirrored_at.is_none(),
+            sync: self.unsynced_at.is_none(),
+            gives: self.gives_at.is_some(),
+            takes: self.takes_at.is_some(),
+        }
     }
 }
 
 /// Of one device.
 pub async fn of(db: &mut AnyConnection, device: &Did) -> Result<Switches, Error> {
-    let row: Option<Row> = sqlx::query_as("SELECT device, hidden_at, unmirrored_at, unsynced_at FROM switches WHERE device = $1")
+    let row: Option<Row> = sqlx::query_as("SELECT device, hidden_at, unmirrored_at, unsynced_at, gives_at, takes_at FROM switches WHERE device = $1")
         .bind(device.as_str())
         .fetch_optional(db)
         .await?;
-    Ok(row.map_or(Switches::ON, |row| row.read()))
+    Ok(row.map_or(Switches::UNTOUCHED, |row| row.read()))
 }
 
 /// Whether a device has the sessions of the others: a full one, with nothing switched off that keeps them from it.
@@ -63,10 +81,12 @@ pub async fn is_member(db: &mut AnyConnection, standing: &Standing) -> Result<bo
     Ok(standing.tier == Tier::Full && of(db, &standing.device).await?.sync)
 }
 
-/// Of all devices of a subject that have any switched off.
+/// Of all devices of a subject that have any switched.
 pub async fn of_log(db: &mut AnyConnection, log: &str) -> Result<HashMap<String, Switches>, Error> {
-    let rows: Vec<Row> =
-        sqlx::query_as("SELECT device, hidden_at, unmirrored_at, unsynced_at FROM switches WHERE log = $1").bind(log).fetch_all(db).await?;
+    let rows: Vec<Row> = sqlx::query_as("SELECT device, hidden_at, unmirrored_at, unsynced_at, gives_at, takes_at FROM switches WHERE log = $1")
+        .bind(log)
+        .fetch_all(db)
+        .await?;
     Ok(rows.into_iter().map(|row| (row.device.clone(), row.read())).collect())
 }
 
@@ -77,18 +97,23 @@ pub async fn set(db: &mut AnyConnection, log: &str, device: &Did, change: Change
         visible: change.visible.unwrap_or(before.visible),
         mirroring: change.mirroring.unwrap_or(before.mirroring),
         sync: change.sync.unwrap_or(before.sync),
+        gives: change.gives.unwrap_or(before.gives),
+        takes: change.takes.unwrap_or(before.takes),
     };
     if after != before {
         let off = |on: bool| (!on).then_some(now.0);
         sqlx::query(
-            "INSERT INTO switches (device, log, hidden_at, unmirrored_at, unsynced_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (device) DO UPDATE SET hidden_at = excluded.hidden_at, unmirrored_at = excluded.unmirrored_at, unsynced_at = excluded.unsynced_at",
+            "INSERT INTO switches (device, log, hidden_at, unmirrored_at, unsynced_at, gives_at, takes_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (device) DO UPDATE SET hidden_at = excluded.hidden_at, unmirrored_at = excluded.unmirrored_at, unsynced_at = excluded.unsynced_at,
+               gives_at = excluded.gives_at, takes_at = excluded.takes_at",
         )
         .bind(device.as_str())
         .bind(log)
         .bind(off(after.visible))
         .bind(off(after.mirroring))
         .bind(off(after.sync))
+        .bind(off(!after.gives))
+        .bind(off(!after.takes))
         .execute(db)
         .await?;
     }

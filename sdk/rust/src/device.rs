@@ -55,8 +55,27 @@ pub struct Members {
     pub labels: Vec<(Did, String)>,
     /// Devices whose person keeps the sessions of the others from them.
     pub without_sync: BTreeSet<Did>,
+    /// What the person lets this device do unasked.
+    pub unasked: Unasked,
     /// The person is replacing the root; told to full devices.
     pub replace_root: Option<ReplaceRoot>,
+}
+
+/// What the person switched for their devices.
+#[derive(Default, Deserialize)]
+struct Switches {
+    without_sync: BTreeSet<Did>,
+    #[serde(default)]
+    unasked: Unasked,
+}
+
+/// What the person lets a device do without asking at it, by the broker's word: it moves no session to anybody who is not theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub struct Unasked {
+    /// Hand over what another full device asks for.
+    pub gives: bool,
+    /// Go on with what is handed to it.
+    pub takes: bool,
 }
 
 /// What a full device is asked to agree to: that the log goes on under another root's issuer key.
@@ -283,10 +302,10 @@ impl Device {
 
     /// Reads the device log, checks all of it, and checks that it goes on from what this device saw before; and who of it may be sealed to.
     pub async fn members(&self) -> Result<Arc<Members>, Error> {
-        let (read, without_sync) = try_join(self.log(), self.without_sync()).await?;
+        let (read, Switches { without_sync, unasked }) = try_join(self.log(), self.switches()).await?;
         let (log, answer) = read;
         let labels = answer.directory.unwrap_or_default().into_iter().map(|label| (label.device, label.name)).collect();
-        let members = Arc::new(Members { log, live: answer.live, labels, without_sync, replace_root: answer.replace_root });
+        let members = Arc::new(Members { log, live: answer.live, labels, without_sync, unasked, replace_root: answer.replace_root });
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.http.now(), members.clone()));
         Ok(members)
     }
@@ -312,11 +331,11 @@ impl Device {
     }
 
     /// Whom the person switched sync off for. Like identity the broker may leave devices out of what is sealed; it adds none.
-    async fn without_sync(&self) -> Result<BTreeSet<Did>, Error> {
+    async fn switches(&self) -> Result<Switches, Error> {
         match self.broker("GET", "/v1/switches", "session:read", None, None).await {
-            Ok(answer) => serde_json::from_value(answer["without_sync"].clone()).map_err(|_| Error::Answer("switches")),
+            Ok(answer) => serde_json::from_value(answer).map_err(|_| Error::Answer("switches")),
             // It has no part in sessions, and seals nothing.
-            Err(refused) if refused.is("invalid_scope") => Ok(BTreeSet::new()),
+            Err(refused) if refused.is("invalid_scope") => Ok(Switches::default()),
             Err(other) => Err(other),
         }
     }

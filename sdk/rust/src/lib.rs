@@ -25,7 +25,7 @@ mod servers;
 mod session;
 mod system;
 
-pub use device::{Device, Members, ReplaceRoot};
+pub use device::{Device, Members, ReplaceRoot, Unasked};
 pub use error::Error;
 pub use events::{Ended, Events, Told};
 pub use handoff::{Offered, Waiting};

@@ -11,6 +11,19 @@ import { Refused } from "./refused.js";
 import { readStatusList } from "./statusList.js";
 import { MemoryStore, type Kept, type Pin, type Store } from "./store.js";
 
+/** What the person lets a device do without asking at it, by the broker's word: it moves no session to anybody who is not theirs. */
+export interface Unasked {
+  /** Hand over what another full device asks for. */
+  gives: boolean;
+  /** Go on with what is handed to it. */
+  takes: boolean;
+}
+
+interface Switches {
+  without_sync: string[];
+  unasked: Unasked;
+}
+
 /** The log as this device checked it, and who of it identity says is live: it may leave some out, it cannot add any. */
 export interface Members extends DeviceLog {
   live: string[];
@@ -18,6 +31,8 @@ export interface Members extends DeviceLog {
   labels: { device: string; name: string }[];
   /** Whom the person keeps the sessions of the others from. Like identity the broker may leave devices out of what is sealed; it adds none. */
   withoutSync: string[];
+  /** What the person lets this device do without asking at it. */
+  unasked: Unasked;
   /** The person is replacing the root; told to full devices. See {@link Device.agree}. */
   replaceRoot?: ReplaceRoot;
 }
@@ -216,9 +231,9 @@ export class Device {
 
   /** Its log as identity has it now, checked, and held against what it saw before; and who of it may be sealed to. */
   async members(): Promise<Members> {
-    const [{ log, answer }, withoutSync] = await Promise.all([this.#log(), this.#withoutSync()]);
+    const [{ log, answer }, { without_sync: withoutSync, unasked }] = await Promise.all([this.#log(), this.#switches()]);
     const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
-    const members = { ...log, live, labels: answer.directory ?? [], withoutSync, ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
+    const members = { ...log, live, labels: answer.directory ?? [], withoutSync, unasked, ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
     this.#recent = { at: this.http.seconds(), members };
     return members;
   }
@@ -234,12 +249,12 @@ export class Device {
     return { log, answer };
   }
 
-  async #withoutSync(): Promise<string[]> {
+  async #switches(): Promise<Switches> {
     try {
-      return (await this.broker<{ without_sync: string[] }>({ scope: "session:read", path: "/v1/switches" })).without_sync;
+      return await this.broker<Switches>({ scope: "session:read", path: "/v1/switches" });
     } catch (error) {
       // It has no part in sessions, and seals nothing.
-      if (error instanceof Refused && error.code === "invalid_scope") return [];
+      if (error instanceof Refused && error.code === "invalid_scope") return { without_sync: [], unasked: { gives: false, takes: false } };
       throw error;
     }
   }

@@ -7,7 +7,7 @@
  */
 
 export { Device } from "./device.js";
-export type { BrokerRequest, Members, ReplaceRoot } from "./device.js";
+export type { BrokerRequest, Members, ReplaceRoot, Unasked } from "./device.js";
 export { IndexedDbStore, MemoryStore } from "./store.js";
 export type { Kept, Pin, Store } from "./store.js";
 export { Session } from "./session/session.js";

@@ -146,7 +146,7 @@ test("asked for by the terminal, and asked of it: two implementations of one pro
   const requested = await Requested.make(session);
   const giving = terminal.gives();
   const back = await requested.take();
-  assert.match(await giving, /Browser asks for .*\n.*\nsealed to Browser/);
+  assert.match(await giving, /Browser asks for .*\nType yes.*\nsealed to Browser/);
   assert.equal(back?.isHeld, true);
 });
 

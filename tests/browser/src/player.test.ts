@@ -123,7 +123,22 @@ test("a film moves from window to window, to a terminal and back", { timeout: 30
     // Asked for, and given: from the terminal to this window and back, from this window to the other.
     await plays(laptop, "Metropolis, 4:00, on another device");
     await laptop.getByRole("button", { name: "Bring it here" }).click();
-    assert.match(await asked.terminal.gives(), /asks for/);
+    assert.match(await asked.terminal.gives(), /asks for .*\nType yes/);
+    await plays(laptop, "Metropolis, 4:00, here");
+    // What the person allows on their page is not asked: from this window to the other, and back.
+    await page.goto(server.url);
+    await page.getByLabel("What Television takes part in").click();
+    const part = page.getByRole("listitem").filter({ hasText: "Television" });
+    for (const what of ["It goes on with what is handed to it", "It hands over what it has"]) {
+      await part.getByLabel(what).check();
+      await page.getByRole("status").filter({ hasText: "Saved" }).waitFor();
+      await part.getByLabel(what).and(page.locator(":enabled")).waitFor();
+    }
+    await laptop.getByLabel("Hand over to").selectOption({ label: "Television" });
+    await laptop.getByRole("button", { name: "Hand over" }).click();
+    await plays(television, "Metropolis, 4:00, here");
+    await plays(laptop, "Metropolis, 4:00, on another device");
+    await laptop.getByRole("button", { name: "Bring it here" }).click();
     await plays(laptop, "Metropolis, 4:00, here");
     const again = asked.terminal.run("receive");
     await laptop.getByLabel("Hand over to").selectOption(did);

@@ -21,7 +21,7 @@ pub fn document() -> Value {
         json!({"handoff": "text", "session": "text", "state": "text", "epoch": "int", "from": "did", "to": "any", "by": "did|null", "until": "ms|null",
             "reason": REASON, "release": "text|null", "offer": "jws|null", "presentation": "presentation|null"}),
     );
-    named("Switches", json!({"visible": "bool", "mirroring": "bool", "sync": "bool"}));
+    named("Switches", json!({"visible": "bool", "mirroring": "bool", "sync": "bool", "gives": "bool", "takes": "bool"}));
     named("Handed", json!({"handoff": "text", "session": "text", "state": "text", "from": "did", "to": "did|null", "reason": REASON, "at": "ms"}));
     named("SealedView", json!({"key_version": "int", "iv": "text", "ct": "text"}));
     named("Present", json!({"device": "did", "status": "=online|away", "session?": "text|null", "view?": "#SealedView"}));
@@ -180,7 +180,7 @@ fn manage() -> Vec<Op> {
 fn presence() -> Vec<Op> {
     vec![
         op("GET /broker/v1/switches", "The person's devices that are given no keys but of what they hold.")
-            .answers(200, &json!({"without_sync": ["did"]})),
+            .answers(200, &json!({"without_sync": ["did"], "unasked": {"gives": "bool", "takes": "bool"}})),
         op("GET /broker/v1/presence", "The person's other devices that are there, as far as this one may see them.")
             .answers(200, &json!({"devices": ["#Present"]})),
         op("POST /broker/v1/presence", "How this device is and which session it has in front: for 45 seconds, or as long as it has a stream.")

@@ -120,12 +120,16 @@ export interface Switches {
   mirroring: boolean;
   /** It has their sessions. */
   sync: boolean;
+  /** It hands over what another full device asks for, unasked. */
+  gives: boolean;
+  /** It goes on with what is handed to it, unasked. */
+  takes: boolean;
 }
 
-/** A device's switches; all are on until somebody switches one off. */
+/** A device's switches, as they are until somebody switches one. */
 export async function switchesOf({ app, device }: DeviceRow): Promise<Switches> {
   const { devices } = await ask<{ devices: { device: string; switches: Switches }[] }>(app, "/devices");
-  return devices.find((one) => one.device === device)?.switches ?? { visible: true, mirroring: true, sync: true };
+  return devices.find((one) => one.device === device)?.switches ?? { visible: true, mirroring: true, sync: true, gives: false, takes: false };
 }
 
 /** Changes some of them, and gives all. */

@@ -66,6 +66,10 @@ class Player {
     if (this.session && !this.session.isHeld) this.film = { ...read(this.session.content), playing: false };
     await this.#targets();
     this.paint();
+    // What the person allowed on their page needs nobody here.
+    const { gives, takes } = (await this.device.recentMembers()).unasked;
+    if (this.asked && gives) void this.give().catch(() => undefined);
+    else if (this.waiting && takes) void this.take().catch(() => undefined);
   }
 
   /** Hands the film to another device, which has two minutes to take it. */
