@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: run test check deps test-deps demo schemas oracles bench web model
+.PHONY: run test check deps test-deps demo schemas oracles bench web model fuzz
 
 run: deps web
 	$(CARGO) run --bin baton -- serve
@@ -16,6 +16,7 @@ test: deps test-deps check web
 	$(CARGO) test --release --package baton-web
 	BATON_PROGRAM="$$($(CARGO) metadata --format-version 1 --no-deps | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')/debug/baton" npm test
 	tests/oracles/run
+	scripts/fuzz $(SECONDS)
 
 check: node_modules
 	npm run check
@@ -45,6 +46,11 @@ bench: deps web
 # The model of the handoff, further than `make test` goes.
 model:
 	$(CARGO) test --release --package baton-model -- --include-ignored --nocapture --test-threads 1
+
+# What strangers send, and the rules over it, for so many seconds: make fuzz SECONDS=600.
+SECONDS ?= 60
+fuzz: deps
+	scripts/fuzz $(SECONDS)
 
 oracles:
 	tests/oracles/run
