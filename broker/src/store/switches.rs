@@ -10,6 +10,7 @@ use sqlx::{AnyConnection, FromRow};
 use std::collections::HashMap;
 
 /// A device's switches.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the person's page")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Switches {
     /// The others see that it is there.

@@ -26,7 +26,7 @@ async function approve(page: Page, userCode: string, checkCode: string, name: st
   await page.getByRole("heading", { name: `${name} is yours now` }).waitFor();
 }
 
-test("a film moves from window to window, to a terminal and back", { timeout: 300_000 }, async () => {
+test("a film moves from window to window, to a terminal and back", { timeout: 600_000 }, async () => {
   const person = await Person.at();
   try {
     await person.signUp(server.url);

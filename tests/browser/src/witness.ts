@@ -75,9 +75,14 @@ export class Witness {
 
   /** Which spelling of a secret has left a page or lies in its browser, if any. */
   async leaked(secret: Uint8Array | string): Promise<string | undefined> {
+    return (await this.everything())(secret);
+  }
+
+  /** All of it as it is by now, to look for secrets in: gives the spelling that is there, if any. */
+  async everything(): Promise<(secret: Uint8Array | string) => string | undefined> {
     const all = [...this.seen, ...(await this.#stored())].join("\n");
     const folded = all.toLowerCase();
-    return spellings(secret).find((spelling) => all.includes(spelling)) ?? spellings(secret).find((spelling) => folded.includes(spelling.toLowerCase()));
+    return (secret) => spellings(secret).find((spelling) => all.includes(spelling)) ?? spellings(secret).find((spelling) => folded.includes(spelling.toLowerCase()));
   }
 
   /** The roots that were sealed or opened, and the keys made of them: for the account, and for these apps. */

@@ -22,6 +22,8 @@ class Player {
   /** Changes that are not durable yet. */
   #unkept = 0;
   #keeping: Promise<void> = Promise.resolve();
+  #lastLook: Promise<void> = Promise.resolve();
+  #nextLook: Promise<void> | undefined;
 
   constructor(readonly device: Device) {}
 
@@ -57,8 +59,17 @@ class Player {
     return kept;
   }
 
-  /** Reads how things stand: after an event, and at the start. */
-  async look(): Promise<void> {
+  /** Reads how things stand: after an event, and at the start. One look is under way at most, and one waits, for all that happens meanwhile. */
+  look(): Promise<void> {
+    return (this.#nextLook ??= this.#lastLook.then(() => {
+      this.#nextLook = undefined;
+      const look = this.#look();
+      this.#lastLook = look.catch(() => undefined);
+      return look;
+    }));
+  }
+
+  async #look(): Promise<void> {
     this.waiting = (await Waiting.list(this.device)).find(({ id }) => id !== this.#requested?.id);
     this.asked = (await Asked.list(this.device)).find(({ session }) => session === this.session?.id);
     // A limited device reads what it holds, and nothing it once held.
@@ -273,8 +284,8 @@ async function main(): Promise<void> {
       say("You asked for this film elsewhere: choose a device and hand it over.");
       page.target.focus();
     }
-    await player.look().catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
-    await presence.tell().catch(() => undefined);
+    void player.look().catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
+    void presence.tell().catch(() => undefined);
     // Whoever tricked the person into letting a device in is found out here.
     if (event.type === "event" && event.kind === "device.enrolled" && device.tier === "full") say("A device of yours was added. If that wasn't you, revoke it on your Baton page.");
     if (event.type === "event" && event.kind === "root.replaced") say("Your root was replaced. If that wasn't you, look at your Baton page.");
