@@ -11,6 +11,7 @@ mod exchange;
 mod holders;
 mod pages;
 mod presentations;
+mod pull;
 mod refresh;
 mod register;
 pub mod routes;
