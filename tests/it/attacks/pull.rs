@@ -106,8 +106,8 @@ async fn at_once(on: On) {
     let request = format!("/v1/sessions/{}/request", session.id());
     let mut copies = Vec::new();
     for n in 0..8 {
-        for device in [&phone, &tablet] {
-            let body = json!({"handoff": id(2 * n + u8::from(std::ptr::eq(device, &phone)))});
+        for (device, own) in [(&phone, 0), (&tablet, 50)] {
+            let body = json!({"handoff": id(own + n)});
             copies.push(rig.to_broker(device, "POST", &request, "handoff:accept", Some(&body)).await);
         }
     }
