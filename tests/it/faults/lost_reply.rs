@@ -9,7 +9,7 @@ use baton_protocol::handoff::machine::Target;
 use baton_sdk::enroll::Enrolling;
 use baton_sdk::http::{Request, form};
 use baton_sdk::keystore::{Kept, Keystore};
-use baton_sdk::{Device, Error, Servers, Session, Waiting, Written, system_entropy};
+use baton_sdk::{Asked, Device, Error, Servers, Session, Waiting, Written, system_entropy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_each_step_of_a_handoff() {
@@ -54,6 +54,21 @@ async fn of_each_step_of_a_handoff() {
     assert_eq!((there.epoch(), there.content(), there.is_held()), (2, &b"44"[..], true), "I1, I11");
     assert!(matches!(there.write(b"on").await.unwrap(), Written::Session(_)));
     assert!(matches!(session.write(b"late").await.unwrap(), Written::Branch { epoch: 2 }), "I1: the old holder is fenced");
+
+    // Asked for back, and agreed to; then it stays there after all.
+    session.follow().await.unwrap();
+    process.dying_after("POST /broker/v1/sessions/*/request").await;
+    assert!(session.request().await.is_err());
+    process.died_and_came_back().await;
+    let requested = session.request().await.unwrap();
+    let asked = Asked::list(&tablet).await.unwrap();
+    assert_eq!(asked.len(), 1, "I11: asking again is the same request");
+    process.dying_after("POST /broker/v1/handoffs").await;
+    assert!(there.agree(&asked[0]).await.is_err());
+    process.died_and_came_back().await;
+    let agreed = there.agree(&asked[0]).await.unwrap();
+    assert_eq!((agreed.id(), requested.offered().await.unwrap().unwrap().offer().handoff.clone()), (requested.id(), requested.id().clone()));
+    there.cancel(&agreed).await.unwrap();
 
     person.revoke(&tablet.enrolled().device_id).await.unwrap();
     let mut session = Session::load(&laptop, session.id()).await.unwrap();
