@@ -300,6 +300,12 @@ async fn a_session_is_pulled() {
         back.cancel().await.unwrap();
         back.cancel().await.unwrap();
         assert_eq!(back.stands().await.unwrap(), ("cancelled".into(), None));
+        // Withdrawn when it had just been offered.
+        let back = session.request().await.unwrap();
+        on_phone.agree(&Asked::list(&phone).await.unwrap().pop().unwrap()).await.unwrap();
+        assert_eq!(session.request().await.unwrap().id(), back.id(), "what is offered already is what is asked for");
+        back.cancel().await.unwrap();
+        assert_eq!(back.stands().await.unwrap(), is("declined", Reason::Unwanted));
         let back = session.request().await.unwrap();
         let later = async |secs| {
             clock.advance_secs(secs);

@@ -127,7 +127,8 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
     }
     let session = acting.session(&offer.session).await?;
     let log = acting.log().to_owned();
-    let known = handoffs::hold(&mut acting.tx, offer.handoff.as_str(), &log).await.internal()?;
+    // Held by its session, if it is this one; of another session's nothing is held.
+    let known = handoffs::find(&mut acting.tx, offer.handoff.as_str(), &log).await.internal()?;
     let known = known.and_then(|row| row.machine().map(|machine| (row, machine)));
     let asked = match known {
         Some((row, machine)) if row.offer_hash == hash => {

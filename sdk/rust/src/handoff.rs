@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub struct Offered {
     offer: Offer,
     hash: String,
+    /// It is the target that named itself, not the person.
+    pub(crate) is_asked_for: bool,
 }
 
 /// A handoff that waits for this device.
@@ -62,7 +64,7 @@ impl Session {
         let presentation = device.present(&device.servers.broker, &nonce, &[offer_data(&hash)], &[]).await?;
         let body = json!({"offer": text, "presentation": presentation});
         match device.broker("POST", "/v1/handoffs", "handoff:offer", Some(self.id.as_str()), Some(&body)).await {
-            Ok(_) => Ok(Offered { offer, hash }),
+            Ok(_) => Ok(Offered { offer, hash, is_asked_for: false }),
             // The answer to the same offer may have been lost before.
             Err(refused) if refused.is("handoff.state") || refused.is("handoff.exists") => self.standing_offer(&offer).await?.ok_or(refused),
             Err(other) => Err(other),
@@ -75,8 +77,8 @@ impl Session {
         for shown in answer["handoffs"].as_array().ok_or(Error::Answer("handoffs"))? {
             let Some((offer, hash)) = offer_of(shown)? else { continue };
             let same = Offer { handoff: offer.handoff.clone(), challenge: offer.challenge.clone(), ..wanted.clone() } == offer;
-            if same && shown["state"] == "offered" {
-                return Ok(Some(Offered { offer, hash }));
+            if same {
+                return Ok(Some(Offered { offer, hash, is_asked_for: false }));
             }
         }
         Ok(None)
@@ -155,8 +157,9 @@ impl Session {
         let member = members.log.member(&target)?;
         let right =
             visible.sub == target && visible.iss == *members.log.issuer() && visible.log == members.log.subject() && visible.tier == member.tier;
-        // "Any full one" is what the person said.
-        let right = right && (offered.offer.to != Target::AnyFull || members.syncs(&target, member.tier));
+        // "Any full one" is what the person said, and a full one is who may ask.
+        let is_named = offered.offer.to != Target::AnyFull && !offered.is_asked_for;
+        let right = right && (is_named || members.syncs(&target, member.tier));
         if right && members.live.contains(&target) { Ok(target) } else { Err(Log::NotMember.into()) }
     }
 
@@ -228,10 +231,14 @@ impl Waiting {
         self.post("decline", &json!({"reason": why})).await.map(|_| ())
     }
 
-    /// Whether the source has sealed.
+    /// Whether the source has sealed; `handoff.state` when it never will.
     pub async fn is_sealed(&self) -> Result<bool, Error> {
         let path = format!("/v1/handoffs/{}", self.offer.handoff);
-        Ok(self.device.broker("GET", &path, "session:read", None, None).await?["state"] == "sealed")
+        match self.device.broker("GET", &path, "session:read", None, None).await?["state"].as_str() {
+            Some("sealed" | "completed") => Ok(true),
+            Some("offered" | "accepted") => Ok(false),
+            _ => Err(Handoff::State.into()),
+        }
     }
 
     /// Opens what was sealed, proves it, and holds the session.

@@ -52,10 +52,10 @@ impl Session {
         let asked = |handoff| Requested { device: device.clone(), session: self.id.clone(), handoff };
         match device.broker("POST", &path, "handoff:accept", Some(self.id.as_str()), Some(&body)).await {
             Ok(_) => Ok(asked(handoff)),
-            // The answer to the same request may have been lost before.
+            // The answer to the same request may have been lost before, and the holder may have offered it since.
             Err(refused) if refused.is("handoff.state") => {
                 let me = Target::Device(device.did().clone());
-                let mine = |shown: &Shown| shown.state == "requested" && shown.session == self.id && shown.to == me;
+                let mine = |shown: &Shown| shown.session == self.id && shown.to == me;
                 all(device).await?.into_iter().find(mine).map(|shown| asked(shown.handoff)).ok_or(refused)
             }
             Err(other) => Err(other),
@@ -64,7 +64,9 @@ impl Session {
 
     /// Offers it to the device that asked.
     pub async fn agree(&self, asked: &Asked) -> Result<Offered, Error> {
-        self.offer_as(asked.handoff.clone(), Target::Device(asked.by.clone())).await
+        let mut offered = self.offer_as(asked.handoff.clone(), Target::Device(asked.by.clone())).await?;
+        offered.is_asked_for = true;
+        Ok(offered)
     }
 }
 
@@ -88,10 +90,16 @@ impl Requested {
         Ok(waiting.into_iter().find(|waiting| waiting.offer().handoff == self.handoff))
     }
 
-    /// Does not want it any more. (Once it is offered, it is declined.)
+    /// Does not want it any more, whether or not it has been offered meanwhile.
     pub async fn cancel(&self) -> Result<(), Error> {
-        let path = format!("/v1/handoffs/{}/cancel", self.handoff);
-        self.device.broker("POST", &path, "handoff:offer", Some(self.session.as_str()), Some(&json!({}))).await.map(|_| ())
+        let path = |verb| format!("/v1/handoffs/{}/{verb}", self.handoff);
+        let session = Some(self.session.as_str());
+        match self.device.broker("POST", &path("cancel"), "handoff:offer", session, Some(&json!({}))).await {
+            Err(refused) if refused.is("handoff.not_holder") => {
+                self.device.broker("POST", &path("decline"), "handoff:accept", session, Some(&json!({}))).await.map(|_| ())
+            }
+            other => other.map(|_| ()),
+        }
     }
 }
 

@@ -21,7 +21,8 @@ export interface Unasked {
 
 interface Switches {
   without_sync: string[];
-  unasked: Unasked;
+  /** Not said by an older broker. */
+  unasked?: Unasked;
 }
 
 /** The log as this device checked it, and who of it identity says is live: it may leave some out, it cannot add any. */
@@ -231,7 +232,7 @@ export class Device {
 
   /** Its log as identity has it now, checked, and held against what it saw before; and who of it may be sealed to. */
   async members(): Promise<Members> {
-    const [{ log, answer }, { without_sync: withoutSync, unasked }] = await Promise.all([this.#log(), this.#switches()]);
+    const [{ log, answer }, { without_sync: withoutSync, unasked = { gives: false, takes: false } }] = await Promise.all([this.#log(), this.#switches()]);
     const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
     const members = { ...log, live, labels: answer.directory ?? [], withoutSync, unasked, ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
     this.#recent = { at: this.http.seconds(), members };
@@ -254,7 +255,7 @@ export class Device {
       return await this.broker<Switches>({ scope: "session:read", path: "/v1/switches" });
     } catch (error) {
       // It has no part in sessions, and seals nothing.
-      if (error instanceof Refused && error.code === "invalid_scope") return { without_sync: [], unasked: { gives: false, takes: false } };
+      if (error instanceof Refused && error.code === "invalid_scope") return { without_sync: [] };
       throw error;
     }
   }

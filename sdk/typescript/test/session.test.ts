@@ -120,6 +120,10 @@ test("who is asked hands it over, or keeps it; who asks may think better of it",
   const withdrawn = await Requested.make(onPhone);
   await withdrawn.cancel();
   assert.deepEqual([(await withdrawn.state()).state, (await Asked.list(laptop)).length], ["cancelled", 0]);
+  const late = await Requested.make(onPhone);
+  await Offered.agree(session, await askedOf(laptop));
+  await late.cancel();
+  assert.equal((await late.state()).state, "declined", "withdrawn when it had just been offered");
   // An offer to somebody else is an answer as well.
   const overtaken = await Requested.make(onPhone);
   const [watching, back] = [await handOver(session, tv), await overtaken.take()];

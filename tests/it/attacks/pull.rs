@@ -98,6 +98,26 @@ async fn answering() {
     assert_eq!(rig.allow(&offers(&rig.laptop, &phone).await).await["state"], "offered");
 }
 
+/// Whom the person named may have it without sync; who named itself may not, however far it came before the sync was switched off.
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_away_after_it_was_agreed() {
+    let mut rig = Rig::new(On::Sqlite).await;
+    let phone = rig.server.full(&mut rig.person, "Phone").await;
+    let mut session = rig.session().await;
+    let requested = Session::load(&phone, session.id()).await.unwrap().request().await.unwrap();
+    let asked = Asked::list(&rig.laptop).await.unwrap().pop().unwrap();
+    let offered = session.agree(&asked).await.unwrap();
+    let waiting = requested.offered().await.unwrap().unwrap();
+    waiting.accept().await.unwrap();
+    let page = crate::manage::page(&rig.server, phone.subject());
+    let switches = format!("/v1/manage/devices/{}/switches", phone.did());
+    page.tell(&switches, &json!({"sync": false})).await.unwrap();
+    assert!(session.seal(&offered).await.unwrap_err().is("log.not_member"));
+    page.tell(&switches, &json!({"sync": true})).await.unwrap();
+    session.seal(&offered).await.unwrap();
+    assert!(waiting.complete().await.unwrap().is_held());
+}
+
 /// [R]: of many that ask at once one is asked for; the holder's offer to another device comes through whichever came first.
 async fn at_once(on: On) {
     let mut rig = Rig::new(on).await;

@@ -38,6 +38,8 @@ export class Offered {
     private readonly session: Session,
     private readonly offer: Offer,
     private readonly hash: string,
+    /** It is the target that named itself, not the person. */
+    private readonly isAskedFor = false,
   ) {}
 
   /** Offers a session that this device holds. */
@@ -47,8 +49,9 @@ export class Offered {
   }
 
   /** Offers it to the device that asked. */
-  static agree(session: Session, { id, by }: { id: string; by: string }): Promise<Offered> {
-    return Offered.#as(id, session, { device: by });
+  static async agree(session: Session, { id, by }: { id: string; by: string }): Promise<Offered> {
+    const { offer, hash } = await Offered.#as(id, session, { device: by });
+    return new Offered(session, offer, hash, true);
   }
 
   static async #as(handoff: string, session: Session, to: Target): Promise<Offered> {
@@ -154,8 +157,8 @@ export class Offered {
     const members = await device.members();
     const member = members.members.find((one) => one.device === by);
     const same = credential.key.did === by && credential.iss === members.issuer && credential.log === members.subject && credential.tier === member?.tier;
-    // "Any full one" is what the person said.
-    const may = to !== "any_full" || Device.syncs(members, by);
+    // "Any full one" is what the person said, and a full one is who may ask.
+    const may = (to !== "any_full" && !this.isAskedFor) || Device.syncs(members, by);
     if (!same || !may || !members.live.includes(by)) throw new Refused("log.not_member", "not member");
     return by;
   }

@@ -4,7 +4,7 @@ import { Device } from "../device.js";
 import { newId } from "../id.js";
 import { Refused } from "../refused.js";
 import { Waiting } from "./handoff.js";
-import type { Session } from "./session.js";
+import { Session } from "./session.js";
 import { all, reach, show, type Declining, type HandoffState, type Reason } from "./shown.js";
 
 /** A session that this device has asked for. */
@@ -23,8 +23,8 @@ export class Requested {
       await device.broker({ scope: "handoff:accept", path: `/v1/sessions/${session}/request`, session, json: { handoff } });
     } catch (error) {
       if (!(error instanceof Refused) || error.code !== "handoff.state") throw error;
-      // The answer to the same request may have been lost before.
-      const mine = (await all(device)).find((one) => one.state === "requested" && one.session === session && JSON.stringify(one.to) === JSON.stringify({ device: device.did }));
+      // The answer to the same request may have been lost before, and the holder may have offered it since.
+      const mine = (await all(device)).find((one) => one.session === session && JSON.stringify(one.to) === JSON.stringify({ device: device.did }));
       if (!mine) throw error;
       return new Requested(device, session, mine.handoff);
     }
@@ -38,14 +38,20 @@ export class Requested {
 
   /** Waits for the holder's offer, takes it, and holds the session. Nothing when it was declined, or nobody answered: {@link state} says why. */
   async take(): Promise<Session | undefined> {
-    if ((await reach(this.device, this.id, ["offered"])) !== "offered") return undefined;
+    const reached = await reach(this.device, this.id, ["offered", "accepted", "sealed"]);
+    // Another tab of this device was quicker.
+    if (reached === "completed") return Session.load(this.device, this.session);
     const waiting = (await Waiting.list(this.device)).find(({ id }) => id === this.id);
     return waiting?.take();
   }
 
-  /** Does not want it any more. */
+  /** Does not want it any more, whether or not it has been offered meanwhile. */
   async cancel(): Promise<void> {
-    await this.device.broker({ scope: "handoff:offer", path: `/v1/handoffs/${this.id}/cancel`, session: this.session, json: {} });
+    const say = (verb: string, scope: string): Promise<unknown> => this.device.broker({ scope, path: `/v1/handoffs/${this.id}/${verb}`, session: this.session, json: {} });
+    await say("cancel", "handoff:offer").catch((error: unknown) => {
+      if (!(error instanceof Refused) || error.code !== "handoff.not_holder") throw error;
+      return say("decline", "handoff:accept");
+    });
   }
 }
 

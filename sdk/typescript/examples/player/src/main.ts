@@ -22,6 +22,8 @@ class Player {
   /** Changes that are not durable yet. */
   #unkept = 0;
   #keeping: Promise<void> = Promise.resolve();
+  /** Handoffs that were answered unasked: each once, whatever comes of it. */
+  readonly #answered = new Set<string>();
   #lastLook: Promise<void> = Promise.resolve();
   #nextLook: Promise<void> | undefined;
 
@@ -79,8 +81,9 @@ class Player {
     this.paint();
     // What the person allowed on their page needs nobody here.
     const { gives, takes } = (await this.device.recentMembers()).unasked;
-    if (this.asked && gives) void this.give().catch(() => undefined);
-    else if (this.waiting && takes) void this.take().catch(() => undefined);
+    const once = (id: string): boolean => !this.#answered.has(id) && this.#answered.add(id).has(id);
+    if (this.asked && gives && once(this.asked.id)) void this.give().catch(() => undefined);
+    else if (this.waiting && takes && once(this.waiting.id)) void this.take().catch(() => undefined);
   }
 
   /** Hands the film to another device, which has two minutes to take it. */
