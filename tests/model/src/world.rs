@@ -129,7 +129,10 @@ impl Handing {
                 let goes_on = steps.iter().any(|step| match step {
                     Step::Asks(one, Ask::Say(statement, _)) => is_party(*one) || matches!(statement.act, Act::Claim { .. }),
                     // An answer that a party waits for comes, or is given up.
-                    Step::Arrives(at) => matches!(world.requests[*at].ask, Ask::Say(..)) || is_party(world.requests[*at].from),
+                    Step::Arrives(at) => {
+                        let Request { from, ask, is_repeat } = &world.requests[*at];
+                        matches!(ask, Ask::Say(..)) || (is_party(*from) && !is_repeat)
+                    }
                     Step::Reads(one) | Step::GivesUp(one) => is_party(*one),
                     _ => false,
                 });
