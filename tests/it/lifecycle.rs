@@ -324,6 +324,18 @@ async fn a_session_is_pulled() {
         assert_eq!(back.stands().await.unwrap(), is("void", Reason::Elsewhere));
         let on_tv = Waiting::list(&tv).await.unwrap().pop().unwrap();
         on_tv.decline(Declining::Unwanted).await.unwrap();
+        // The session ends, or is claimed of a holder that went silent.
+        let ending = Session::open(&phone, b"00:01").await.unwrap();
+        let asked = Session::load(&laptop, ending.id()).await.unwrap().request().await.unwrap();
+        let page = crate::manage::page(&server, laptop.subject());
+        page.tell(&format!("/v1/manage/sessions/{}/end", ending.id()), &json!({})).await.unwrap();
+        assert_eq!(asked.stands().await.unwrap(), is("void", Reason::Ended));
+        let silent = Session::open(&phone, b"00:02").await.unwrap();
+        let asked = Session::load(&laptop, silent.id()).await.unwrap().request().await.unwrap();
+        later(46).await;
+        Session::load(&tablet, silent.id()).await.unwrap().claim().await.unwrap();
+        assert_eq!(asked.stands().await.unwrap(), is("void", Reason::Claimed));
+        on_phone.heartbeat().await.unwrap();
         let back = session.request().await.unwrap();
         person.unlock().await.unwrap();
         person.revoke(&phone.enrolled().device_id).await.unwrap();

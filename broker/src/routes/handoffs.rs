@@ -49,7 +49,7 @@ pub async fn held(acting: &mut Acting<'_>, id: &str) -> Result<Held, Problem> {
     acting.settle(&mut session).await?;
     let row = handoffs::hold(&mut acting.tx, id.as_str(), &log).await.internal()?.ok_or(NOT_FOUND)?;
     let machine = row.machine().ok_or_else(|| Problem::Internal("stored handoff does not parse".into()))?;
-    let offer = if row.offer.is_empty() { None } else { Some(Offer::read(&row.offer)?.0) };
+    let offer = row.offer().map(Offer::read).transpose()?.map(|(offer, _)| offer);
     Ok(Held { session, row, machine, offer })
 }
 
@@ -63,9 +63,8 @@ pub fn view(row: &handoffs::Row, machine: &Machine) -> Value {
         MachineState::Ended { .. } => (None, None),
     };
     let release = if let MachineState::Sealed { release, .. } = &machine.state { Some(release) } else { None };
-    let offer = (!row.offer.is_empty()).then_some(&row.offer);
     json!({"handoff": row.handoff_id, "session": row.session_id, "state": machine.state.name(), "epoch": machine.epoch, "from": machine.from, "to": machine.to,
-        "by": by, "until": until, "reason": machine.state.reason(), "release": release, "offer": offer, "presentation": row.presentation})
+        "by": by, "until": until, "reason": machine.state.reason(), "release": release, "offer": row.offer(), "presentation": row.presentation})
 }
 
 #[derive(Deserialize)]
@@ -135,7 +134,7 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
             acting.commit().await?;
             return Ok((StatusCode::CREATED, Json(view(&row, &machine))));
         }
-        Some((row, machine)) if row.offer.is_empty() && row.session_id == offer.session.as_str() => Some((row, machine)),
+        Some((row, machine)) if row.offer().is_none() && row.session_id == offer.session.as_str() => Some((row, machine)),
         Some(_) => return Err(Handoff::Exists.into()),
         None => None,
     };
@@ -160,7 +159,9 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
         note(&mut acting, &session.session_id, &row.handoff_id, &next).await?;
     } else {
         // Whoever asked for it is answered with that.
-        handoffs::drop_request(&mut acting.tx, &session, Reason::Elsewhere, acting.now).await.internal()?;
+        if !handoffs::drop_request(&mut acting.tx, &session, Reason::Elsewhere, acting.now).await.internal()? {
+            return Err(Handoff::State.into());
+        }
         let machine = Machine::offer(offer.from.clone(), offer.epoch, offer.to.clone(), acting.now);
         begin(&mut acting, &handoffs::New { handoff: &offer.handoff, session: &offer.session, offer: Some(signed), machine: &machine }).await?;
     }

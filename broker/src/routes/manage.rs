@@ -160,9 +160,7 @@ pub async fn end(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask:
         return Err(Token::Scope.into());
     }
     let session = managing.session(&id).await?;
-    handoffs::drop_request(&mut managing.tx, &session, Reason::Ended, managing.now).await.internal()?;
-    let session = managing.session(&id).await?;
-    if session.open_handoff.is_some() {
+    if !handoffs::drop_request(&mut managing.tx, &session, Reason::Ended, managing.now).await.internal()? {
         return Err(Handoff::State.into());
     }
     if sessions::end(&mut managing.tx, &session.session_id, managing.now).await.internal()? {

@@ -18,8 +18,7 @@ pub struct Row {
     pub session_id: String,
     machine: String,
     rev: i64,
-    /// The signed offer; empty as long as it is only asked for.
-    pub offer: String,
+    offer: String,
     /// Its hash.
     pub offer_hash: String,
     /// The target's presentation, for the source's own check.
@@ -30,6 +29,10 @@ impl Row {
     /// The handoff as it was written.
     pub fn machine(&self) -> Option<Handoff> {
         serde_json::from_str(&self.machine).ok()
+    }
+    /// The signed offer; none as long as it is only asked for.
+    pub fn offer(&self) -> Option<&str> {
+        Some(self.offer.as_str()).filter(|offer| !offer.is_empty())
     }
 }
 
@@ -165,12 +168,12 @@ pub async fn make_void(db: &mut AnyConnection, row: &Row, reason: Reason, log: &
     events::append(db, log, &new, now).await
 }
 
-/// Ends what is only asked for: the session goes another way. The caller holds the session.
-pub async fn drop_request(db: &mut AnyConnection, session: &sessions::Session, reason: Reason, now: Millis) -> Result<(), Error> {
-    let Some(open) = &session.open_handoff else { return Ok(()) };
+/// Ends what is only asked for: the session goes another way. False when something that was offered is under way. The caller holds the session.
+pub async fn drop_request(db: &mut AnyConnection, session: &sessions::Session, reason: Reason, now: Millis) -> Result<bool, Error> {
+    let Some(open) = &session.open_handoff else { return Ok(true) };
     match hold(&mut *db, open, &session.log).await? {
-        Some(row) if row.offer.is_empty() => make_void(db, &row, reason, &session.log, now).await,
-        _ => Ok(()),
+        Some(row) if row.offer().is_none() => make_void(db, &row, reason, &session.log, now).await.map(|()| true),
+        _ => Ok(false),
     }
 }
 
