@@ -8,7 +8,7 @@ use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::Act;
 use baton_protocol::handoff::machine::{Declining, Reason, Target};
 use baton_protocol::handoff::wire::{Offer, accept_data, offer_data};
-use baton_protocol::id::HandoffId;
+use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::key::Did;
 use baton_protocol::presentation::{self, Expected};
 use baton_protocol::refusal::{Handoff, Kb, Log};
@@ -175,11 +175,7 @@ impl Session {
 
     /// How far an offer of this device is, and, once it is over, why.
     pub async fn stands(&self, offered: &Offered) -> Result<(String, Option<Reason>), Error> {
-        let path = format!("/v1/handoffs/{}", offered.id());
-        let answer = self.device.broker("GET", &path, "session:read", Some(self.id.as_str()), None).await?;
-        let state = answer["state"].as_str().ok_or(Error::Answer("state"))?.to_owned();
-        // A reason of a newer broker is as good as none.
-        Ok((state, serde_json::from_value(answer["reason"].clone()).unwrap_or_default()))
+        stands(&self.device, &self.id, offered.id()).await
     }
 
     /// Withdraws an offer.
@@ -265,6 +261,15 @@ impl Waiting {
         let path = format!("/v1/handoffs/{}/{verb}", self.offer.handoff);
         self.device.broker("POST", &path, "handoff:accept", Some(self.offer.session.as_str()), Some(body)).await
     }
+}
+
+/// How far a handoff is, and, once it is over, why.
+pub async fn stands(device: &Device, session: &SessionId, handoff: &HandoffId) -> Result<(String, Option<Reason>), Error> {
+    let path = format!("/v1/handoffs/{handoff}");
+    let answer = device.broker("GET", &path, "session:read", Some(session.as_str()), None).await?;
+    let state = answer["state"].as_str().ok_or(Error::Answer("state"))?.to_owned();
+    // A reason of a newer broker is as good as none.
+    Ok((state, serde_json::from_value(answer["reason"].clone()).unwrap_or_default()))
 }
 
 /// The offer of a handoff, unless it is only asked for.

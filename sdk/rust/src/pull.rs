@@ -3,7 +3,7 @@
 
 use crate::device::Device;
 use crate::error::Error;
-use crate::handoff::{Offered, Waiting};
+use crate::handoff::{self, Offered, Waiting};
 use crate::session::Session;
 use baton_protocol::handoff::machine::{Declining, Reason, Target};
 use baton_protocol::id::{HandoffId, SessionId};
@@ -78,10 +78,7 @@ impl Requested {
 
     /// How far it is, and, once it is over, why.
     pub async fn stands(&self) -> Result<(String, Option<Reason>), Error> {
-        let path = format!("/v1/handoffs/{}", self.handoff);
-        let answer = self.device.broker("GET", &path, "session:read", Some(self.session.as_str()), None).await?;
-        let state = answer["state"].as_str().ok_or(Error::Answer("state"))?.to_owned();
-        Ok((state, serde_json::from_value(answer["reason"].clone()).unwrap_or_default()))
+        handoff::stands(&self.device, &self.session, &self.handoff).await
     }
 
     /// The offer that answers it, once there is one.
