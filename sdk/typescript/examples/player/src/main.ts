@@ -81,9 +81,10 @@ class Player {
     this.paint();
     // What the person allowed on their page needs nobody here.
     const { gives, takes } = (await this.device.recentMembers()).unasked;
-    const once = (id: string): boolean => !this.#answered.has(id) && this.#answered.add(id).has(id);
-    if (this.asked && gives && once(this.asked.id)) void this.give().catch(() => undefined);
-    else if (this.waiting && takes && once(this.waiting.id)) void this.take().catch(() => undefined);
+    const unanswered = (gives && this.asked) || (takes && this.waiting) || undefined;
+    if (unanswered === undefined || this.#answered.has(unanswered.id)) return;
+    this.#answered.add(unanswered.id);
+    void (unanswered === this.asked ? this.give() : this.take()).catch(() => undefined);
   }
 
   /** Hands the film to another device, which has two minutes to take it. */
