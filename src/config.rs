@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use baton_identity::{Client, Clients, Operator};
 #[cfg(feature = "w3c")]
-use baton_verifier::Policy;
+use baton_verifier::{Policy, Trust};
 use baton_verifier::RelyingService;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 #[cfg(feature = "w3c")]
 use std::path::Path;
 use std::path::PathBuf;
+#[cfg(feature = "w3c")]
+use std::sync::Arc;
 
 /// What flags and environment say.
 #[derive(Debug, Clone, Default, Args)]
@@ -89,7 +91,7 @@ pub struct Config {
     pub registration: bool,
     /// Whose credentials are trusted, beside those of Baton's own people.
     #[cfg(feature = "w3c")]
-    pub trust: Policy,
+    pub trust: Arc<Trust>,
 }
 
 impl Config {
@@ -188,7 +190,7 @@ impl Config {
             registration: self.registration,
             relying_services,
             #[cfg(feature = "w3c")]
-            trusted_issuers: self.trust.issuer.iter().map(|trusted| trusted.id.as_str()).collect(),
+            trusted_issuers: self.trust.policy.issuer.iter().map(|trusted| trusted.id.as_str()).collect(),
         };
         Ok(toml::to_string(&shown)?)
     }
@@ -196,13 +198,13 @@ impl Config {
 
 /// Reads the policy file, if one is named.
 #[cfg(feature = "w3c")]
-fn trust(named: Option<&Path>, beside: &Path) -> anyhow::Result<Policy> {
-    let Some(named) = named else { return Ok(Policy::default()) };
+fn trust(named: Option<&Path>, beside: &Path) -> anyhow::Result<Arc<Trust>> {
+    let new = |policy| Trust::new(policy).map(Arc::new).map_err(anyhow::Error::msg);
+    let Some(named) = named else { return new(Policy::default()) };
     let path = beside.parent().unwrap_or(Path::new(".")).join(named);
     let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
     let policy: Policy = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-    policy.check().map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))?;
-    Ok(policy)
+    new(policy).with_context(|| format!("{}", path.display()))
 }
 
 /// The pages' own origin keeps a taken-over identity service away from the passkeys: so identity is neither that host nor beneath it.

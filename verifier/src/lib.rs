@@ -10,7 +10,7 @@ mod state;
 mod store;
 
 #[cfg(feature = "w3c")]
-pub use baton_w3c::{Policy, Trusted};
+pub use baton_w3c::{Policy, Trust};
 pub use issuer_cache::IssuerCache;
 pub use routes::router;
 pub use state::{Config, RelyingService, SCHEMA, Verifier, migrations};

@@ -42,7 +42,7 @@ pub struct Config {
     pub relying_services: Vec<RelyingService>,
     /// Whose credentials are trusted, beside those of Baton's own people.
     #[cfg(feature = "w3c")]
-    pub trust: baton_w3c::Policy,
+    pub trust: Arc<baton_w3c::Trust>,
 }
 
 /// The service.

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use baton_protocol::refusal::Input;
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, Problem};
-use baton_w3c::{Occasion, Report};
+use baton_w3c::{Occasion, Report, Trust};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub async fn credentials(State(verifier): State<Arc<Verifier>>, headers: HeaderM
     authenticate(&verifier, &headers)?;
     let ask: Credential = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let now = verifier.base.now().secs();
-    let report =
-        apart(move |runtime| runtime.block_on(baton_w3c::verify_credential(&ask.verifiable_credential, &verifier.config.trust, now))).await?;
+    let check = async move |trust: &Trust| baton_w3c::verify_credential(&ask.verifiable_credential, &trust.at(now)).await;
+    let report = apart(move |runtime| runtime.block_on(check(&verifier.config.trust))).await?;
     Ok(answer(report))
 }
 
@@ -52,11 +52,12 @@ pub async fn presentations(State(verifier): State<Arc<Verifier>>, headers: Heade
     let ask: Presentation = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let (Some(challenge), Some(domain)) = (ask.options.challenge, ask.options.domain) else { return Err(Input::Invalid.into()) };
     let now = verifier.base.now().secs();
-    let report = apart(move |runtime| {
+    let check = async move |trust: &Trust| {
         let occasion = Occasion { challenge: &challenge, domain: &domain };
-        runtime.block_on(baton_w3c::verify_presentation(&ask.verifiable_presentation, &verifier.config.trust, &occasion, now))
-    });
-    Ok(answer(report.await?))
+        baton_w3c::verify_presentation(&ask.verifiable_presentation, &trust.at(now), &occasion).await
+    };
+    let report = apart(move |runtime| runtime.block_on(check(&verifier.config.trust))).await?;
+    Ok(answer(report))
 }
 
 /// Most at once: whoever comes later waits.

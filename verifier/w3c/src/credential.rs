@@ -1,8 +1,12 @@
 //! A credential: its form, who may say so, the proof, its dates, its status.
 
 use crate::data_integrity::{self, Proof};
+use crate::fetch::MAX_ANSWER;
+use crate::issuer::{Named, keys};
 use crate::jwt::Jwt;
-use crate::{MAX, Policy, Report, did};
+use crate::policy::Trusted;
+use crate::{MAX, Report, World, status};
+use baton_protocol::json;
 use chrono::DateTime;
 use serde_json::{Map, Value};
 
@@ -18,14 +22,14 @@ pub enum Secured<'a> {
 }
 
 impl<'a> Secured<'a> {
-    /// Finds out. `kind` is `Credential` or `Presentation`, `media` the media type of an envelope of it.
-    pub fn read(given: &'a Value, kind: &str, media: &str) -> Result<Self, &'static str> {
+    /// Finds out. `kind` is `Credential` or `Presentation`, `media` the media type of an envelope of it, `max` how long it may be.
+    pub fn read(given: &'a Value, kind: &str, media: &str, max: usize) -> Result<Self, &'static str> {
         match given {
-            Value::String(text) => Ok(Self::Jwt(Box::new(Jwt::parse(text)?))),
+            Value::String(text) => Ok(Self::Jwt(Box::new(Jwt::parse_long(text, max)?))),
             Value::Object(members) if texts(members.get("type")).iter().any(|name| *name == format!("EnvelopedVerifiable{kind}")) => {
                 let id = members.get("id").and_then(Value::as_str).ok_or("the envelope is empty")?;
                 let jwt = id.strip_prefix("data:").and_then(|data| data.strip_prefix(media)).and_then(|rest| rest.strip_prefix(','));
-                let jwt = Jwt::parse(jwt.ok_or("the envelope is of another type")?)?;
+                let jwt = Jwt::parse_long(jwt.ok_or("the envelope is of another type")?, max)?;
                 if jwt.typ.as_deref() == media.strip_prefix("application/") {
                     Ok(Self::Jwt(Box::new(jwt)))
                 } else {
@@ -33,7 +37,7 @@ impl<'a> Secured<'a> {
                 }
             }
             Value::Object(members) if members.contains_key("proof") => {
-                if given.to_string().len() > MAX {
+                if given.to_string().len() > max {
                     return Err("too long");
                 }
                 Ok(Self::DataIntegrity(given))
@@ -45,47 +49,45 @@ impl<'a> Secured<'a> {
 }
 
 /// What a credential says, whichever way it is secured.
-struct Said {
+pub struct Said {
     issuer: String,
     types: Vec<String>,
     algorithm: &'static str,
-    kid: String,
-    content: Map<String, Value>,
+    kid: Option<String>,
+    /// All of it.
+    pub content: Map<String, Value>,
     /// From the JWT around it.
     not_before: Option<i64>,
     ends: Option<i64>,
 }
 
+/// What is being verified.
+#[derive(Clone, Copy)]
+pub enum What<'a> {
+    /// A credential of whoever is trusted for it.
+    Credential,
+    /// A status list, by the issuer of what it is about.
+    List(&'a Trusted),
+}
+
+impl<'a> What<'a> {
+    /// Who may say so, and how.
+    fn allowed(self, world: &World<'a>, said: &Said) -> Result<&'a Trusted, &'static str> {
+        match self {
+            Self::Credential => world.policy.allows(&said.issuer, &said.types, said.algorithm),
+            Self::List(trusted) if said.issuer != trusted.id => Err("the issuer is another"),
+            Self::List(_) if !said.types.iter().any(|name| name == "BitstringStatusListCredential") => Err("it is no status list"),
+            Self::List(trusted) => trusted.signs(said.algorithm).map(|()| trusted),
+        }
+    }
+}
+
 /// Verifies.
-pub async fn verify(given: &Value, policy: &Policy, now: i64) -> Report {
+pub async fn verify(given: &Value, world: &World<'_>) -> Report {
     let mut report = Report::default();
-    let secured = Secured::read(given, "Credential", "application/vc+jwt");
-    let read = secured.and_then(|secured| Ok((said(&secured)?, secured)));
-    let Some((said, secured)) = report.note("form", read) else { return report };
-    (report.by, report.types) = (Some(said.issuer.clone()), said.types.clone());
-    if report.note("policy", policy.allows(&said.issuer, &said.types, said.algorithm)).is_none() {
-        return report;
-    }
-    if report.note("key", did::is_of(&said.kid, &said.issuer)).is_none() {
-        return report;
-    }
-    let proven = match &secured {
-        Secured::Jwt(jwt) => jwt.check().await,
-        Secured::DataIntegrity(document) => match Proof::of(document, "assertionMethod").and_then(|proof| proof.check_dates(now)) {
-            Ok(()) => data_integrity::check_credential(document, policy.contexts(&said.issuer), now).await,
-            Err(why) => Err(why),
-        },
-    };
-    if report.note("proof", proven).is_none() || report.note("dates", said.check_dates(now)).is_none() {
-        return report;
-    }
-    // Nothing is fetched: whether it was revoked cannot be known, and so it does not count.
-    let status = if said.content.contains_key("credentialStatus") || said.content.contains_key("status") {
-        Err("its status cannot be looked up")
-    } else {
-        Ok(())
-    };
-    if report.note("status", status).is_none() {
+    let Some(said) = proven(&mut report, given, world, What::Credential).await else { return report };
+    let Some(trusted) = world.policy.trusted(&said.issuer) else { return report };
+    if report.note("status", status::of_vcdm(world, trusted, &said.content).await).is_none() {
         return report;
     }
     report.subject = said.content.get("credentialSubject").cloned();
@@ -93,19 +95,48 @@ pub async fn verify(given: &Value, policy: &Policy, now: i64) -> Report {
     report
 }
 
+/// Everything but its status.
+pub async fn proven(report: &mut Report, given: &Value, world: &World<'_>, what: What<'_>) -> Option<Said> {
+    let max = if matches!(what, What::List(_)) { MAX_ANSWER } else { MAX };
+    let secured = Secured::read(given, "Credential", "application/vc+jwt", max);
+    let (said, secured) = report.note("form", secured.and_then(|secured| Ok((said(&secured)?, secured))))?;
+    (report.by, report.types) = (Some(said.issuer.clone()), said.types.clone());
+    let trusted = report.note("policy", what.allowed(world, &said))?;
+    let named = Named { key: said.kid.as_deref(), x5c: if let Secured::Jwt(jwt) = &secured { &jwt.x5c } else { &[] } };
+    let by = report.note("key", keys(world, &said.issuer, named).await)?;
+    let proven = match &secured {
+        Secured::Jwt(jwt) => jwt.check(&by).await,
+        Secured::DataIntegrity(document) => match Proof::of(document, "assertionMethod").and_then(|proof| proof.check_dates(world.now)) {
+            Ok(()) => {
+                let contexts = if matches!(what, What::List(_)) { &[][..] } else { &trusted.contexts };
+                data_integrity::check_credential(document, contexts, by, world.now).await
+            }
+            Err(why) => Err(why),
+        },
+    };
+    report.note("proof", proven)?;
+    report.note("dates", said.check_dates(world.now))?;
+    Some(said)
+}
+
+/// A JSON document, each of whose members is there once.
+pub fn document(text: &str, max: usize) -> Option<Value> {
+    json::object(text.as_bytes(), max).ok().map(Value::Object)
+}
+
 fn said(secured: &Secured<'_>) -> Result<Said, &'static str> {
     match secured {
         Secured::DataIntegrity(document) => {
             let proof = Proof::of(document, "assertionMethod")?;
             let content = document.as_object().ok_or("no object")?.clone();
-            Said::of(content, proof.suite, proof.method)
+            Said::of(content, proof.suite, Some(proof.method))
         }
         Secured::Jwt(jwt) => match jwt.claims.get("vc") {
             None => {
                 if jwt.typ.as_deref() != Some("vc+jwt") || context(&jwt.claims) != Some(V2) {
                     return Err("the token is of another type");
                 }
-                let said = Said::of(jwt.claims.clone(), jwt.algorithm, &jwt.kid)?;
+                let said = Said::of(jwt.claims.clone(), jwt.algorithm, jwt.kid.as_deref())?;
                 // What a JWT says beside its credential (VC-JOSE-COSE §3.1.3) must be the same, and counts.
                 let text = |name: &str| jwt.claims.get(name).map(|value| value.as_str().ok_or("a claim has the wrong type")).transpose();
                 if text("iss")?.is_some_and(|iss| iss != said.issuer) {
@@ -159,7 +190,7 @@ fn inside_jwt(jwt: &Jwt<'_>, inside: &Value) -> Result<Said, &'static str> {
     if not_before.is_none() && !content.contains_key("issuanceDate") {
         return Err("it has no date of issue");
     }
-    Ok(Said { not_before, ends, ..Said::of(content, jwt.algorithm, &jwt.kid)? })
+    Ok(Said { not_before, ends, ..Said::of(content, jwt.algorithm, jwt.kid.as_deref())? })
 }
 
 /// A NumericDate (RFC 7519 §2).
@@ -168,7 +199,7 @@ pub fn numeric(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, &
 }
 
 impl Said {
-    fn of(content: Map<String, Value>, algorithm: &'static str, kid: &str) -> Result<Self, &'static str> {
+    fn of(content: Map<String, Value>, algorithm: &'static str, kid: Option<&str>) -> Result<Self, &'static str> {
         if !matches!(context(&content), Some(V1 | V2)) {
             return Err("the first context is another");
         }
@@ -182,7 +213,7 @@ impl Said {
             return Err("it has no subject");
         }
         let issuer = content.get("issuer").and_then(id_of).ok_or("no issuer")?.to_owned();
-        Ok(Self { issuer, types, algorithm, kid: kid.into(), content, not_before: None, ends: None })
+        Ok(Self { issuer, types, algorithm, kid: kid.map(str::to_owned), content, not_before: None, ends: None })
     }
 
     fn check_dates(&self, now: i64) -> Result<(), &'static str> {

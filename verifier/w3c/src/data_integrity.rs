@@ -6,7 +6,8 @@
 //! refused. (That values of one member are a set, so that their order is nobody's, stays.) With every node named, canonicalization has no orders to try.
 
 use crate::credential::{V1, V2, id_of, texts};
-use crate::{Policy, did};
+use crate::Policy;
+use crate::issuer::Keys;
 use serde_json::{Map, Value};
 use ssi::claims::data_integrity::{AnyDataIntegrity, AnySuite, DataIntegrity};
 use ssi::claims::vc::{AnyJsonCredential, AnyJsonPresentation};
@@ -95,24 +96,24 @@ impl<'a> Proof<'a> {
 }
 
 /// Checks a credential's proof. `contexts`: those its issuer uses after the first.
-pub async fn check_credential(document: &Value, contexts: &[String], now: i64) -> Result<(), &'static str> {
+pub async fn check_credential(document: &Value, contexts: &[String], keys: Keys, now: i64) -> Result<(), &'static str> {
     plain_credential(document, contexts)?;
     let read: AnyDataIntegrity<AnyJsonCredential> = serde_json::from_value(document.clone()).map_err(|_| "it does not parse")?;
-    told(&read.verify(parameters(now)?).await)
+    told(&read.verify(parameters(keys, now)?).await)
 }
 
-/// Checks a presentation's proof.
+/// Checks a presentation's proof, by a key that its holder's DID carries.
 pub async fn check_presentation(document: &Value, policy: &Policy, now: i64) -> Result<(), &'static str> {
     plain_presentation(document, policy)?;
     let read: DataIntegrity<AnyJsonPresentation, AnySuite> = serde_json::from_value(document.clone()).map_err(|_| "it does not parse")?;
-    told(&read.verify(parameters(now)?).await)
+    told(&read.verify(parameters(Keys::Carried, now)?).await)
 }
 
-type Keys = ssi::dids::VerificationMethodDIDResolver<did::Carried, ssi::verification_methods::AnyMethod>;
+type Resolver = ssi::dids::VerificationMethodDIDResolver<Keys, ssi::verification_methods::AnyMethod>;
 
-fn parameters(now: i64) -> Result<VerificationParameters<Keys>, &'static str> {
+fn parameters(keys: Keys, now: i64) -> Result<VerificationParameters<Resolver>, &'static str> {
     let at = chrono::DateTime::from_timestamp(now, 0).ok_or("no such time")?;
-    Ok(VerificationParameters::from_resolver(did::Carried.into_vm_resolver()).with_date_time(at))
+    Ok(VerificationParameters::from_resolver(keys.into_vm_resolver()).with_date_time(at))
 }
 
 fn told<E>(outcome: &Result<Result<(), ssi::claims::Invalid>, E>) -> Result<(), &'static str> {
@@ -144,7 +145,7 @@ fn plain_presentation(document: &Value, policy: &Policy) -> Result<(), &'static 
     // Part of what is canonicalized, like all of it.
     Proof::of(inside, "assertionMethod")?;
     let issuer = inside.get("issuer").and_then(id_of).unwrap_or_default();
-    plain_credential(inside, policy.contexts(issuer))?;
+    plain_credential(inside, policy.trusted(issuer).map_or(&[], |trusted| &trusted.contexts))?;
     if inside.get("id").is_none() {
         return Err("the credential in it has no id");
     }

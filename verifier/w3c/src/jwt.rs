@@ -1,6 +1,9 @@
 //! Compact JWS around a credential or presentation. The header is read here, strictly; ssi checks the signature.
 
-use crate::{MAX, did};
+use crate::MAX;
+use crate::issuer::Keys;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use baton_protocol::{b64, json};
 use serde_json::{Map, Value};
 use ssi::claims::{JwsSlice, VerificationParameters};
@@ -14,8 +17,10 @@ pub struct Jwt<'a> {
     pub algorithm: &'static str,
     /// `typ`, if there is one.
     pub typ: Option<String>,
-    /// DID URL of the key.
-    pub kid: String,
+    /// What the key is called: a DID URL, or a name the issuer gave it.
+    pub kid: Option<String>,
+    /// Certificates, the key's first.
+    pub x5c: Vec<Vec<u8>>,
     /// What it says.
     pub claims: Map<String, Value>,
 }
@@ -23,15 +28,20 @@ pub struct Jwt<'a> {
 impl<'a> Jwt<'a> {
     /// Parses.
     pub fn parse(text: &'a str) -> Result<Self, &'static str> {
-        if text.len() > MAX {
+        Self::parse_long(text, MAX)
+    }
+
+    /// Parses one that may be as long as this.
+    pub fn parse_long(text: &'a str, max: usize) -> Result<Self, &'static str> {
+        if text.len() > max {
             return Err("too long");
         }
         let parts: Vec<_> = text.split('.').collect();
         let [header, payload, _] = parts[..] else { return Err("no compact JWS") };
-        let decode = |part: &str| b64::decode(part).ok().and_then(|bytes| json::object(&bytes, MAX).ok());
+        let decode = |part: &str| b64::decode(part).ok().and_then(|bytes| json::object(&bytes, max).ok());
         let header = decode(header).ok_or("the header does not parse")?;
         // Keys from the token itself, or from elsewhere, and extensions that would change what the rest means.
-        if ["jwk", "jku", "x5c", "x5u", "crit", "b64", "zip"].iter().any(|name| header.contains_key(*name)) {
+        if ["jwk", "jku", "x5u", "crit", "b64", "zip"].iter().any(|name| header.contains_key(*name)) {
             return Err("the header has a parameter that is not allowed");
         }
         let member = |name: &str| header.get(name).map(|value| value.as_str().map(str::to_owned).ok_or("the header does not parse")).transpose();
@@ -41,7 +51,8 @@ impl<'a> Jwt<'a> {
             _ => return Err("the algorithm is not allowed"),
         };
         let claims = decode(payload).ok_or("the payload does not parse")?;
-        Ok(Self { text, algorithm, typ: member("typ")?, kid: member("kid")?.ok_or("no key is named")?, claims })
+        let x5c = header.get("x5c").map_or(Ok(Vec::new()), |chain| certificates(chain).ok_or("the certificates do not parse"))?;
+        Ok(Self { text, algorithm, typ: member("typ")?, kid: member("kid")?, x5c, claims })
     }
 
     /// The payload's bytes.
@@ -49,14 +60,23 @@ impl<'a> Jwt<'a> {
         self.text.split('.').nth(1).and_then(|part| b64::decode(part).ok()).ok_or("the payload does not parse")
     }
 
-    /// Checks the signature by the key that `kid` names.
-    pub async fn check(&self) -> Result<(), &'static str> {
+    /// Checks the signature, by these keys.
+    pub async fn check(&self, keys: &Keys) -> Result<(), &'static str> {
         let bad = "the signature does not hold";
-        did::of_url(&self.kid)?;
         let jws = JwsSlice::new(self.text.as_bytes()).map_err(|_| bad)?;
         let decoded = jws.decode().map_err(|_| bad)?;
-        let keys = VerificationParameters::from_resolver(did::Carried.into_vm_resolver::<AnyJwkMethod>());
+        let outcome = match keys {
+            Keys::Carried => decoded.verify(VerificationParameters::from_resolver(Keys::Carried.into_vm_resolver::<AnyJwkMethod>())).await,
+            // ssi asks for no name here: this key alone counts.
+            Keys::One { key, .. } => decoded.verify(VerificationParameters::from_resolver(key.jwk().ok_or(bad)?)).await,
+        };
         // ssi tells some bad signatures as failures of its own.
-        if matches!(decoded.verify(&keys).await, Ok(Ok(()))) { Ok(()) } else { Err(bad) }
+        if matches!(outcome, Ok(Ok(()))) { Ok(()) } else { Err(bad) }
     }
+}
+
+/// Standard base64 of DER, each (RFC 7515 §4.1.6).
+fn certificates(chain: &Value) -> Option<Vec<Vec<u8>>> {
+    let chain = chain.as_array().filter(|chain| !chain.is_empty())?;
+    chain.iter().map(|one| STANDARD.decode(one.as_str()?).ok()).collect()
 }

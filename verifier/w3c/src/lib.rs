@@ -1,19 +1,25 @@
 //! Other people's credentials: W3C VCDM 1.1 and 2.0, as JWT (`jwt_vc_json`, `vc+jwt`, enveloped) or with a Data Integrity proof
 //! (`ecdsa-rdfc-2019`, `eddsa-rdfc-2022`), and presentations of them; and SD-JWT VCs of other issuers, with and without key binding.
 //!
-//! Nothing is fetched: keys come from `did:key` and `did:jwk`, contexts from those that ssi carries. Nothing is trusted by silence: a [`Policy`]
-//! names issuers, what they may say and how they sign. ssi checks signatures and nothing else is left to it; its types stay in here.
+//! Nothing is trusted by silence: a [`Policy`] names issuers, what they may say and how they sign, and the hosts that may be asked for keys and status
+//! lists. Contexts are those that ssi carries. ssi checks signatures and nothing else is left to it; its types stay in here.
 
+mod certificate;
 mod credential;
 mod data_integrity;
 mod did;
+mod fetch;
+mod issuer;
 mod jwt;
+mod key;
 mod policy;
 mod presentation;
 mod report;
 mod sd_jwt;
+mod status;
 
-pub use policy::{Policy, Trusted};
+pub use fetch::{Fetch, Fetched, Fetcher};
+pub use policy::{Host, Policy, Trusted};
 pub use presentation::Occasion;
 pub use report::{Check, Report};
 
@@ -22,18 +28,51 @@ use serde_json::Value;
 /// Longest credential or presentation, as text.
 pub const MAX: usize = 64 * 1024;
 
-/// Verifies a credential at a time, in Unix seconds.
-pub async fn verify_credential(given: &Value, policy: &Policy, now: i64) -> Report {
+/// A policy, and whoever fetches for it.
+#[derive(Debug)]
+pub struct Trust {
+    /// Who is trusted for what.
+    pub policy: Policy,
+    fetcher: Fetcher,
+}
+
+impl Trust {
+    /// Where the policy is one that can be kept; or what is wrong with it.
+    pub fn new(policy: Policy) -> Result<Self, String> {
+        policy.check()?;
+        let fetcher = Fetcher::new(&policy)?;
+        Ok(Self { policy, fetcher })
+    }
+
+    /// At a time, in Unix seconds.
+    pub fn at(&self, now: i64) -> World<'_> {
+        World { policy: &self.policy, sources: &self.fetcher, now }
+    }
+}
+
+/// What a verdict rests on beside what is verified.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// Who is trusted for what.
+    pub policy: &'a Policy,
+    /// Where keys and status lists come from.
+    pub sources: &'a dyn Fetch,
+    /// Unix seconds.
+    pub now: i64,
+}
+
+/// Verifies a credential.
+pub async fn verify_credential(given: &Value, world: &World<'_>) -> Report {
     match sd_jwt::is_one(given) {
-        Some(text) => sd_jwt::verify(text, policy, None, now).await,
-        None => credential::verify(given, policy, now).await,
+        Some(text) => sd_jwt::verify(text, world, None).await,
+        None => credential::verify(given, world).await,
     }
 }
 
 /// Verifies a presentation made for this occasion, and every credential in it.
-pub async fn verify_presentation(given: &Value, policy: &Policy, occasion: &Occasion<'_>, now: i64) -> Report {
+pub async fn verify_presentation(given: &Value, world: &World<'_>, occasion: &Occasion<'_>) -> Report {
     match sd_jwt::is_one(given) {
-        Some(text) => sd_jwt::verify(text, policy, Some(occasion), now).await,
-        None => presentation::verify(given, policy, occasion, now).await,
+        Some(text) => sd_jwt::verify(text, world, Some(occasion)).await,
+        None => presentation::verify(given, world, occasion).await,
     }
 }

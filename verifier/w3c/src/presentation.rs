@@ -2,7 +2,8 @@
 
 use crate::credential::{self, Secured, id_of, numeric, subjects, texts};
 use crate::data_integrity::{self, Proof};
-use crate::{Policy, Report, did};
+use crate::issuer::Keys;
+use crate::{MAX, Report, World, did};
 use serde_json::{Map, Value};
 
 /// Most credentials in one.
@@ -25,10 +26,10 @@ struct Said {
 }
 
 /// Verifies.
-pub async fn verify(given: &Value, policy: &Policy, occasion: &Occasion<'_>, now: i64) -> Report {
+pub async fn verify(given: &Value, world: &World<'_>, occasion: &Occasion<'_>) -> Report {
     let mut report = Report::default();
-    let secured = Secured::read(given, "Presentation", "application/vp+jwt");
-    let read = secured.and_then(|secured| Ok((said(&secured, now)?, secured)));
+    let secured = Secured::read(given, "Presentation", "application/vp+jwt", MAX);
+    let read = secured.and_then(|secured| Ok((said(&secured, world.now)?, secured)));
     let Some((said, secured)) = report.note("form", read) else { return report };
     report.by = Some(said.holder.clone());
     report.types = texts(said.content.get("type")).into_iter().map(str::to_owned).collect();
@@ -43,8 +44,8 @@ pub async fn verify(given: &Value, policy: &Policy, occasion: &Occasion<'_>, now
         return report;
     }
     let proven = match &secured {
-        Secured::Jwt(jwt) => jwt.check().await,
-        Secured::DataIntegrity(document) => data_integrity::check_presentation(document, policy, now).await,
+        Secured::Jwt(jwt) => jwt.check(&Keys::Carried).await,
+        Secured::DataIntegrity(document) => data_integrity::check_presentation(document, world.policy, world.now).await,
     };
     if report.note("proof", proven).is_none() {
         return report;
@@ -59,7 +60,7 @@ pub async fn verify(given: &Value, policy: &Policy, occasion: &Occasion<'_>, now
         return report;
     }
     for one in inside {
-        report.credentials.push(credential::verify(one, policy, now).await);
+        report.credentials.push(credential::verify(one, world).await);
     }
     let all_hold = if report.credentials.iter().all(|one| one.verified) { Ok(()) } else { Err("one of them does not hold") };
     if report.note("credentials", all_hold).is_none() {
@@ -83,10 +84,11 @@ fn said(secured: &Secured<'_>, now: i64) -> Result<Said, &'static str> {
             (content, proof.method, proof.text("challenge").map(str::to_owned), domain)
         }
         Secured::Jwt(jwt) => {
+            let kid = jwt.kid.as_deref().filter(|_| jwt.x5c.is_empty()).ok_or("the key is named by no DID URL")?;
             let content = match jwt.claims.get("vp") {
                 None if jwt.typ.as_deref() == Some("vp+jwt") => &jwt.claims,
                 Some(inside) if jwt.typ.as_deref().is_none_or(|typ| typ == "JWT") => {
-                    if jwt.claims.get("iss").is_some_and(|iss| iss.as_str() != did::of_url(&jwt.kid).ok()) {
+                    if jwt.claims.get("iss").is_some_and(|iss| iss.as_str() != did::of_url(kid).ok()) {
                         return Err("two holders");
                     }
                     inside.as_object().ok_or("vp is no object")?
@@ -98,13 +100,13 @@ fn said(secured: &Secured<'_>, now: i64) -> Result<Said, &'static str> {
             }
             let nonce = jwt.claims.get("nonce").and_then(Value::as_str).map(str::to_owned);
             let domain = texts(jwt.claims.get("aud")).into_iter().map(str::to_owned).collect();
-            (content, jwt.kid.as_str(), nonce, domain)
+            (content, kid, nonce, domain)
         }
     };
     if !texts(content.get("type")).contains(&"VerifiablePresentation") {
         return Err("it is no presentation");
     }
-    let holder = did::of_url(kid)?.to_owned();
+    let holder = did::of_url(kid).and_then(|did| if did::is_carried(did) { Ok(did.to_owned()) } else { Err("the holder is named by neither did:key nor did:jwk") })?;
     // Whoever signs is whoever says that they hold it.
     if content.get("holder").is_some_and(|named| id_of(named) != Some(&holder)) {
         return Err("two holders");

@@ -2,8 +2,9 @@
 //! ssi's, so that EdDSA counts as well. A holder's key is P-256.
 
 use crate::credential::numeric;
+use crate::issuer::{Named, keys};
 use crate::jwt::Jwt;
-use crate::{Occasion, Policy, Report, did};
+use crate::{Occasion, Report, World, status};
 use baton_protocol::jose::{Typ, Unverified};
 use baton_protocol::json;
 use baton_protocol::key::PublicKey;
@@ -23,7 +24,7 @@ pub fn is_one(given: &Value) -> Option<&str> {
 }
 
 /// Verifies. With an occasion, it must be shown by its holder for that.
-pub async fn verify(text: &str, policy: &Policy, occasion: Option<&Occasion<'_>>, now: i64) -> Report {
+pub async fn verify(text: &str, world: &World<'_>, occasion: Option<&Occasion<'_>>) -> Report {
     let mut report = Report::default();
     let read = || {
         let compact = Compact::parse(text).map_err(|_| "no SD-JWT")?;
@@ -37,9 +38,11 @@ pub async fn verify(text: &str, policy: &Policy, occasion: Option<&Occasion<'_>>
     };
     let Some((compact, jwt, issuer, vct)) = report.note("form", read()) else { return report };
     (report.by, report.types) = (Some(issuer.clone()), vec![vct]);
-    let allowed = policy.allows(&issuer, &report.types, jwt.algorithm);
-    let own = did::is_of(&jwt.kid, &issuer);
-    if report.note("policy", allowed).is_none() || report.note("key", own).is_none() || report.note("proof", jwt.check().await).is_none() {
+    let allowed = world.policy.allows(&issuer, &report.types, jwt.algorithm);
+    let Some(trusted) = report.note("policy", allowed) else { return report };
+    let by = keys(world, &issuer, Named { key: jwt.kid.as_deref(), x5c: &jwt.x5c }).await;
+    let Some(by) = report.note("key", by) else { return report };
+    if report.note("proof", jwt.check(&by).await).is_none() {
         return report;
     }
     let revealed = || {
@@ -48,18 +51,17 @@ pub async fn verify(text: &str, policy: &Policy, occasion: Option<&Occasion<'_>>
         reveal(&claims, &compact.disclosures, FIXED).map(|all| all.to_map()).map_err(|_| "a disclosure does not belong where it would go")
     };
     let Some(claims) = report.note("disclosures", revealed()) else { return report };
-    if report.note("dates", dates(&claims, now)).is_none() {
+    if report.note("dates", dates(&claims, world.now)).is_none() {
         return report;
     }
-    let status = if claims.contains_key("status") { Err("its status cannot be looked up") } else { Ok(()) };
-    if report.note("status", status).is_none() {
+    if report.note("status", status::of_token(world, trusted, claims.get("status")).await).is_none() {
         return report;
     }
     let held = match (occasion, compact.kb) {
         (None, None) => Ok(()),
         (None, Some(_)) => Err("it was shown on an occasion that is not named"),
         (Some(_), None) => Err("nobody shows that they hold it"),
-        (Some(occasion), Some(kb)) => held(&compact, &claims, kb, occasion, now),
+        (Some(occasion), Some(kb)) => held(&compact, &claims, kb, occasion, world.now),
     };
     if report.note("holder", held).is_none() {
         return report;

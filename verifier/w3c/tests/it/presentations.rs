@@ -1,7 +1,7 @@
 //! Presentations: by their holder, for this occasion.
 
 use crate::support::*;
-use baton_w3c::{Occasion, verify_credential, verify_presentation};
+use baton_w3c::Occasion;
 use serde_json::{Value, json};
 use ssi::claims::data_integrity::{CryptographicSuite as _, ProofOptions};
 use ssi::claims::vc::AnyJsonPresentation;

@@ -1,7 +1,6 @@
 //! Data Integrity proofs: what they cover, and documents that say the same in JSON as in RDF.
 
 use crate::support::*;
-use baton_w3c::verify_credential;
 use serde_json::{Value, json};
 use ssi::JWK;
 

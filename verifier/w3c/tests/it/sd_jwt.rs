@@ -1,7 +1,7 @@
 //! SD-JWT VCs of other issuers.
 
 use crate::support::*;
-use baton_w3c::{Occasion, verify_credential, verify_presentation};
+use baton_w3c::Occasion;
 use serde_json::{Value, json};
 use ssi::JWK;
 use ssi::claims::jws::JwsPayload as _;

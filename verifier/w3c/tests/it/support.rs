@@ -1,16 +1,48 @@
 //! Parties that issue and hold, and what they sign: here by ssi; by libraries nobody here wrote in tests/clients.
 
-use baton_w3c::{Policy, Report, Trusted};
+use baton_w3c::{Fetch, Fetched, Occasion, Policy, Report, Trusted, World};
 use serde_json::{Value, json};
 use ssi::JWK;
 use ssi::claims::data_integrity::{AnySuite, CryptographicSuite as _, ProofOptions};
 use ssi::claims::jws::JwsPayload as _;
 use ssi::claims::vc::AnyJsonCredential;
-use ssi::dids::{DIDJWK, DIDKey, DIDResolver as _};
+use ssi::dids::resolution::{self, Metadata, Options, Output};
+use ssi::dids::{AnyDidMethod, DID, DIDJWK, DIDKey, DIDResolver};
 use ssi::verification_methods::SingleSecretSigner;
+use std::collections::HashMap;
 use std::pin::Pin;
 
 pub const NOW: i64 = 1_800_000_000;
+
+/// What other people's hosts have.
+#[derive(Default)]
+pub struct Shelf(pub HashMap<String, Vec<u8>>);
+
+impl Shelf {
+    pub fn with(url: &str, document: impl ToString) -> Self {
+        Self(HashMap::from([(url.to_owned(), document.to_string().into_bytes())]))
+    }
+}
+
+impl Fetch for Shelf {
+    fn get<'a>(&'a self, url: &'a str, _: &'static str, _: i64) -> Fetched<'a> {
+        let found = self.0.get(url).cloned().ok_or("it could not be fetched");
+        Box::pin(async move { found })
+    }
+}
+
+/// Where nothing is fetched.
+pub async fn verify_credential(given: &Value, policy: &Policy, now: i64) -> Report {
+    verify_with(given, policy, &Shelf::default(), now).await
+}
+
+pub async fn verify_with(given: &Value, policy: &Policy, sources: &Shelf, now: i64) -> Report {
+    baton_w3c::verify_credential(given, &World { policy, sources, now }).await
+}
+
+pub async fn verify_presentation(given: &Value, policy: &Policy, occasion: &Occasion<'_>, now: i64) -> Report {
+    baton_w3c::verify_presentation(given, &World { policy, sources: &Shelf::default(), now }, occasion).await
+}
 
 pub struct Party {
     pub key: JWK,
@@ -41,7 +73,8 @@ pub fn parties() -> [Party; 4] {
 pub fn trusting(issuer: &Party) -> Policy {
     let algorithms = ["ES256", "EdDSA", "ecdsa-rdfc-2019", "eddsa-rdfc-2022"].map(str::to_owned).to_vec();
     let contexts = vec!["https://www.w3.org/ns/credentials/examples/v2".into()];
-    Policy { issuer: vec![Trusted { id: issuer.did.clone(), types: vec!["ExampleAlumniCredential".into()], algorithms, contexts }] }
+    let types = vec!["ExampleAlumniCredential".into()];
+    Policy { issuer: vec![Trusted { id: issuer.did.clone(), types, algorithms, contexts, ..Trusted::default() }], ..Policy::default() }
 }
 
 pub fn content(issuer: &Party, subject: &str) -> Value {
@@ -80,11 +113,27 @@ pub fn with_proof(by: &Party, content: Value) -> Pin<Box<impl Future<Output = Va
 
 async fn proven(by: &Party, content: Value) -> Value {
     let credential: AnyJsonCredential = serde_json::from_value(content).unwrap();
-    let resolver = ssi::dids::AnyDidMethod::default().into_vm_resolver();
+    let resolver = Own(by).into_vm_resolver();
     let signer = SingleSecretSigner::new(by.key.clone()).into_local();
     let suite = suite_of(&by.key);
     let options = ProofOptions::from_method(ssi::json_ld::iref::IriBuf::new(by.url.clone()).unwrap().into());
     serde_json::to_value(suite.sign(credential, &resolver, &signer, options).await.unwrap()).unwrap()
+}
+
+/// Who signs knows their own key: ssi looks it up.
+struct Own<'p>(&'p Party);
+
+impl DIDResolver for Own<'_> {
+    async fn resolve_representation<'a>(&'a self, did: &'a DID, options: Options) -> Result<Output<Vec<u8>>, resolution::Error> {
+        if did.method_name() != "web" {
+            return AnyDidMethod::default().resolve_representation(did, options).await;
+        }
+        let multibase = DIDKey::generate(&self.0.key).unwrap().to_string().trim_start_matches("did:key:").to_owned();
+        let method = json!({"id": self.0.url, "type": "Multikey", "controller": did.as_str(), "publicKeyMultibase": multibase});
+        let document = json!({"id": did.as_str(), "verificationMethod": [method], "assertionMethod": [self.0.url]});
+        let read = Metadata::from_content_type(Some("application/did+json".into()));
+        Ok(Output::new(document.to_string().into_bytes(), ssi::dids::document::Metadata::default(), read))
+    }
 }
 
 pub fn suite_of(key: &JWK) -> AnySuite {

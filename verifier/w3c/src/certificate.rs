@@ -1,0 +1,61 @@
+//! `x5c` (RFC 7515 §4.1.6): a certificate that roots of the policy vouch for, for the issuer it names. Revoked certificates are not looked up: roots
+//! are named for each issuer, so their owner is who to ask.
+
+use crate::key::Key;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use std::time::Duration;
+use url::Url;
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, anchor_from_trusted_cert};
+
+/// Most certificates of a chain.
+const MOST: usize = 5;
+/// What a certificate may be for, if it says so at all: documents (RFC 9336), or mobile documents (ISO 18013-5 B.1.4). One that is for a web server alone
+/// signs no credential.
+const DOCUMENTS: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 36];
+const MOBILE_DOCUMENTS: &[u8] = &[0x28, 0x81, 0x8c, 0x5d, 5, 1, 2];
+
+struct Signs;
+
+impl ExtendedKeyUsageValidator for Signs {
+    fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        let wanted = [DOCUMENTS, MOBILE_DOCUMENTS].map(KeyPurposeId::new);
+        let mut present = Vec::new();
+        for purpose in purposes {
+            let purpose = purpose?;
+            if wanted.contains(&purpose) {
+                return Ok(());
+            }
+            present.push(purpose.to_decoded_oid());
+        }
+        if present.is_empty() {
+            return Ok(());
+        }
+        Err(webpki::Error::RequiredEkuNotFoundContext(RequiredEkuNotFoundContext { required: KeyUsage::required(DOCUMENTS), present }))
+    }
+}
+
+/// The certificates of a PEM text.
+pub fn of_pem(text: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
+    CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(|_| "no PEM certificates")
+}
+
+/// The key of the first certificate, where the chain holds now and that certificate names the issuer: by its URL, or by its host.
+pub fn key(chain: &[Vec<u8>], roots: &str, issuer: &str, now: i64) -> Result<Key, &'static str> {
+    let bad = "the certificate is not one the policy trusts";
+    if chain.is_empty() || chain.len() > MOST {
+        return Err(bad);
+    }
+    let roots = of_pem(roots)?;
+    let anchors: Vec<TrustAnchor<'_>> = roots.iter().map(anchor_from_trusted_cert).collect::<Result<_, _>>().map_err(|_| bad)?;
+    let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let leaf = EndEntityCert::try_from(&chain[0]).map_err(|_| bad)?;
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(now.try_into().map_err(|_| bad)?));
+    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, Signs, None, None).map_err(|_| bad)?;
+    let url = Url::parse(issuer).map_err(|_| bad)?;
+    let by_host = leaf.valid_dns_names().any(|name| url.port().is_none() && url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(name)));
+    if !by_host && !leaf.valid_uri_names().any(|uri| uri == issuer) {
+        return Err("the certificate is somebody else's");
+    }
+    Key::from_spki(&leaf.subject_public_key_info()).ok_or("the certificate has a key of another kind")
+}
