@@ -30,3 +30,11 @@ declare module "@digitalbazaar/vc" {
   export function createPresentation(options: { verifiableCredential: object[]; holder: string; version: 2 }): object;
   export function signPresentation(options: { presentation: object; suite: object; challenge: string; domain: string; documentLoader: Loader }): Promise<Record<string, unknown>>;
 }
+
+declare module "@digitalbazaar/vc-bitstring-status-list" {
+  interface List {
+    setStatus(index: number, status: boolean): void;
+  }
+  export function createList(options: { length: number }): Promise<List>;
+  export function createCredential(options: { id: string; list: List; statusPurpose: string }): Promise<object>;
+}

@@ -1,0 +1,88 @@
+/** Issuers with hosts of their own: keys by did:web, status lists made by libraries that nobody here wrote. */
+
+import { DataIntegrityProof } from "@digitalbazaar/data-integrity";
+import * as ecdsa from "@digitalbazaar/ecdsa-multikey";
+import { cryptosuite } from "@digitalbazaar/ecdsa-rdfc-2019-cryptosuite";
+import * as vc from "@digitalbazaar/vc";
+import { createCredential, createList } from "@digitalbazaar/vc-bitstring-status-list";
+import { RELYING_KEY, Server } from "@baton/sdk/test-server";
+import { StatusList, createHeaderAndPayload } from "@sd-jwt/jwt-status-list";
+import { SignJWT, exportJWK, generateKeyPair } from "jose";
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Host } from "./host.js";
+
+const { defaultDocumentLoader: documentLoader } = vc;
+const TYPE = "https://x.example/alumni";
+
+let host: Host;
+let server: Server;
+let did: string;
+let metadata: string;
+before(async () => {
+  host = await Host.start();
+  did = `did:web:${encodeURIComponent(host.name)}:issuer`;
+  metadata = `https://${host.name}/tenant`;
+  const rest = `types = ["${TYPE}"]\nalgorithms = ["ES256", "ecdsa-rdfc-2019"]\nstatus = ["https://${host.name}/status/"]\n`;
+  const issuers = [did, metadata].map((id) => `[[issuer]]\nid = "${id}"\n${rest}`);
+  server = await Server.start(undefined, issuers.join("") + host.policy);
+});
+after(async () => {
+  await server.stop();
+  host.stop();
+});
+
+async function check(credential: object | string): Promise<string> {
+  const headers = { authorization: `Bearer ${RELYING_KEY}`, "content-type": "application/json" };
+  const answer = await fetch(`${server.url}/verifier/credentials/verify`, { method: "POST", headers, body: JSON.stringify({ verifiableCredential: credential }) });
+  const report = (await answer.json()) as { verified: boolean; checks: { ok: boolean; check: string; reason?: string }[] };
+  const failed = report.checks.find(({ ok }) => !ok);
+  assert.equal(report.verified, failed === undefined, JSON.stringify(report));
+  return failed === undefined ? "verified" : `${failed.check}: ${failed.reason ?? ""}`;
+}
+
+test("Data Integrity by did:web, with a Bitstring Status List by Digital Bazaar's library", async () => {
+  const key = await ecdsa.generate({ curve: "P-256" });
+  const { publicKeyMultibase } = await key.export({ publicKey: true });
+  [key.controller, key.id] = [did, `${did}#key`];
+  const method = { id: key.id, type: "Multikey", controller: did, publicKeyMultibase };
+  host.documents.set("/issuer/did.json", JSON.stringify({ "@context": ["https://www.w3.org/ns/did/v1"], id: did, verificationMethod: [method], assertionMethod: [key.id] }));
+  const suite = new DataIntegrityProof({ signer: key.signer(), cryptosuite });
+  const issue = (credential: object): Promise<object> => vc.issue({ credential: { ...credential, issuer: did }, suite, documentLoader });
+
+  const url = `https://${host.name}/status/revoked`;
+  const list = await createList({ length: 131072 });
+  list.setStatus(94567, true);
+  host.documents.set("/status/revoked", JSON.stringify(await issue(await createCredential({ id: url, list, statusPurpose: "revocation" }))));
+  const credential = (index: number, statusListCredential = url): Promise<object> =>
+    issue({
+      "@context": ["https://www.w3.org/ns/credentials/v2"],
+      id: "urn:uuid:36245ee9-9074-4b05-a777-febff2e69757",
+      type: ["VerifiableCredential"],
+      credentialSubject: { id: "did:example:ebfeb1f712ebc6f1c276e12ec21" },
+      credentialStatus: { id: `${url}#${index}`, type: "BitstringStatusListEntry", statusPurpose: "revocation", statusListIndex: `${index}`, statusListCredential },
+    });
+  assert.equal(await check(await credential(94566)), "verified");
+  assert.equal(await check(await credential(94567)), "status: it was revoked");
+  assert.equal(await check(await credential(94566, `https://${host.name}/elsewhere`)), "status: its status cannot be looked up");
+  assert.deepEqual(host.asked, ["/issuer/did.json", "/status/revoked"], "each once, and nothing that the policy does not name");
+});
+
+test("an SD-JWT VC by the issuer's metadata, with a Token Status List by @sd-jwt/jwt-status-list", async () => {
+  const { publicKey, privateKey } = await generateKeyPair("ES256");
+  const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: "one", use: "sig" }] };
+  host.documents.set("/.well-known/jwt-vc-issuer/tenant", JSON.stringify({ issuer: metadata, jwks }));
+  const now = Math.floor(Date.now() / 1000);
+  const uri = `https://${host.name}/status/tokens`;
+  const { header, payload } = createHeaderAndPayload(new StatusList([0, 1, 2, 0], 2), { iss: metadata, sub: uri, iat: now, exp: now + 600, ttl: 300 }, { alg: "ES256", typ: "statuslist+jwt", kid: "one" });
+  host.documents.set("/status/tokens", await new SignJWT({ ...payload }).setProtectedHeader(header).sign(privateKey));
+  const credential = async (idx: number, kid = "one"): Promise<string> => {
+    const claims = { iss: metadata, vct: TYPE, iat: now, degree: "x", status: { status_list: { idx, uri } } };
+    return `${await new SignJWT(claims).setProtectedHeader({ alg: "ES256", typ: "dc+sd-jwt", kid }).sign(privateKey)}~`;
+  };
+  assert.equal(await check(await credential(0)), "verified");
+  assert.equal(await check(await credential(1)), "status: it was revoked");
+  assert.equal(await check(await credential(2)), "status: it is suspended");
+  assert.equal(await check(await credential(4)), "status: its status list has no such entry");
+  assert.equal(await check(await credential(0, "two")), "key: the issuer has no such key, or several");
+});
