@@ -1,6 +1,7 @@
-//! An app asks who is there (OpenID Connect Core 1.0): pushed authorization request, the person's yes or no, and the way back.
+//! An app asks who is there (OpenID Connect Core 1.0), or a wallet for a credential (OpenID4VCI 1.0 §5): pushed authorization request, the person's yes or no, and the way back.
 
 use super::approval::redirect_to;
+use super::oid4vci::{self, By};
 use crate::clients::Client;
 use crate::state::Identity;
 use crate::store::accounts;
@@ -41,6 +42,7 @@ pub async fn pushed(
     headers: &HeaderMap,
     form: &Form,
     client: &Client,
+    wallet: Option<By>,
     seen_address: String,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let bad = || Problem::oauth(Oauth::Request);
@@ -69,14 +71,18 @@ pub async fn pushed(
     }
     let max_age = form.get("max_age").map(|secs| secs.parse::<u32>().map(i64::from)).transpose().map_err(|_| bad())?;
     let max_age = if prompt("login") { Some(0) } else { max_age };
-    let asked: Vec<_> = form.need("scope")?.split(' ').collect();
-    let scope: Vec<_> = SCOPES.iter().filter(|known| asked.contains(*known)).copied().collect();
+    let scope = if wallet.is_some() {
+        oid4vci::CONFIGURATION.into()
+    } else {
+        let asked: Vec<_> = form.need("scope")?.split(' ').collect();
+        SCOPES.iter().filter(|known| asked.contains(*known)).copied().collect::<Vec<_>>().join(" ")
+    };
     let request_uri = format!("{REQUEST_URI}{}", entropy.token());
     let new = SignIn {
         sign_in_id: SignInId::new(now, entropy.bytes()).to_string(),
         client_id: client.client_id.clone(),
         app: client.app.clone(),
-        scope: scope.join(" "),
+        scope,
         nonce: form.get("nonce").map(Into::into),
         max_age,
         redirect_uri: redirect_uri.into(),
@@ -88,6 +94,7 @@ pub async fn pushed(
         account_id: None,
         auth_time: None,
         family_id: None,
+        wallet: wallet.map(|by| by.as_str().to_owned()),
         code_expires_at: None,
         created_at: now.0,
         expires_at: now.plus_secs(REQUEST_SECS).0,
@@ -123,7 +130,7 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     let known = sign_ins::consent(&mut tx, session.account.as_str(), &asked.client_id, now).await.internal()?.is_some();
     tx.commit().await.internal()?;
     let client = identity.config.clients.get(&asked.client_id).ok_or(NOT_FOUND)?;
-    Ok(Json(json!({"sign_in": asked.sign_in_id, "client_id": asked.client_id, "client_name": client.name, "app": asked.app, "known": known,
+    Ok(Json(json!({"sign_in": asked.sign_in_id, "client_id": asked.client_id, "client_name": client.name, "app": asked.app, "known": known, "wallet": asked.wallet.is_some(),
         "seen_address": asked.seen_address, "requested_at": asked.created_at, "goes_to": host(&asked.redirect_uri)})))
 }
 

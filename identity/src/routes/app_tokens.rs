@@ -1,9 +1,10 @@
 //! What an app gets for a sign-in, and for its refresh token: rotating (RFC 9700 §4.14), bound to one key (RFC 9449 §5).
 
+use super::oid4vci;
 use crate::ledger;
 use crate::oauth::{ACCESS_SECS, FAMILY_SECS, IdToken, RETRY_SECS, subject, successor};
 use crate::state::Identity;
-use crate::store::accounts;
+use crate::store::{accounts, credential_offers};
 use crate::store::sign_ins::{self, Family, SignIn};
 use axum::Json;
 use baton_protocol::id::{AccountId, FamilyId, GrantId};
@@ -36,7 +37,11 @@ pub async fn by_code(identity: &Identity, form: &Form, proven: &Proven) -> Resul
         && form.get("redirect_uri") == Some(&asked.redirect_uri);
     // A code that comes twice from whom it is for was seen by two: whatever the first one got ends (RFC 6749 §4.1.2).
     if let Some(family) = asked.family_id.as_ref().filter(|_| same) {
-        end_reused(&mut tx, family, now).await?;
+        if asked.wallet.is_some() {
+            credential_offers::end_tokens(&mut tx, family).await.internal()?;
+        } else {
+            end_reused(&mut tx, family, now).await?;
+        }
         tx.commit().await.internal()?;
         return Err(refuse());
     }
@@ -44,6 +49,12 @@ pub async fn by_code(identity: &Identity, form: &Form, proven: &Proven) -> Resul
         return Err(refuse());
     }
     proven.consume(&identity.base, &mut tx).await.map_err(|problem| problem.in_form(Dialect::Oauth))?;
+    if asked.wallet.is_some() {
+        let (answer, offer) = oid4vci::token_of_code(identity, &mut tx, &asked, now).await?;
+        sign_ins::redeemed(&mut tx, &asked.sign_in_id, offer.as_str()).await.internal()?;
+        tx.commit().await.internal()?;
+        return Ok(Some(answer));
+    }
     let family = begin(identity, &mut tx, &asked, now).await?;
     sign_ins::redeemed(&mut tx, &asked.sign_in_id, &family.family_id).await.internal()?;
     let refresh = identity.base.entropy.token();

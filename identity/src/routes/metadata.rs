@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// `GET /.well-known/oauth-authorization-server{path}`, `GET {path}/.well-known/openid-configuration`
 pub async fn authorization_server(State(identity): State<Arc<Identity>>) -> Json<Value> {
     let url = &identity.base.url;
-    let scopes = [SIGN_IN_SCOPES, SCOPES].concat();
+    let scopes = [SIGN_IN_SCOPES, SCOPES, &[oid4vci::CONFIGURATION]].concat();
     let mut metadata = json!({
         "issuer": url,
         "authorization_endpoint": format!("{url}/authorize"),
@@ -39,7 +39,7 @@ pub async fn authorization_server(State(identity): State<Arc<Identity>>) -> Json
         "authorization_response_iss_parameter_supported": true,
         "dpop_signing_alg_values_supported": ["ES256"],
         "pre-authorized_grant_anonymous_access_supported": true,
-        "authorization_details_types_supported": ["baton_device"],
+        "authorization_details_types_supported": ["baton_device", oid4vci::DETAILS],
         "status_list_aggregation_endpoint": format!("{url}/v1/status-lists/1"),
     });
     if identity.config.registration {

@@ -75,10 +75,10 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     let client = identity.config.clients.get(&request.client_id).ok_or(NOT_FOUND)?;
     let shown = request.shown(&client.name).ok_or_else(|| Problem::Internal("request does not parse".into()))?;
     tx.commit().await.internal()?;
-    Ok(Json(json!({"shown": shown, "shown_hash": shown.hash(), "state": request.state})))
+    Ok(Json(json!({"shown": shown, "shown_hash": shown.hash(), "state": request.state, "check_code": request.check_code_hash.is_some()})))
 }
 
-/// `GET /v1/requests`: what waits for this very account's approval.
+/// `GET /v1/requests`: what this account's wallets ask for and wait for.
 pub async fn waiting(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let session = page_session::find(&identity, &mut db, &headers).await?;

@@ -2,7 +2,7 @@
 //!
 //! The DPoP proof is the proof of possession of the device key. What is approved later is fixed here.
 
-use super::app_sign_in;
+use super::{app_sign_in, oid4vci};
 use crate::clients::{Client, is_scope};
 use crate::state::Identity;
 use crate::store::devices;
@@ -33,8 +33,9 @@ pub async fn pushed(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (form, client) = read_form(&identity, peer, &uri, &headers, body).await?;
-    if app_sign_in::is_sign_in(&form) {
-        return app_sign_in::pushed(&identity, &headers, &form, &client, peer.ip().to_string()).await;
+    let wallet = oid4vci::wanted(&identity, &form)?;
+    if wallet.is_some() || app_sign_in::is_sign_in(&form) {
+        return app_sign_in::pushed(&identity, &headers, &form, &client, wallet, peer.ip().to_string()).await;
     }
     let asked = read(&identity, peer, &headers, form, client, "/par")?;
     let form = &asked.form;

@@ -124,37 +124,59 @@ pub struct Token {
     pub jkt: Option<String>,
     /// The enrolment request it may make.
     pub request_id: String,
-    /// What the person types to approve that.
+    /// What the person types to approve that, or nothing.
     pub check_code_hash: String,
+    /// Whether it names its credential by an identifier.
+    pub by_identifier: i64,
     /// When it made it.
     pub requested_at: Option<i64>,
 }
 
+/// A new token.
+pub struct NewToken<'a> {
+    /// Of its text.
+    pub hash: &'a str,
+    /// The offer it is for.
+    pub offer: &'a str,
+    /// The key it is bound to, if it is.
+    pub jkt: Option<&'a str>,
+    /// The enrolment request it may make.
+    pub request: &'a str,
+    /// What the person types to approve that; empty where the code was taken to their own wallet by a redirect.
+    pub check_code_hash: &'a str,
+    /// Whether it names its credential by an identifier.
+    pub by_identifier: bool,
+    /// When it ends.
+    pub until: Millis,
+}
+
 /// Keeps a token.
-pub async fn add_token(
-    db: &mut AnyConnection,
-    hash: &str,
-    offer: &str,
-    jkt: Option<&str>,
-    (request, check_code_hash): (&str, &str),
-    until: Millis,
-) -> Result<(), Error> {
-    sqlx::query("INSERT INTO credential_tokens (token_hash, offer_id, jkt, request_id, check_code_hash, expires_at) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(hash)
-        .bind(offer)
-        .bind(jkt)
-        .bind(request)
-        .bind(check_code_hash)
-        .bind(until.0)
-        .execute(db)
-        .await?;
+pub async fn add_token(db: &mut AnyConnection, new: &NewToken<'_>) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO credential_tokens (token_hash, offer_id, jkt, request_id, check_code_hash, by_identifier, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(new.hash)
+    .bind(new.offer)
+    .bind(new.jkt)
+    .bind(new.request)
+    .bind(new.check_code_hash)
+    .bind(i64::from(new.by_identifier))
+    .bind(new.until.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Ends the tokens of an offer.
+pub async fn end_tokens(db: &mut AnyConnection, offer: &str) -> Result<(), Error> {
+    sqlx::query("DELETE FROM credential_tokens WHERE offer_id = $1").bind(offer).execute(db).await?;
     Ok(())
 }
 
 /// A token that still counts.
 pub async fn token(db: &mut AnyConnection, hash: &str, now: Millis) -> Result<Option<Token>, Error> {
     sqlx::query_as(
-        "SELECT o.account_id, o.client_id, t.jkt, t.request_id, t.check_code_hash, t.requested_at
+        "SELECT o.account_id, o.client_id, t.jkt, t.request_id, t.check_code_hash, t.by_identifier, t.requested_at
          FROM credential_tokens t JOIN credential_offers o ON o.offer_id = t.offer_id WHERE t.token_hash = $1 AND t.expires_at > $2",
     )
     .bind(hash)

@@ -335,10 +335,11 @@ pub async fn hold_all(db: &mut AnyConnection, account: &AccountId) -> Result<(),
     Ok(())
 }
 
-/// Requests that wait for an account's approval.
+/// Wallets' requests that wait for an account's approval.
 pub async fn waiting(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<Vec<String>, Error> {
     let rows: Vec<(String,)> = sqlx::query_as(
-        "SELECT request_id FROM requests WHERE account_id = $1 AND state = 'requested' AND expires_at > $2 ORDER BY created_at LIMIT 20",
+        "SELECT request_id FROM requests WHERE account_id = $1 AND state = 'requested' AND expires_at > $2
+           AND request_id IN (SELECT request_id FROM credential_tokens) ORDER BY created_at LIMIT 20",
     )
     .bind(account.as_str())
     .bind(now.0)

@@ -1,13 +1,14 @@
 /** @openid4vc/openid4vci as a wallet: it takes an offer, proves its key, waits for its person, and gets a credential that others can read. */
 
 import { Server } from "@baton/sdk/test-server";
-import { HashAlgorithm, clientAuthenticationAnonymous, setGlobalConfig, type CallbackContext, type Jwk, type RequestDpopOptions } from "@openid4vc/oauth2";
+import { HashAlgorithm, clientAuthenticationAnonymous, clientAuthenticationNone, setGlobalConfig, type CallbackContext, type Jwk, type RequestDpopOptions } from "@openid4vc/oauth2";
 import { Openid4vciClient } from "@openid4vc/openid4vci";
 import { SDJwtVcInstance } from "@sd-jwt/sd-jwt-vc";
 import { CompactEncrypt, SignJWT, compactDecrypt, exportJWK, generateKeyPair, importJWK, type JWK } from "jose";
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
+import { CLIENT, REDIRECT, visit } from "./support.js";
 
 setGlobalConfig({ allowInsecureUrls: true });
 let server: Server;
@@ -58,7 +59,7 @@ async function sealing(inner: typeof fetch, seen: string[]): Promise<typeof fetc
   };
 }
 
-async function wallet(seen?: string[]): Promise<Wallet> {
+async function wallet(seen?: string[], clientId?: string): Promise<Wallet> {
   const { publicKey, privateKey } = await generateKeyPair("ES256");
   const publicJwk = (await exportJWK(publicKey)) as Jwk;
   const unused = (): never => assert.fail("not needed");
@@ -71,35 +72,46 @@ async function wallet(seen?: string[]): Promise<Wallet> {
     verifyJwt: unused,
     encryptJwe: unused,
     decryptJwe: unused,
-    clientAuthentication: clientAuthenticationAnonymous(),
+    clientAuthentication: clientId === undefined ? clientAuthenticationAnonymous() : clientAuthenticationNone({ clientId }),
   };
   return { client: new Openid4vciClient({ callbacks }), publicJwk, notification };
 }
 
-/** The whole way from an offer's link to the credential. */
-async function issue({ client, publicJwk, notification }: Wallet, link: string, txCode: string, withDpop: boolean): Promise<string> {
+type IssuerMetadata = Awaited<ReturnType<Openid4vciClient["resolveIssuerMetadata"]>>;
+interface Token {
+  issuerMetadata: IssuerMetadata;
+  accessToken: string;
+  dpop?: RequestDpopOptions;
+}
+
+/** From the token to the credential: asked for, waited for, approved, fetched, and said to be there. */
+async function fetchCredential({ client, publicJwk, notification }: Wallet, token: Token, credentialConfigurationId: string, typed: string): Promise<string> {
   const signer = { method: "jwk", alg: "ES256", publicJwk } as const;
+  const { c_nonce: nonce } = await client.requestNonce(token);
+  const { jwt } = await client.createCredentialRequestJwtProof({ ...token, credentialConfigurationId, signer, nonce, issuedAt: new Date() });
+  const first = await client.retrieveCredentials({ ...token, credentialConfigurationId, proofs: { jwt: [jwt] } });
+  const { transaction_id: transactionId, interval } = first.credentialResponse as { transaction_id?: string; interval?: number };
+  assert.ok(transactionId !== undefined && interval === 5);
+  const again = await client.retrieveDeferredCredentials({ ...token, transactionId });
+  assert.equal((again.deferredCredentialResponse as { transaction_id?: string }).transaction_id, transactionId, "its person has not decided");
+  await server.approveWaiting(typed);
+  const { deferredCredentialResponse: issued } = await client.retrieveDeferredCredentials({ ...token, transactionId });
+  const { credentials } = issued as { credentials?: { credential: string }[] };
+  await client.sendNotification({ ...token, notification: { notificationId: notification.id ?? "", event: "credential_accepted" } });
+  return credentials?.[0]?.credential ?? assert.fail("no credential");
+}
+
+/** The whole way from an offer's link to the credential. */
+async function issue(mine: Wallet, link: string, txCode: string, withDpop: boolean): Promise<string> {
+  const { client, publicJwk } = mine;
   const credentialOffer = await client.resolveCredentialOffer(link);
   const issuerMetadata = await client.resolveIssuerMetadata(credentialOffer.credential_issuer);
   assert.equal(issuerMetadata.credentialIssuer.credential_issuer, `${server.url}/identity`);
-  const asked = withDpop ? { dpop: { signer } as RequestDpopOptions } : {};
+  const asked = withDpop ? { dpop: { signer: { method: "jwk", alg: "ES256", publicJwk } } as RequestDpopOptions } : {};
   const { accessTokenResponse, dpop } = await client.retrievePreAuthorizedCodeAccessTokenFromOffer({ credentialOffer, issuerMetadata, txCode, ...asked });
   assert.equal(accessTokenResponse.token_type, withDpop ? "DPoP" : "Bearer");
-  const { c_nonce: nonce } = await client.requestNonce({ issuerMetadata });
-  const credentialConfigurationId = credentialOffer.credential_configuration_ids[0] ?? "";
-  const { jwt } = await client.createCredentialRequestJwtProof({ issuerMetadata, credentialConfigurationId, signer, nonce, issuedAt: new Date() });
-  const common = { issuerMetadata, accessToken: accessTokenResponse.access_token };
-  const bound = dpop ? { dpop } : {};
-  const first = await client.retrieveCredentials({ ...common, ...bound, credentialConfigurationId, proofs: { jwt: [jwt] } });
-  const { transaction_id: transactionId, interval } = first.credentialResponse as { transaction_id?: string; interval?: number };
-  assert.ok(transactionId !== undefined && interval === 5);
-  const again = await client.retrieveDeferredCredentials({ ...common, ...bound, transactionId });
-  assert.equal((again.deferredCredentialResponse as { transaction_id?: string }).transaction_id, transactionId, "its person has not decided");
-  await server.approveWaiting(txCode);
-  const { deferredCredentialResponse: issued } = await client.retrieveDeferredCredentials({ ...common, ...bound, transactionId });
-  const { credentials } = issued as { credentials?: { credential: string }[] };
-  await client.sendNotification({ ...common, ...bound, notification: { notificationId: notification.id ?? "", event: "credential_accepted" } });
-  return credentials?.[0]?.credential ?? assert.fail("no credential");
+  const token = { issuerMetadata, accessToken: accessTokenResponse.access_token, ...(dpop ? { dpop } : {}) };
+  return fetchCredential(mine, token, credentialOffer.credential_configuration_ids[0] ?? "", txCode);
 }
 
 test("an offer by reference, with DPoP; the credential is read by @sd-jwt/sd-jwt-vc", async () => {
@@ -129,6 +141,40 @@ test("an offer by value, without DPoP; taken once", async () => {
   const { byValue, txCode } = await server.offer();
   await issue(await wallet(), byValue, txCode, false);
   await assert.rejects(issue(await wallet(), byValue, txCode, false), /invalid_grant/);
+});
+
+test("by authorization code, with the configuration's scope and with authorization_details", async () => {
+  for (const by of ["scope", "authorization_details"] as const) {
+    const mine = await wallet(undefined, CLIENT);
+    const { client, publicJwk } = mine;
+    const dpop = { signer: { method: "jwk", alg: "ES256", publicJwk } } as RequestDpopOptions;
+    // Whoever makes it: it says no more than where to ask for what.
+    const offer = { credential_issuer: `${server.url}/identity`, credential_configuration_ids: ["baton_device"], grants: { authorization_code: {} } };
+    const credentialOffer = await client.resolveCredentialOffer(`openid-credential-offer://?credential_offer=${encodeURIComponent(JSON.stringify(offer))}`);
+    const issuerMetadata = await client.resolveIssuerMetadata(credentialOffer.credential_issuer);
+    const { baton_device: configuration } = issuerMetadata.credentialIssuer.credential_configurations_supported;
+    const details = [{ type: "openid_credential", credential_configuration_id: "baton_device", unheard: "of" }];
+    const what = by === "scope" ? { scope: configuration?.scope ?? assert.fail("no scope") } : { additionalRequestPayload: { authorization_details: JSON.stringify(details) } };
+    const { authorizationRequestUrl, pkce } = await client.createAuthorizationRequestUrlFromOffer({ credentialOffer, issuerMetadata, clientId: CLIENT, redirectUri: REDIRECT, dpop, ...what });
+    const back = await visit(server, new URL(authorizationRequestUrl));
+    const { accessTokenResponse, dpop: next } = await client.retrieveAuthorizationCodeAccessTokenFromOffer({
+      credentialOffer,
+      issuerMetadata,
+      authorizationCode: back.searchParams.get("code") ?? assert.fail(back.href),
+      ...(pkce ? { pkceCodeVerifier: pkce.codeVerifier } : {}),
+      redirectUri: REDIRECT,
+      dpop,
+    });
+    const token = { issuerMetadata, accessToken: accessTokenResponse.access_token, dpop: next ?? dpop };
+    if (by === "scope") {
+      assert.match(await fetchCredential(mine, token, "baton_device", "yes"), /~$/);
+    } else {
+      // The library asks by the configuration alone; a token that names identifiers wants one of those (OpenID4VCI §8.2).
+      const [given] = (accessTokenResponse.authorization_details ?? []) as { credential_identifiers?: string[] }[];
+      assert.deepEqual(given?.credential_identifiers, ["baton_device"]);
+      await assert.rejects(fetchCredential(mine, token, "baton_device", "yes"), /invalid_credential_request/);
+    }
+  }
 });
 
 test("requests and responses encrypted on the way (jose)", async () => {

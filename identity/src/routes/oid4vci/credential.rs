@@ -86,11 +86,12 @@ async fn authorize(identity: &Identity, db: &mut AnyConnection, headers: &Header
 }
 
 /// The proof in what was asked for; unknown members are ignored.
-fn proof_in(body: &Members<'_>) -> Result<String, Vci> {
+fn proof_in(body: &Members<'_>, by_identifier: bool) -> Result<String, Vci> {
+    // Where the token names identifiers, the request must, and must not otherwise (§8.2).
     match (body.get("credential_configuration_id"), body.get("credential_identifier")) {
-        (Some(id), None) if id.as_str() == Some(CONFIGURATION) => {}
-        (Some(_), None) => return Err(Vci::Configuration),
-        // No token of ours names identifiers.
+        (Some(id), None) if !by_identifier && id.as_str() == Some(CONFIGURATION) => {}
+        (None, Some(id)) if by_identifier && id.as_str() == Some(CONFIGURATION) => {}
+        (Some(_), None) if !by_identifier => return Err(Vci::Configuration),
         (None, Some(_)) => return Err(Vci::Identifier),
         _ => return Err(Vci::Request),
     }
@@ -116,7 +117,7 @@ pub async fn credential(
     let mut tx = identity.base.db.begin().await.internal()?;
     let (token, token_hash) = authorize(&identity, &mut tx, &headers, "/credential").await?;
     let (body, recipient) = asked.read().map_err(refuse)?;
-    let proof = proof_in(&body).map_err(refuse)?;
+    let proof = proof_in(&body, token.by_identifier != 0).map_err(refuse)?;
     let proof = Proof::check(&proof, &identity.base.url, now).map_err(refuse)?;
     if !identity.base.accepts_nonce(Purpose::Credential, &proof.nonce, &any_key()) {
         return Err(refuse(Vci::Nonce));
@@ -158,7 +159,7 @@ fn request(identity: &Identity, token: &Token, proof: &Proof, peer: IpAddr) -> R
         reason: None,
         seen_address: address_key(peer),
     };
-    let check_code_hash = Some(token.check_code_hash.clone());
+    let check_code_hash = Some(token.check_code_hash.clone()).filter(|hash| !hash.is_empty());
     Ok(Request { check_code_hash, ..Request::new(new, identity.base.now()) })
 }
 

@@ -45,6 +45,7 @@ fn plain(identity: &Identity) -> Result<Value, Problem> {
         "display": [{"locale": "en", "name": "Baton"}],
         "credential_configurations_supported": {CONFIGURATION: {
             "format": "dc+sd-jwt",
+            "scope": CONFIGURATION,
             "vct": VCT,
             "cryptographic_binding_methods_supported": ["jwk", "did:key"],
             "credential_signing_alg_values_supported": ["ES256"],

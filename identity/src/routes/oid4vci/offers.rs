@@ -6,7 +6,7 @@ use crate::page_session;
 use crate::routes::start::check_hash;
 use crate::state::Identity;
 use crate::store::accounts;
-use crate::store::credential_offers::{self, LIFETIME_SECS, New};
+use crate::store::credential_offers::{self, LIFETIME_SECS, New, NewToken};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -121,8 +121,16 @@ pub async fn token(identity: &Identity, peer: IpAddr, headers: &HeaderMap, form:
     let (access, request) = (entropy.token(), RequestId::new(now, entropy.bytes()));
     let jkt = proven.as_ref().map(|proven| proven.jkt().0);
     let check = check_hash(request.as_str(), tx_code);
-    let until = now.plus_secs(LIFETIME_SECS);
-    credential_offers::add_token(&mut tx, &hash(access.as_bytes()), &offer, jkt.as_deref(), (request.as_str(), &check), until).await.internal()?;
+    let new = NewToken {
+        hash: &hash(access.as_bytes()),
+        offer: &offer,
+        jkt: jkt.as_deref(),
+        request: request.as_str(),
+        check_code_hash: &check,
+        by_identifier: false,
+        until: now.plus_secs(LIFETIME_SECS),
+    };
+    credential_offers::add_token(&mut tx, &new).await.internal()?;
     tx.commit().await.internal()?;
     let token_type = if jkt.is_some() { "DPoP" } else { "Bearer" };
     Ok(Json(json!({"access_token": access, "token_type": token_type, "expires_in": LIFETIME_SECS})))

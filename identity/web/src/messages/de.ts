@@ -87,6 +87,8 @@ export const de: Messages = {
     code: "Der Code, nach dem Ihre Wallet fragt",
     only: "Tippen Sie ihn nur in Ihre eigene Wallet. Das Angebot gilt einmal, zehn Minuten lang.",
     waiting: "Warten auf die Wallet …",
+    waits: "Eine Wallet wartet auf ihren Nachweis.",
+    look: "Ansehen, was sie verlangt",
   },
   devices: {
     title: "Ihre Geräte",
@@ -212,6 +214,7 @@ export const de: Messages = {
       "app.denied": "Sie haben eine Anmeldung bei einer App abgelehnt",
       "app.signed_out": "Sie haben sich von einer App abgemeldet",
       "wallet.offer_taken": "Ein Angebot an eine Wallet wurde angenommen",
+      "wallet.allowed": "Sie ließen eine Wallet um einen Nachweis bitten",
       "wallet.wrong_code": "Für ein Angebot an eine Wallet wurde ein falscher Code versucht",
       "wallet.accepted": "Eine Wallet hat ihren Nachweis übernommen",
       "wallet.failed": "Eine Wallet konnte ihren Nachweis nicht verwenden",
@@ -255,6 +258,9 @@ export const de: Messages = {
     allow: "Anmelden",
     goesTo: "Die Antwort geht an",
     lasts: "Sie gilt einen Monat. Melden Sie sich nur an, wenn Sie es eben in der App verlangt haben.",
+    wallet: "Darf eine Wallet um einen Nachweis bitten?",
+    walletGets: "Sie bekommt noch nichts: Danach sehen Sie hier, was sie verlangt, und signieren es oder nicht.",
+    letAsk: "Bitten lassen",
   },
   replace: {
     title: "Wurzel ersetzen",

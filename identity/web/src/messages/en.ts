@@ -86,6 +86,8 @@ export const en = {
     code: "The code your wallet asks for",
     only: "Type it into your own wallet and nowhere else. The offer counts once, for ten minutes.",
     waiting: "Waiting for the wallet …",
+    waits: "A wallet waits for its credential.",
+    look: "Look at what it asks",
   },
   devices: {
     title: "Your devices",
@@ -211,6 +213,7 @@ export const en = {
       "app.denied": "You refused to sign in to an app",
       "app.signed_out": "You signed out of an app",
       "wallet.offer_taken": "An offer to a wallet was taken",
+      "wallet.allowed": "You let a wallet ask for a credential",
       "wallet.wrong_code": "A wrong code was tried for an offer to a wallet",
       "wallet.accepted": "A wallet took its credential",
       "wallet.failed": "A wallet could not use its credential",
@@ -254,6 +257,9 @@ export const en = {
     allow: "Sign in",
     goesTo: "The answer goes to",
     lasts: "It lasts a month. Sign in only if you have just asked the app for it.",
+    wallet: "Let a wallet ask for a credential?",
+    walletGets: "It gets nothing yet: afterwards you look here at what it asks for, and sign it or not.",
+    letAsk: "Let it ask",
   },
   replace: {
     title: "Replace your root",

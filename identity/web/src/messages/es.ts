@@ -87,6 +87,8 @@ export const es: Messages = {
     code: "El código que pide tu cartera",
     only: "Escríbelo en tu propia cartera y en ningún otro sitio. La oferta vale una vez, durante diez minutos.",
     waiting: "Esperando a la cartera …",
+    waits: "Una cartera espera su credencial.",
+    look: "Ver lo que pide",
   },
   devices: {
     title: "Tus dispositivos",
@@ -212,6 +214,7 @@ export const es: Messages = {
       "app.denied": "Rechazaste iniciar sesión en una aplicación",
       "app.signed_out": "Cerraste sesión en una aplicación",
       "wallet.offer_taken": "Se aceptó una oferta para una cartera",
+      "wallet.allowed": "Dejaste que una cartera pidiera una credencial",
       "wallet.wrong_code": "Se probó un código erróneo para una oferta a una cartera",
       "wallet.accepted": "Una cartera tomó su credencial",
       "wallet.failed": "Una cartera no pudo usar su credencial",
@@ -255,6 +258,9 @@ export const es: Messages = {
     allow: "Iniciar sesión",
     goesTo: "La respuesta va a",
     lasts: "Dura un mes. Inicia sesión solo si acabas de pedirlo en la aplicación.",
+    wallet: "¿Dejar que una cartera pida una credencial?",
+    walletGets: "Todavía no recibe nada: después verás aquí lo que pide y lo firmarás o no.",
+    letAsk: "Dejar que pida",
   },
   replace: {
     title: "Cambiar la raíz",

@@ -87,6 +87,8 @@ export const zhHans: Messages = {
     code: "钱包要求输入的代码",
     only: "只在您自己的钱包中输入。邀请只能使用一次，十分钟内有效。",
     waiting: "正在等待钱包……",
+    waits: "有钱包正在等待凭证。",
+    look: "查看它的请求",
   },
   devices: {
     title: "您的设备",
@@ -212,6 +214,7 @@ export const zhHans: Messages = {
       "app.denied": "您拒绝登录某个应用",
       "app.signed_out": "您退出了某个应用",
       "wallet.offer_taken": "提供给钱包的凭证邀请已被领取",
+      "wallet.allowed": "您允许了钱包请求凭证",
       "wallet.wrong_code": "有人为钱包邀请输入了错误的代码",
       "wallet.accepted": "钱包接收了凭证",
       "wallet.failed": "钱包无法使用凭证",
@@ -255,6 +258,9 @@ export const zhHans: Messages = {
     allow: "登录",
     goesTo: "回复将发往",
     lasts: "有效期一个月。仅当您刚刚在应用中请求时才登录。",
+    wallet: "允许钱包请求凭证吗？",
+    walletGets: "它现在还得不到任何东西：之后您在这里查看它的请求，再决定是否签署。",
+    letAsk: "允许请求",
   },
   replace: {
     title: "更换根",
