@@ -15,6 +15,7 @@ mod pull;
 mod refresh;
 mod register;
 pub mod routes;
+mod wallet_codes;
 mod wallets;
 mod webauthn;
 

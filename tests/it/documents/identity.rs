@@ -32,7 +32,7 @@ pub fn document() -> Value {
         "SignedIn",
         json!({"access_token": "text", "token_type": "=DPoP", "expires_in": "secs", "refresh_token": "text", "scope": "text", "id_token": "jws"}),
     );
-    named("WalletToken", json!({"access_token": "text", "token_type": "=DPoP|Bearer", "expires_in": "secs"}));
+    named("WalletToken", json!({"access_token": "text", "token_type": "=DPoP|Bearer", "expires_in": "secs", "scope?": "text", "authorization_details?": ["object"]}));
     named("Later", json!({"transaction_id": "text", "interval": "secs"}));
     named(
         "CredentialOffer",
@@ -242,10 +242,10 @@ fn passkeys() -> Vec<Op> {
 
 fn approvals() -> Vec<Op> {
     vec![
-        op("GET /identity/v1/requests", "What waits for this person's approval.").answers(200, &json!({"requests": ["text"]})),
+        op("GET /identity/v1/requests", "What the wallets of this person ask for and wait for.").answers(200, &json!({"requests": ["text"]})),
         op("POST /identity/v1/requests/open", "Looks at a request: by its URI, by the code another device shows, or by its id. It is this account's from here on.")
             .asks(&json!({"request_uri?": "text|null", "user_code?": "text|null", "linked_from?": "text|null", "request?": "text|null"}))
-            .answers(200, &json!({"shown": "#EnrolmentShown", "shown_hash": "hash", "state": "text"}))
+            .answers(200, &json!({"shown": "#EnrolmentShown", "shown_hash": "hash", "state": "text", "check_code": "bool"}))
             .refuses(&[409, 410, 429]),
         op("POST /identity/v1/requests/{id}/deny", "Not this one.").answers(200, &json!({"state": "=denied"})).refuses(&[409]),
         op("POST /identity/v1/requests/{id}/offer", "Exactly what is to be signed for what was shown.")
@@ -264,11 +264,11 @@ fn approvals() -> Vec<Op> {
                     "by_reference": "text"}),
             )
             .refuses(&[404, 429]),
-        op("POST /identity/v1/sign-ins/open", "Looks at an app's request to sign the person in.")
+        op("POST /identity/v1/sign-ins/open", "Looks at an app's request to sign the person in, or a wallet's to ask for a credential.")
             .asks(&json!({"request_uri": "text"}))
             .answers(
                 200,
-                &json!({"sign_in": "text", "client_id": "text", "client_name": "text", "app": "text", "known": "bool", "seen_address": "text",
+                &json!({"sign_in": "text", "client_id": "text", "client_name": "text", "app": "text", "known": "bool", "wallet": "bool", "seen_address": "text",
                     "requested_at": "ms", "goes_to": "text"}),
             )
             .refuses(&[404, 409]),
