@@ -130,8 +130,10 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     let known = sign_ins::consent(&mut tx, session.account.as_str(), &asked.client_id, now).await.internal()?.is_some();
     tx.commit().await.internal()?;
     let client = identity.config.clients.get(&asked.client_id).ok_or(NOT_FOUND)?;
-    Ok(Json(json!({"sign_in": asked.sign_in_id, "client_id": asked.client_id, "client_name": client.name, "app": asked.app, "known": known, "wallet": asked.wallet.is_some(),
-        "seen_address": asked.seen_address, "requested_at": asked.created_at, "goes_to": host(&asked.redirect_uri)})))
+    Ok(Json(
+        json!({"sign_in": asked.sign_in_id, "client_id": asked.client_id, "client_name": client.name, "app": asked.app, "known": known, "wallet": asked.wallet.is_some(),
+        "seen_address": asked.seen_address, "requested_at": asked.created_at, "goes_to": host(&asked.redirect_uri)}),
+    ))
 }
 
 /// `POST /v1/sign-ins/{id}/allow`: the person was verified just now. Said again before the code is redeemed, it gives another code.

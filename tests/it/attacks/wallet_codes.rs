@@ -28,7 +28,8 @@ impl<'a> Wallet<'a> {
 
     async fn post(&self, path: &str, token: Option<&str>, body: (&'static str, Vec<u8>)) -> Result<Value, Error> {
         let identity = format!("{}/identity", self.server.public_url);
-        let request = Request { method: "POST", url: format!("{identity}{path}"), service: &identity, token: token.map(Into::into), body: Some(body) };
+        let request =
+            Request { method: "POST", url: format!("{identity}{path}"), service: &identity, token: token.map(Into::into), body: Some(body) };
         self.server.http().proven(&request, &self.key).await
     }
 
@@ -47,8 +48,13 @@ impl<'a> Wallet<'a> {
     }
 
     async fn redeem(&self, code: &str, verifier: &str, redirect: &str) -> Result<Value, Error> {
-        let pairs =
-            [("grant_type", "authorization_code"), ("client_id", "baton-cli"), ("code", code), ("redirect_uri", redirect), ("code_verifier", verifier)];
+        let pairs = [
+            ("grant_type", "authorization_code"),
+            ("client_id", "baton-cli"),
+            ("code", code),
+            ("redirect_uri", redirect),
+            ("code_verifier", verifier),
+        ];
         self.post("/token", None, (FORM, form(&pairs))).await
     }
 

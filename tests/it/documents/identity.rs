@@ -32,7 +32,10 @@ pub fn document() -> Value {
         "SignedIn",
         json!({"access_token": "text", "token_type": "=DPoP", "expires_in": "secs", "refresh_token": "text", "scope": "text", "id_token": "jws"}),
     );
-    named("WalletToken", json!({"access_token": "text", "token_type": "=DPoP|Bearer", "expires_in": "secs", "scope?": "text", "authorization_details?": ["object"]}));
+    named(
+        "WalletToken",
+        json!({"access_token": "text", "token_type": "=DPoP|Bearer", "expires_in": "secs", "scope?": "text", "authorization_details?": ["object"]}),
+    );
     named("Later", json!({"transaction_id": "text", "interval": "secs"}));
     named(
         "CredentialOffer",

@@ -10,10 +10,11 @@ use axum::http::{HeaderMap, StatusCode};
 use baton_protocol::refusal::Input;
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, Problem};
-use baton_w3c::{Occasion, Report, Trust};
+use baton_w3c::{Occasion, Report, Trust, Visit};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 #[derive(Deserialize)]
@@ -40,10 +41,11 @@ struct Options {
 pub async fn credentials(State(verifier): State<Arc<Verifier>>, headers: HeaderMap, body: Body) -> Result<(StatusCode, Json<Report>), Problem> {
     authenticate(&verifier, &headers)?;
     let ask: Credential = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
-    let now = verifier.base.now().secs();
-    let check = async move |trust: &Trust| baton_w3c::verify_credential(&ask.verifiable_credential, &trust.at(now)).await;
-    let report = apart(move |runtime| runtime.block_on(check(&verifier.config.trust))).await?;
-    Ok(answer(report))
+    let given = Arc::new(ask.verifiable_credential);
+    verify(verifier, move |runtime, trust, visit, now| {
+        runtime.block_on(trust.attempt(visit, now, async |world| baton_w3c::verify_credential(&given, world).await))
+    })
+    .await
 }
 
 /// `POST /presentations/verify`: made for this `challenge` and this `domain`, both of which the caller names and uses once.
@@ -51,31 +53,37 @@ pub async fn presentations(State(verifier): State<Arc<Verifier>>, headers: Heade
     authenticate(&verifier, &headers)?;
     let ask: Presentation = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let (Some(challenge), Some(domain)) = (ask.options.challenge, ask.options.domain) else { return Err(Input::Invalid.into()) };
-    let now = verifier.base.now().secs();
-    let check = async move |trust: &Trust| {
-        let occasion = Occasion { challenge: &challenge, domain: &domain };
-        baton_w3c::verify_presentation(&ask.verifiable_presentation, &trust.at(now), &occasion).await
-    };
-    let report = apart(move |runtime| runtime.block_on(check(&verifier.config.trust))).await?;
-    Ok(answer(report))
+    let (given, named) = (Arc::new(ask.verifiable_presentation), Arc::new((challenge, domain)));
+    verify(verifier, move |runtime, trust, visit, now| {
+        let occasion = Occasion { challenge: &named.0, domain: &named.1 };
+        runtime.block_on(trust.attempt(visit, now, async |world| baton_w3c::verify_presentation(&given, world, &occasion).await))
+    })
+    .await
 }
 
 /// Most at once: whoever comes later waits.
 static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
-/// On a thread of its own: canonicalization is work, and holds up nobody's handoff.
-async fn apart(check: impl FnOnce(tokio::runtime::Handle) -> Report + Send + 'static) -> Result<Report, Problem> {
-    let turn = AT_ONCE.acquire().await.internal()?;
-    let runtime = tokio::runtime::Handle::current();
-    // The turn is over with the work, whether or not anybody still waits for it.
-    let work = move || {
-        let report = check(runtime);
-        drop(turn);
-        report
-    };
-    tokio::task::spawn_blocking(work).await.internal()
-}
-
-fn answer(report: Report) -> (StatusCode, Json<Report>) {
-    (if report.verified { StatusCode::OK } else { StatusCode::BAD_REQUEST }, Json(report))
+/// On a thread of its own: canonicalization is work, and holds up nobody's handoff. Other parties' hosts are asked between two tries, while whoever comes
+/// next has the turn.
+async fn verify<F>(verifier: Arc<Verifier>, check: F) -> Result<(StatusCode, Json<Report>), Problem>
+where
+    F: Fn(&Handle, &Trust, &Visit, i64) -> Report + Clone + Send + 'static,
+{
+    let visit = Arc::new(Visit::default());
+    loop {
+        let turn = AT_ONCE.acquire().await.internal()?;
+        let (runtime, check, now) = (Handle::current(), check.clone(), verifier.base.now().secs());
+        let (trust, visiting) = (verifier.config.trust.clone(), visit.clone());
+        // The turn is over with the work, whether or not anybody still waits for it.
+        let work = move || {
+            let report = check(&runtime, &trust, &visiting, now);
+            drop(turn);
+            report
+        };
+        let report = tokio::task::spawn_blocking(work).await.internal()?;
+        if !verifier.config.trust.fetch(&visit, verifier.base.now().secs()).await {
+            return Ok((if report.verified { StatusCode::OK } else { StatusCode::BAD_REQUEST }, Json(report)));
+        }
+    }
 }

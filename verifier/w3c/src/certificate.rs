@@ -1,12 +1,14 @@
-//! `x5c` (RFC 7515 §4.1.6): a certificate that roots of the policy vouch for, for the issuer it names. Revoked certificates are not looked up: roots
-//! are named for each issuer, so their owner is who to ask.
+//! `x5c` (RFC 7515 §4.1.6): a certificate that roots of the policy vouch for, for the issuer it names. Revoked certificates are not looked up, and key
+//! usage is not looked at (webpki does neither): roots are named for each issuer, so their owner is who to ask.
 
 use crate::key::Key;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::time::Duration;
 use url::Url;
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, anchor_from_trusted_cert};
+use webpki::{
+    EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, anchor_from_trusted_cert,
+};
 
 /// Most certificates of a chain.
 const MOST: usize = 5;
@@ -35,25 +37,29 @@ impl ExtendedKeyUsageValidator for Signs {
     }
 }
 
-/// The certificates of a PEM text.
-pub fn of_pem(text: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
-    CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(|_| "no PEM certificates")
+/// The roots in a PEM text: at least one, and each of them can be one.
+pub fn roots(text: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
+    let bad = "roots: PEM certificates, at least one";
+    let all: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(|_| bad)?;
+    if !all.is_empty() && all.iter().all(|der| anchor_from_trusted_cert(der).is_ok()) { Ok(all) } else { Err(bad) }
 }
 
-/// The key of the first certificate, where the chain holds now and that certificate names the issuer: by its URL, or by its host.
-pub fn key(chain: &[Vec<u8>], roots: &str, issuer: &str, now: i64) -> Result<Key, &'static str> {
+/// The key of the first certificate, where the chain holds now and that certificate names the issuer: by its URL, or, where that has no path, by its host.
+pub fn key(chain: &[Vec<u8>], pem: &str, issuer: &str, now: i64) -> Result<Key, &'static str> {
     let bad = "the certificate is not one the policy trusts";
     if chain.is_empty() || chain.len() > MOST {
         return Err(bad);
     }
-    let roots = of_pem(roots)?;
+    let roots = roots(pem)?;
     let anchors: Vec<TrustAnchor<'_>> = roots.iter().map(anchor_from_trusted_cert).collect::<Result<_, _>>().map_err(|_| bad)?;
     let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let leaf = EndEntityCert::try_from(&chain[0]).map_err(|_| bad)?;
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now.try_into().map_err(|_| bad)?));
     leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, Signs, None, None).map_err(|_| bad)?;
     let url = Url::parse(issuer).map_err(|_| bad)?;
-    let by_host = leaf.valid_dns_names().any(|name| url.port().is_none() && url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(name)));
+    // A host speaks for itself, and not for each of those who are issuers beneath it.
+    let whole = url.port().is_none() && url.path() == "/";
+    let by_host = leaf.valid_dns_names().any(|name| whole && url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(name)));
     if !by_host && !leaf.valid_uri_names().any(|uri| uri == issuer) {
         return Err("the certificate is somebody else's");
     }

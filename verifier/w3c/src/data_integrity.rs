@@ -5,8 +5,8 @@
 //! is said in another way than by a context's own terms, everything but the credential itself has an absolute `id`, and what JSON-LD would drop is
 //! refused. (That values of one member are a set, so that their order is nobody's, stays.) With every node named, canonicalization has no orders to try.
 
-use crate::credential::{V1, V2, id_of, texts};
 use crate::Policy;
+use crate::credential::{SKEW_SECS, V1, V2, id_of, texts};
 use crate::issuer::Keys;
 use serde_json::{Map, Value};
 use ssi::claims::data_integrity::{AnyDataIntegrity, AnySuite, DataIntegrity};
@@ -35,8 +35,6 @@ const IRIS: [&str; 12] = [
     "renderMethod",
     "verifiableCredential",
 ];
-/// How far ahead of ours the clock of whoever signed may be.
-const SKEW_SECS: i64 = 60;
 
 /// A proof's own members.
 pub struct Proof<'a> {

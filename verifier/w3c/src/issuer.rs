@@ -32,37 +32,36 @@ pub enum Keys {
 }
 
 /// The keys of this issuer that this name may mean.
-pub async fn keys(world: &World<'_>, issuer: &str, named: Named<'_>) -> Result<Keys, &'static str> {
+pub fn keys(world: &World<'_>, issuer: &str, named: Named<'_>) -> Result<Keys, &'static str> {
     let trusted = world.policy.trusted(issuer).ok_or("the issuer is not trusted")?;
     let certified = issuer.starts_with("https://") && !trusted.roots.is_empty();
-    if !named.x5c.is_empty() && !certified {
-        return Err("the issuer is known by no certificate");
-    }
     if certified {
         let key = certificate::key(named.x5c, &trusted.roots, issuer, world.now)?;
         return Ok(Keys::One { name: named.key.unwrap_or_default().to_owned(), key });
     }
+    // Certificates beside a key that is known otherwise are nobody's word, and not looked at.
+    if issuer.starts_with("https://") {
+        return Ok(Keys::One { name: named.key.unwrap_or_default().to_owned(), key: of_metadata(world, issuer, named.key)? });
+    }
     let name = named.key.ok_or("no key is named")?;
-    let key = if issuer.starts_with("https://") {
-        of_metadata(world, issuer, name).await?
-    } else {
-        did::is_of(name, issuer)?;
-        if !issuer.starts_with("did:web:") {
-            return Ok(Keys::Carried);
-        }
-        of_did_document(world, issuer, name).await?
-    };
-    Ok(Keys::One { name: name.to_owned(), key })
+    let name = if name.starts_with('#') { format!("{issuer}{name}") } else { name.to_owned() };
+    did::is_of(&name, issuer)?;
+    if !issuer.starts_with("did:web:") {
+        return Ok(Keys::Carried);
+    }
+    let key = of_did_document(world, issuer, &name)?;
+    Ok(Keys::One { name, key })
 }
 
-async fn document(world: &World<'_>, url: &str, accept: &'static str) -> Result<Map<String, Value>, &'static str> {
-    let bytes = world.sources.get(url, accept, world.now).await.map_err(|_| "its key could not be fetched")?;
+fn document(world: &World<'_>, url: &str, accept: &'static str) -> Result<Map<String, Value>, &'static str> {
+    let bytes = world.sources.get(url, accept).map_err(|_| "its key could not be fetched")?;
     json::object(&bytes, fetch::MAX_ANSWER).map_err(|_| "where its key should be is something else")
 }
 
 /// did:web: the key is the issuer's for assertions.
-async fn of_did_document(world: &World<'_>, issuer: &str, name: &str) -> Result<Key, &'static str> {
-    let found = document(world, &did_web_url(issuer)?, "application/did+json, application/json").await?;
+fn of_did_document(world: &World<'_>, issuer: &str, name: &str) -> Result<Key, &'static str> {
+    let url = did_web_url(issuer)?;
+    let found = document(world, &url, "application/did+json, application/json")?;
     if found.get("id").and_then(Value::as_str) != Some(issuer) {
         return Err("where its key should be is something else");
     }
@@ -81,30 +80,42 @@ async fn of_did_document(world: &World<'_>, issuer: &str, name: &str) -> Result<
         (None, Some(text)) => Key::from_multibase(text),
         _ => None,
     };
-    key.ok_or("the key is of another kind")
+    let key = key.ok_or("the key is of another kind")?;
+    world.sources.accept(&url, None).map(|()| key)
 }
 
 /// SD-JWT VC §5 (`jwt-vc-issuer`).
-async fn of_metadata(world: &World<'_>, issuer: &str, name: &str) -> Result<Key, &'static str> {
-    let found = document(world, &metadata_url(issuer)?, "application/json").await?;
+fn of_metadata(world: &World<'_>, issuer: &str, name: Option<&str>) -> Result<Key, &'static str> {
+    let at = metadata_url(issuer)?;
+    let found = document(world, &at, "application/json")?;
     if found.get("issuer").and_then(Value::as_str) != Some(issuer) {
         return Err("where its key should be is something else");
     }
     let fetched;
+    let mut set_at = at.clone();
     let set = match (found.get("jwks"), found.get("jwks_uri").and_then(Value::as_str)) {
         (Some(set), None) => set.as_object(),
         (None, Some(url)) => {
-            fetched = document(world, url, "application/jwk-set+json, application/json").await?;
+            // Where an issuer sends whoever verifies is its own host.
+            let own = plain(url).and_then(|url| fetch::host(&url)) == plain(&at).and_then(|at| fetch::host(&at));
+            if !own {
+                return Err("the issuer's keys are on another host");
+            }
+            url.clone_into(&mut set_at);
+            fetched = document(world, url, "application/jwk-set+json, application/json")?;
             Some(&fetched)
         }
         _ => None,
     };
     let set = set.and_then(|set| set.get("keys")).and_then(Value::as_array).ok_or("where its key should be is something else")?;
-    let mut named = set.iter().filter(|jwk| jwk["kid"] == name);
-    match (named.next(), named.next()) {
-        (Some(jwk), None) => Key::from_jwk(jwk).ok_or("the key is of another kind"),
-        _ => Err("the issuer has no such key, or several"),
-    }
+    // Unnamed, it is the only one.
+    let mut named = set.iter().filter(|jwk| name.is_none_or(|name| jwk["kid"] == name));
+    let key = match (named.next(), named.next()) {
+        (Some(jwk), None) => Key::from_jwk(jwk).ok_or("the key is of another kind")?,
+        _ => return Err("the issuer has no such key, or several"),
+    };
+    world.sources.accept(&at, None)?;
+    world.sources.accept(&set_at, None).map(|()| key)
 }
 
 /// did:web's document (did:web §3.2).
@@ -139,7 +150,15 @@ mod tests {
     fn documents_are_where_the_standards_put_them() {
         assert_eq!(did_web_url("did:web:a.example").unwrap(), "https://a.example/.well-known/did.json");
         assert_eq!(did_web_url("did:web:a.example%3A8443:user:alice").unwrap(), "https://a.example:8443/user/alice/did.json");
-        for bad in ["did:web:", "did:web:a.example:", "did:web:a.example:..:x", "did:web:a.example%2Fx", "did:web:10.0.0.1", "did:web:a@b.example", "did:web:a.example#x"] {
+        for bad in [
+            "did:web:",
+            "did:web:a.example:",
+            "did:web:a.example:..:x",
+            "did:web:a.example%2Fx",
+            "did:web:10.0.0.1",
+            "did:web:a@b.example",
+            "did:web:a.example#x",
+        ] {
             assert!(did_web_url(bad).is_err(), "{bad}");
         }
         assert_eq!(metadata_url("https://a.example/").unwrap(), "https://a.example/.well-known/jwt-vc-issuer");

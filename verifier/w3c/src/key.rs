@@ -51,6 +51,22 @@ impl Key {
         der.strip_prefix(&SPKI_ED25519)?.try_into().ok().map(Self::Ed25519)
     }
 
+    /// That a DID carries: did:key, or did:jwk.
+    pub fn of_did(did: &str) -> Option<Self> {
+        match did.strip_prefix("did:jwk:") {
+            Some(jwk) => Self::from_jwk(&serde_json::from_slice(&b64::decode(jwk).ok()?).ok()?),
+            None => Self::from_multibase(did.strip_prefix("did:key:")?),
+        }
+    }
+
+    /// The one JOSE algorithm it is for.
+    pub const fn algorithm(&self) -> &'static str {
+        match self {
+            Self::P256(_) => "ES256",
+            Self::Ed25519(_) => "EdDSA",
+        }
+    }
+
     /// For ssi.
     pub fn jwk(&self) -> Option<JWK> {
         let jwk = match self {

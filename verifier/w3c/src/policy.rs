@@ -95,8 +95,11 @@ impl Policy {
         } else if !did::is_carried(&one.id) {
             return Err("none of did:key, did:jwk, did:web and https".into());
         }
-        if certified && (!one.id.starts_with("https://") || certificate::of_pem(&one.roots)?.is_empty()) {
-            return Err("roots: PEM certificates, for an https issuer".into());
+        if certified {
+            certificate::roots(&one.roots)?;
+            if !one.id.starts_with("https://") {
+                return Err("roots: for an https issuer alone".into());
+            }
         }
         for prefix in &one.status {
             if !prefix.ends_with('/') || plain(prefix)?.as_str() != prefix {
@@ -112,7 +115,11 @@ impl Policy {
 
     fn may_ask(&self, url: &str) -> Result<(), String> {
         let name = fetch::host(&plain(url)?)?;
-        if self.host.iter().any(|host| host.name == name) { Ok(()) } else { Err(format!("{name} is not among the hosts that may be asked ([[host]])")) }
+        if self.host.iter().any(|host| host.name == name) {
+            Ok(())
+        } else {
+            Err(format!("{name} is not among the hosts that may be asked ([[host]])"))
+        }
     }
 
     /// What is said of this issuer.
@@ -138,6 +145,6 @@ impl Trusted {
 
     /// Whether its status lists may be there.
     pub(crate) fn has_list(&self, url: &str) -> bool {
-        plain(url).is_ok_and(|url| self.status.iter().any(|prefix| url.as_str().starts_with(prefix.as_str())))
+        plain(url).is_ok_and(|url| url.query().is_none() && self.status.iter().any(|prefix| url.as_str().starts_with(prefix.as_str())))
     }
 }

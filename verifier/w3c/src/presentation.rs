@@ -106,7 +106,8 @@ fn said(secured: &Secured<'_>, now: i64) -> Result<Said, &'static str> {
     if !texts(content.get("type")).contains(&"VerifiablePresentation") {
         return Err("it is no presentation");
     }
-    let holder = did::of_url(kid).and_then(|did| if did::is_carried(did) { Ok(did.to_owned()) } else { Err("the holder is named by neither did:key nor did:jwk") })?;
+    let holder = did::of_url(kid)
+        .and_then(|did| if did::is_carried(did) { Ok(did.to_owned()) } else { Err("the holder is named by neither did:key nor did:jwk") })?;
     // Whoever signs is whoever says that they hold it.
     if content.get("holder").is_some_and(|named| id_of(named) != Some(&holder)) {
         return Err("two holders");

@@ -1,7 +1,7 @@
 //! SD-JWT VCs (`dc+sd-jwt`) of other issuers. Disclosures and key binding are `baton_protocol`'s, which is strict about both; the issuer's signature is
 //! ssi's, so that EdDSA counts as well. A holder's key is P-256.
 
-use crate::credential::numeric;
+use crate::credential::{SKEW_SECS, numeric};
 use crate::issuer::{Named, keys};
 use crate::jwt::Jwt;
 use crate::{Occasion, Report, World, status};
@@ -40,7 +40,7 @@ pub async fn verify(text: &str, world: &World<'_>, occasion: Option<&Occasion<'_
     (report.by, report.types) = (Some(issuer.clone()), vec![vct]);
     let allowed = world.policy.allows(&issuer, &report.types, jwt.algorithm);
     let Some(trusted) = report.note("policy", allowed) else { return report };
-    let by = keys(world, &issuer, Named { key: jwt.kid.as_deref(), x5c: &jwt.x5c }).await;
+    let by = keys(world, &issuer, Named { key: jwt.kid.as_deref(), x5c: &jwt.x5c });
     let Some(by) = report.note("key", by) else { return report };
     if report.note("proof", jwt.check(&by).await).is_none() {
         return report;
@@ -73,7 +73,7 @@ pub async fn verify(text: &str, world: &World<'_>, occasion: Option<&Occasion<'_
 
 fn dates(claims: &Map<String, Value>, now: i64) -> Result<(), &'static str> {
     let starts = [numeric(claims, "nbf")?, numeric(claims, "iat")?];
-    if starts.into_iter().flatten().any(|start| start > now) {
+    if starts.into_iter().flatten().any(|start| start > now + SKEW_SECS) {
         return Err("it is not valid yet");
     }
     if numeric(claims, "exp")?.is_some_and(|exp| exp <= now) { Err("it has expired") } else { Ok(()) }

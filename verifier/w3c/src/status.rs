@@ -1,6 +1,6 @@
 //! Whether a credential still counts, by its issuer's own lists: Token Status List (JWT) and Bitstring Status List. What cannot be looked up does not count.
 
-use crate::credential::{self, texts};
+use crate::credential::{self, SKEW_SECS, texts};
 use crate::fetch::MAX_ANSWER;
 use crate::issuer::{Named, keys};
 use crate::jwt::Jwt;
@@ -17,8 +17,6 @@ const MAX_LIST: u64 = 1 << 20;
 const LEAST_BYTES: usize = 131_072 / 8;
 /// Most entries a credential may name.
 const MOST: usize = 4;
-/// How far ahead of ours the clock of whoever signed a list may be.
-const SKEW_SECS: i64 = 60;
 
 const UNKNOWN: &str = "its status cannot be looked up";
 const NO_LIST: &str = "where its status list should be is something else";
@@ -33,14 +31,14 @@ pub async fn of_token(world: &World<'_>, trusted: &Trusted, status: Option<&Valu
     let entry = status.as_object().filter(|ways| ways.len() == 1).and_then(|ways| ways.get("status_list")).ok_or(UNKNOWN)?;
     let index = entry.get("idx").and_then(Value::as_u64).ok_or(UNKNOWN)?;
     let url = entry.get("uri").and_then(Value::as_str).filter(|url| trusted.has_list(url)).ok_or(UNKNOWN)?;
-    let bytes = world.sources.get(url, "application/statuslist+jwt", world.now).await.map_err(|_| UNKNOWN)?;
+    let bytes = world.sources.get(url, "application/statuslist+jwt").map_err(|_| UNKNOWN)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| NO_LIST)?;
     let list = Jwt::parse_long(text.trim(), MAX_ANSWER).map_err(|_| NO_LIST)?;
     if list.typ.as_deref() != Some("statuslist+jwt") || list.claims.get("sub").and_then(Value::as_str) != Some(url) {
         return Err(NO_LIST);
     }
     trusted.signs(list.algorithm)?;
-    let by = keys(world, &trusted.id, Named { key: list.kid.as_deref(), x5c: &list.x5c }).await?;
+    let by = keys(world, &trusted.id, Named { key: list.kid.as_deref(), x5c: &list.x5c })?;
     list.check(&by).await.map_err(|_| "its status list is not the issuer's")?;
     let time = |name: &str| credential::numeric(&list.claims, name).map_err(|_| NO_LIST);
     let signed = time("iat")?.ok_or(NO_LIST)?;
@@ -51,6 +49,7 @@ pub async fn of_token(world: &World<'_>, trusted: &Trusted, status: Option<&Valu
     let bits = member("bits").and_then(Value::as_u64).filter(|bits| [1, 2, 4, 8].contains(bits)).ok_or(NO_LIST)?;
     let packed = member("lst").and_then(Value::as_str).and_then(|text| b64::decode(text).ok()).ok_or(NO_LIST)?;
     let bytes = inflate(ZlibDecoder::new(&packed[..]))?;
+    world.sources.accept(url, Some(signed))?;
     match token_entry(&bytes, bits, index).ok_or(OUTSIDE)? {
         0 => Ok(()),
         1 => Err(REVOKED),
@@ -97,15 +96,17 @@ async fn bitstring(world: &World<'_>, trusted: &Trusted, entry: &Value) -> Resul
         Some("suspension") => ("suspension", SUSPENDED),
         _ => return Err(UNKNOWN),
     };
-    let index = text("statusListIndex").filter(|text| text.bytes().all(|c| c.is_ascii_digit())).and_then(|text| text.parse::<usize>().ok()).ok_or(UNKNOWN)?;
+    let index =
+        text("statusListIndex").filter(|text| text.bytes().all(|c| c.is_ascii_digit())).and_then(|text| text.parse::<usize>().ok()).ok_or(UNKNOWN)?;
     let url = text("statusListCredential").filter(|url| trusted.has_list(url)).ok_or(UNKNOWN)?;
-    let bytes = world.sources.get(url, "application/vc+jwt, application/vc, application/json", world.now).await.map_err(|_| UNKNOWN)?;
+    let bytes = world.sources.get(url, "application/vc+jwt, application/vc, application/json").map_err(|_| UNKNOWN)?;
     let found = std::str::from_utf8(&bytes).map_err(|_| NO_LIST)?.trim();
     let given = if found.starts_with('{') { credential::document(found, MAX_ANSWER).ok_or(NO_LIST)? } else { Value::from(found) };
     let mut report = Report::default();
     let said = credential::proven(&mut report, &given, world, credential::What::List(trusted)).await.ok_or("its status list is not the issuer's")?;
     let list = said.content.get("credentialSubject").filter(|list| list.is_object()).ok_or(NO_LIST)?;
-    let its_own = said.content.get("id").is_none_or(|id| id == url);
+    // Whoever has the host and not the key is not to put one list in another's place.
+    let its_own = said.content.get("id").is_some_and(|id| id == url);
     if !its_own || texts(list.get("type")) != ["BitstringStatusList"] || !texts(list.get("statusPurpose")).contains(&purpose) {
         return Err(NO_LIST);
     }
@@ -114,6 +115,7 @@ async fn bitstring(world: &World<'_>, trusted: &Trusted, entry: &Value) -> Resul
     if bytes.len() < LEAST_BYTES {
         return Err(NO_LIST);
     }
+    world.sources.accept(url, said.content.get("validFrom").and_then(credential::time))?;
     // The most significant bit first (§3.1).
     let byte = bytes.get(index / 8).ok_or(OUTSIDE)?;
     if byte >> (7 - index % 8) & 1 == 0 { Ok(()) } else { Err(set) }

@@ -62,7 +62,8 @@ pub async fn token(identity: &Identity, db: &mut AnyConnection, asked: &SignIn, 
     let offer = OfferId::new(now, entropy.bytes());
     // What the person allowed is an offer that this wallet has taken; nobody has a link to it, or a code for it.
     let nobody = || hash(entropy.token().as_bytes());
-    let new = New { offer: offer.as_str(), account: &account, client: &asked.client_id, reference_hash: &nobody(), code_hash: &nobody(), tx_code_hash: "" };
+    let new =
+        New { offer: offer.as_str(), account: &account, client: &asked.client_id, reference_hash: &nobody(), code_hash: &nobody(), tx_code_hash: "" };
     credential_offers::create(&mut *db, &new, now).await.internal()?;
     credential_offers::redeem(&mut *db, offer.as_str(), now).await.internal()?;
     let (access, request) = (entropy.token(), RequestId::new(now, entropy.bytes()));

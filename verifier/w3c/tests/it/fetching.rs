@@ -1,9 +1,9 @@
-//! The fetcher, against a real TLS server of another party.
+//! What is fetched and kept, against a real TLS server of another party.
 
-use baton_w3c::{Fetch as _, Fetcher, Host, Policy};
+use baton_w3c::{Host, Policy, Report, Trust, Visit};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,23 +18,24 @@ struct Server {
     task: JoinHandle<()>,
 }
 
-/// Answers every request alike, and counts them.
-async fn server(answer: impl Into<Vec<u8>>) -> Server {
+/// Gives these answers in turn, the last of them again and again, and counts.
+async fn server(answers: &[&str]) -> Server {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key.into()).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let name = format!("localhost:{}", listener.local_addr().unwrap().port());
-    let (asked, answer) = (Arc::new(AtomicUsize::new(0)), answer.into());
+    let answers: Vec<_> = answers.iter().map(|&answer| answer.to_owned()).collect();
+    let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
             let mut request = [0; 2048];
             let _ = stream.read(&mut request).await;
-            count.fetch_add(1, Ordering::SeqCst);
-            let _ = stream.write_all(&answer).await;
+            let turn = count.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
+            let _ = stream.write_all(answers[turn].as_bytes()).await;
             let _ = stream.shutdown().await;
         }
     });
@@ -45,44 +46,125 @@ fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-fn fetcher(server: &Server, change: impl Fn(&mut Policy)) -> Fetcher {
+fn trust(server: &Server, change: impl Fn(&mut Policy)) -> Trust {
     let host = Host { name: server.name.clone(), private: true, roots: server.roots.clone() };
     let mut policy = Policy { host: vec![host], stale_secs: 600, ..Policy::default() };
     change(&mut policy);
-    policy.check().unwrap();
-    Fetcher::new(&policy).unwrap()
+    Trust::new(policy).unwrap()
+}
+
+type Found = Result<String, &'static str>;
+
+/// Looks at one document as a verification does, to the end.
+async fn look(trust: &Trust, url: &str, now: i64, judge: impl Fn(&str) -> Use) -> Found {
+    let (visit, found) = (Visit::default(), Mutex::new(Err("nothing was looked at")));
+    loop {
+        let attempt = async |world: &baton_w3c::World<'_>| {
+            let read = world.sources.get(url, "text/plain").map(|bytes| String::from_utf8(bytes).unwrap());
+            let read = read.and_then(|text| match judge(&text) {
+                Use::Good(made) => world.sources.accept(url, made).map(|()| text),
+                Use::Bad => Ok(text),
+            });
+            *found.lock().unwrap() = read;
+            Report::default()
+        };
+        trust.attempt(&visit, now, attempt).await;
+        if !trust.fetch(&visit, now).await {
+            return found.into_inner().unwrap();
+        }
+    }
+}
+
+/// What a look makes of a document.
+enum Use {
+    /// It is what it should be; when it says that it was made.
+    Good(Option<i64>),
+    /// It is of no use.
+    Bad,
+}
+
+const fn useful(_: &str) -> Use {
+    Use::Good(None)
+}
+
+const NOTHING: Found = Err("it could not be fetched");
+const GONE: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn what_a_named_host_says_is_kept_for_a_minute() {
+    let server = server(&[&ok("list")]).await;
+    let (url, trust) = (format!("https://{}/1", server.name), trust(&server, |_| ()));
+    let seen = async |now| (look(&trust, &url, now, useful).await, server.asked.load(Ordering::SeqCst));
+    let list = || Ok("list".to_owned());
+    assert_eq!(seen(1000).await, (list(), 1));
+    assert_eq!(seen(1059).await, (list(), 1));
+    assert_eq!(seen(1060).await, (list(), 2));
+    // A clock that was set back makes nothing younger.
+    assert_eq!(seen(900).await, (list(), 3));
+    // Its host gone, what it said lasts as long as the policy says, from when it was said.
+    server.task.abort();
+    assert_eq!(seen(1499).await, (list(), 3));
+    assert_eq!(seen(1500).await, (NOTHING, 3));
 }
 
 #[tokio::test]
-async fn what_a_named_host_says_is_fetched_and_kept_for_a_minute() {
-    let server = server(ok("list")).await;
-    let (url, fetcher) = (format!("https://{}/1", server.name), fetcher(&server, |_| ()));
-    let asked = || server.asked.load(Ordering::SeqCst);
-    let get = async |now| fetcher.get(&url, "text/plain", now).await;
-    assert_eq!(get(1000).await.unwrap(), b"list");
-    assert_eq!((get(1059).await.unwrap(), asked()), (b"list".to_vec(), 1));
-    assert_eq!((get(1060).await.unwrap(), asked()), (b"list".to_vec(), 2));
-    // A clock that was set back makes nothing younger.
-    assert_eq!((get(900).await.unwrap(), asked()), (b"list".to_vec(), 3));
-    // Its host gone, what it said lasts as long as the policy says, from when it was said.
-    server.task.abort();
-    assert_eq!(get(1499).await.unwrap(), b"list");
-    assert_eq!(get(1500).await, Err("it could not be fetched"));
+async fn a_silent_host_is_bridged_and_one_that_says_no_is_not() {
+    for (second, expected) in [(BUSY, Ok("list".to_owned())), (GONE, NOTHING)] {
+        let server = server(&[&ok("list"), second]).await;
+        let (url, trust) = (format!("https://{}/1", server.name), trust(&server, |_| ()));
+        assert!(look(&trust, &url, 1000, useful).await.is_ok());
+        assert_eq!(look(&trust, &url, 1060, useful).await, expected);
+        // It rests for a moment, and nobody waits for it meanwhile.
+        assert_eq!((look(&trust, &url, 1064, useful).await, server.asked.load(Ordering::SeqCst)), (expected.clone(), 2));
+        assert_eq!((look(&trust, &url, 1065, useful).await, server.asked.load(Ordering::SeqCst)), (expected, 3));
+    }
+}
+
+#[tokio::test]
+async fn what_is_of_no_use_takes_no_good_copy_s_place() {
+    let server = server(&[&ok("old"), &ok("new"), &ok("maintenance")]).await;
+    let (url, trust) = (format!("https://{}/1", server.name), trust(&server, |_| ()));
+    let seen = async |now, wanted: &str| {
+        (look(&trust, &url, now, |text| if text == wanted { Use::Good(None) } else { Use::Bad }).await.unwrap(), server.asked.load(Ordering::SeqCst))
+    };
+    assert_eq!(seen(1000, "old").await, ("old".into(), 1));
+    // A copy of this moment is believed; an older one that does not have what is looked for is asked for again.
+    assert_eq!(seen(1004, "new").await, ("old".into(), 1));
+    assert_eq!(seen(1005, "new").await, ("new".into(), 2));
+    assert_eq!(seen(1064, "new").await, ("new".into(), 2));
+    assert_eq!(seen(1065, "new").await, ("maintenance".into(), 3));
+    assert_eq!(seen(1066, "new").await, ("new".into(), 3), "while it rests, what it said before counts");
+}
+
+#[tokio::test]
+async fn what_was_made_before_another_that_was_seen_does_not_count() {
+    let server = server(&[&ok("20"), &ok("30"), &ok("20")]).await;
+    let (url, trust) = (format!("https://{}/1", server.name), trust(&server, |_| ()));
+    let seen = async |now| look(&trust, &url, now, |text| Use::Good(text.parse().ok())).await;
+    assert_eq!(seen(1000).await, Ok("20".into()));
+    assert_eq!(seen(1060).await, Ok("30".into()));
+    assert_eq!(seen(1120).await, Err("one that was made later was seen before"));
 }
 
 #[tokio::test]
 async fn nobody_else_is_asked() {
-    let server = server(ok("list")).await;
+    let server = server(&[&ok("list")]).await;
     let url = format!("https://{}/1", server.name);
-    assert!(fetcher(&server, |_| ()).get(&url, "text/plain", 0).await.is_ok(), "the twin of all that follow");
+    assert!(look(&trust(&server, |_| ()), &url, 0, useful).await.is_ok(), "the twin of all that follow");
     let asked = server.asked.load(Ordering::SeqCst);
-    let refused = async |url: &str, change: &dyn Fn(&mut Policy)| fetcher(&server, change).get(url, "text/plain", 0).await.unwrap_err();
-    assert_eq!(refused(&url, &|policy| policy.host[0].private = false).await, "it could not be fetched", "an address inside");
-    assert_eq!(refused(&url, &|policy| policy.host[0].roots.clear()).await, "it could not be fetched", "a certificate of nobody's");
-    assert_eq!(refused(&url, &|policy| policy.host[0].name = "localhost".into()).await, "its host is not in the policy");
+    let refused = async |url: &str, change: &dyn Fn(&mut Policy)| look(&trust(&server, change), url, 0, useful).await.unwrap_err();
+    let nothing = NOTHING.unwrap_err();
+    assert_eq!(refused(&url, &|policy| policy.host[0].private = false).await, nothing, "an address inside");
+    assert_eq!(refused(&url, &|policy| policy.host[0].roots.clear()).await, nothing, "a certificate of nobody's");
+    assert_eq!(refused(&url, &|policy| policy.host[0].name = "localhost".into()).await, nothing, "another port");
     assert_eq!(refused(&url.replace("https", "http"), &|_| ()).await, "it is at no https URL of a named host");
     assert_eq!(refused(&url.replace("localhost", "127.0.0.1"), &|_| ()).await, "it is at no https URL of a named host");
     assert_eq!(server.asked.load(Ordering::SeqCst), asked);
+    for roots in ["/etc/ssl/ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let host = Host { name: server.name.clone(), private: true, roots: roots.into() };
+        assert!(Trust::new(Policy { host: vec![host], ..Policy::default() }).is_err(), "{roots} is not the system's roots");
+    }
 }
 
 #[tokio::test]
@@ -90,14 +172,15 @@ async fn only_a_short_and_plain_answer_counts() {
     let long = |length: usize| ok(&"x".repeat(length));
     for (answer, expected) in [
         (long(512 * 1024), Ok(512 * 1024)),
-        (long(512 * 1024 + 1), Err("it is too long")),
-        ("HTTP/1.1 302 Found\r\nlocation: /2\r\ncontent-length: 0\r\n\r\n".into(), Err("it could not be fetched")),
-        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(), Err("it could not be fetched")),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nless".into(), Err("it could not be fetched")),
-        ("nothing".into(), Err("it could not be fetched")),
+        (long(512 * 1024 + 1), Err(())),
+        ("HTTP/1.1 302 Found\r\nlocation: /2\r\ncontent-length: 0\r\n\r\n".into(), Err(())),
+        (GONE.into(), Err(())),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nless".into(), Err(())),
+        ("nothing".into(), Err(())),
     ] {
-        let server = server(answer).await;
+        let server = server(&[&answer]).await;
         let url = format!("https://{}/1", server.name);
-        assert_eq!(fetcher(&server, |_| ()).get(&url, "text/plain", 0).await.map(|bytes| bytes.len()), expected);
+        let found = look(&trust(&server, |_| ()), &url, 0, useful).await;
+        assert_eq!((found.map(|text| text.len()).map_err(drop), server.asked.load(Ordering::SeqCst)), (expected, 1));
     }
 }

@@ -64,6 +64,8 @@ async fn did_web_with_a_token_and_with_a_proof() {
                 assert_eq!(report.checks.iter().find(|check| !check.ok).map(|check| check.check), expected, "{found} {given} {:?}", report.checks);
             }
         }
+        let short = json!(jwt(&named(&key, WEB, "#one"), Some("vc+jwt"), content(&issuer, "did:example:me")).await);
+        assert!(verify_with(&short, &policy, &Shelf::with(DOCUMENT, &good), NOW).await.verified, "a key named beside its DID");
         let away = verify_with(&token, &policy, &Shelf::default(), NOW).await;
         assert_eq!(failed(&away), ("key", "its key could not be fetched"));
         // The key of one did:web is none of another's, and of nobody who carries theirs.
@@ -77,7 +79,8 @@ async fn did_web_with_a_token_and_with_a_proof() {
 
 fn sd_jwt_policy(roots: &str) -> Policy {
     let id = HTTPS.into();
-    let trusted = Trusted { id, types: vec!["https://uni.example/alumni".into()], algorithms: vec!["ES256".into(), "EdDSA".into()], ..Trusted::default() };
+    let trusted =
+        Trusted { id, types: vec!["https://uni.example/alumni".into()], algorithms: vec!["ES256".into(), "EdDSA".into()], ..Trusted::default() };
     let host = Host { name: "uni.example".into(), ..Host::default() };
     let policy = Policy { issuer: vec![Trusted { roots: roots.into(), ..trusted }], host: vec![host], ..Policy::default() };
     policy.check().unwrap();
@@ -107,6 +110,8 @@ async fn the_issuer_s_metadata_for_sd_jwt_vcs() {
             (set(json!([keyed(&key, "one"), keyed(&other, "one")])), Some("key")),
             (json!({"issuer": "https://uni.example", "jwks": {"keys": [keyed(&key, "one")]}}), Some("key")),
             (json!({"issuer": HTTPS, "jwks_uri": "https://uni.example/elsewhere"}), Some("key")),
+            (json!({"issuer": HTTPS, "jwks_uri": METADATA, "keys": [keyed(&key, "one")]}), None),
+            (json!({"issuer": HTTPS, "jwks_uri": "https://other.example/jwks"}), Some("key")),
             (json!({"issuer": HTTPS}), Some("key")),
         ] {
             let report = verify_with(&text, &policy, &Shelf::with(METADATA, &found), NOW).await;
@@ -121,6 +126,7 @@ async fn the_issuer_s_metadata_for_sd_jwt_vcs() {
     }
 }
 
+type Alter = fn(&mut CertificateParams);
 
 /// A chain for one key: `change` alters its certificate. With the root that vouches for it, as PEM.
 fn certified(key: &JWK, change: impl Fn(&mut CertificateParams)) -> (String, Vec<Vec<u8>>) {
@@ -179,15 +185,15 @@ async fn a_certificate_that_the_policy_s_roots_vouch_for() {
     lasting["exp"] = json!(late + 10);
     assert_eq!(failed(&verify_credential(&with_chain(&key, &chain, &lasting), &policy, late).await), untrusted);
     // Where the issuer is known by its metadata, a certificate is nobody's word.
-    assert_eq!(failed(&verify_credential(&good, &sd_jwt_policy(""), NOW).await), ("key", "the issuer is known by no certificate"));
+    assert_eq!(failed(&verify_credential(&good, &sd_jwt_policy(""), NOW).await), ("key", "its key could not be fetched"));
     let bare = named(&key, HTTPS, "one");
     let bare = json!(format!("{}~", jwt(&bare, Some("dc+sd-jwt"), claims()).await));
     assert_eq!(failed(&verify_credential(&bare, &policy, NOW).await), untrusted, "no certificate at all");
 
-    type Alter = fn(&mut CertificateParams);
     let uri = |text: &str| vec![SanType::URI(text.try_into().unwrap())];
     let alterations: [(Alter, Option<&str>); 6] = [
-        (|leaf| leaf.subject_alt_names = vec![SanType::DnsName("uni.example".try_into().unwrap())], None),
+        // A host does not speak for each issuer beneath it.
+        (|leaf| leaf.subject_alt_names = vec![SanType::DnsName("uni.example".try_into().unwrap())], Some("the certificate is somebody else's")),
         (|leaf| leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, 36])], None),
         (|leaf| leaf.subject_alt_names = vec![SanType::DnsName("other.example".try_into().unwrap())], Some("the certificate is somebody else's")),
         (|leaf| leaf.subject_alt_names = vec![], Some("the certificate is somebody else's")),
@@ -199,6 +205,13 @@ async fn a_certificate_that_the_policy_s_roots_vouch_for() {
         let report = verify_credential(&with_chain(&key, &chain, &claims()), &sd_jwt_policy(&root), NOW).await;
         assert_eq!(report.checks.iter().find(|check| !check.ok).and_then(|check| check.reason), why, "{n}");
     }
+    let (root, chain) = certified(&key, |leaf| leaf.subject_alt_names = vec![SanType::DnsName("uni.example".try_into().unwrap())]);
+    let (mut whole, mut by_host) = (sd_jwt_policy(&root), claims());
+    (whole.issuer[0].id, by_host["iss"]) = ("https://uni.example".into(), json!("https://uni.example"));
+    assert!(verify_credential(&with_chain(&key, &chain, &by_host), &whole, NOW).await.verified);
     let (root, chain) = certified(&key, |leaf| leaf.subject_alt_names = uri("https://uni.example/other"));
-    assert_eq!(failed(&verify_credential(&with_chain(&key, &chain, &claims()), &sd_jwt_policy(&root), NOW).await).1, "the certificate is somebody else's");
+    assert_eq!(
+        failed(&verify_credential(&with_chain(&key, &chain, &claims()), &sd_jwt_policy(&root), NOW).await).1,
+        "the certificate is somebody else's"
+    );
 }

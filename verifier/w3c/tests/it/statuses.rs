@@ -49,7 +49,7 @@ const NO_LIST: &str = "where its status list should be is something else";
 async fn a_token_status_list() {
     for issuer in parties() {
         let policy = looking(&issuer);
-        let shelf = Shelf::with(LIST, jwt(&issuer, Some("statuslist+jwt"), token_list()).await);
+        let shelf = Shelf::with(LIST, &jwt(&issuer, Some("statuslist+jwt"), token_list()).await);
         for (index, expected) in [
             (json!(0), None),
             (json!(7), None),
@@ -93,10 +93,10 @@ async fn a_token_status_list() {
             (&other, "statuslist+jwt", token_list(), "the key is not the issuer's"),
             (&pretends, "statuslist+jwt", token_list(), "its status list is not the issuer's"),
         ] {
-            let shelf = Shelf::with(LIST, jwt(by, Some(typ), list).await);
+            let shelf = Shelf::with(LIST, &jwt(by, Some(typ), list).await);
             assert_eq!(failed(&verify_with(&good, &policy, &shelf, NOW).await).1, expected);
         }
-        let shelf = Shelf::with(LIST, jwt(&issuer, Some("statuslist+jwt"), bits(2, zlib(&vec![0; 1 << 20]))).await);
+        let shelf = Shelf::with(LIST, &jwt(&issuer, Some("statuslist+jwt"), bits(2, zlib(&vec![0; 1 << 20]))).await);
         assert!(verify_with(&good, &policy, &shelf, NOW).await.verified, "the longest");
         assert_eq!(failed(&verify_with(&good, &policy, &Shelf::with(LIST, "<html>"), NOW).await), ("status", NO_LIST));
     }
@@ -130,8 +130,8 @@ async fn a_bitstring_status_list() {
     for issuer in parties() {
         let policy = looking(&issuer);
         let list = bitstring(&issuer, &bytes());
-        let as_token = Shelf::with(LIST, jwt(&issuer, Some("vc+jwt"), list.clone()).await);
-        let as_document = Shelf::with(LIST, with_proof(&issuer, list.clone()).await);
+        let as_token = Shelf::with(LIST, &jwt(&issuer, Some("vc+jwt"), list.clone()).await);
+        let as_document = Shelf::with(LIST, &with_proof(&issuer, list.clone()).await);
         let with = |status: Value| {
             let mut changed = content(&issuer, "did:example:me");
             changed["credentialStatus"] = status;
@@ -163,6 +163,7 @@ async fn a_bitstring_status_list() {
             altered("statusSize", json!(2)),
             altered("statusListCredential", json!("https://other.example/lists/1")),
             altered("statusListCredential", json!("https://status.example/lists/../private")),
+            altered("statusListCredential", json!("https://status.example/lists/1?n=5")),
             json!([]),
         ] {
             let token = json!(jwt(&issuer, Some("vc+jwt"), with(status.clone())).await);
@@ -175,9 +176,12 @@ async fn a_bitstring_status_list() {
             *changed.pointer_mut(at).unwrap() = value;
             changed
         };
+        let mut nameless = list.clone();
+        nameless.as_object_mut().unwrap().remove("id");
         let not_theirs = "its status list is not the issuer's";
         for (by, list, expected) in [
             (&issuer, changed("/id", json!("https://status.example/lists/2")), NO_LIST),
+            (&issuer, nameless.clone(), NO_LIST),
             (&issuer, changed("/credentialSubject/statusPurpose", json!("suspension")), NO_LIST),
             (&issuer, changed("/credentialSubject/type", json!("Other")), NO_LIST),
             (&issuer, changed("/credentialSubject/encodedList", json!(gzip(&[0; 16]))), NO_LIST),
@@ -188,7 +192,7 @@ async fn a_bitstring_status_list() {
             (&other, changed("/issuer", json!(other.did)), not_theirs),
             (&other, list.clone(), not_theirs),
         ] {
-            let shelf = Shelf::with(LIST, jwt(by, Some("vc+jwt"), list).await);
+            let shelf = Shelf::with(LIST, &jwt(by, Some("vc+jwt"), list).await);
             assert_eq!(failed(&verify_with(&good, &policy, &shelf, NOW).await), ("status", expected));
         }
         assert_eq!(failed(&verify_with(&good, &policy, &Shelf::with(LIST, "{}"), NOW).await), ("status", not_theirs));

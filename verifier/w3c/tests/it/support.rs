@@ -1,6 +1,6 @@
 //! Parties that issue and hold, and what they sign: here by ssi; by libraries nobody here wrote in tests/clients.
 
-use baton_w3c::{Fetch, Fetched, Occasion, Policy, Report, Trusted, World};
+use baton_w3c::{Occasion, Policy, Report, Sources, Trusted, World};
 use serde_json::{Value, json};
 use ssi::JWK;
 use ssi::claims::data_integrity::{AnySuite, CryptographicSuite as _, ProofOptions};
@@ -19,15 +19,17 @@ pub const NOW: i64 = 1_800_000_000;
 pub struct Shelf(pub HashMap<String, Vec<u8>>);
 
 impl Shelf {
-    pub fn with(url: &str, document: impl ToString) -> Self {
+    pub fn with(url: &str, document: &(impl ToString + ?Sized)) -> Self {
         Self(HashMap::from([(url.to_owned(), document.to_string().into_bytes())]))
     }
 }
 
-impl Fetch for Shelf {
-    fn get<'a>(&'a self, url: &'a str, _: &'static str, _: i64) -> Fetched<'a> {
-        let found = self.0.get(url).cloned().ok_or("it could not be fetched");
-        Box::pin(async move { found })
+impl Sources for Shelf {
+    fn get(&self, url: &str, _: &'static str) -> Result<Vec<u8>, &'static str> {
+        self.0.get(url).cloned().ok_or("it could not be fetched")
+    }
+    fn accept(&self, _: &str, _: Option<i64>) -> Result<(), &'static str> {
+        Ok(())
     }
 }
 
@@ -36,8 +38,8 @@ pub async fn verify_credential(given: &Value, policy: &Policy, now: i64) -> Repo
     verify_with(given, policy, &Shelf::default(), now).await
 }
 
-pub async fn verify_with(given: &Value, policy: &Policy, sources: &Shelf, now: i64) -> Report {
-    baton_w3c::verify_credential(given, &World { policy, sources, now }).await
+pub fn verify_with<'a>(given: &'a Value, policy: &'a Policy, sources: &'a Shelf, now: i64) -> Pin<Box<dyn Future<Output = Report> + 'a>> {
+    Box::pin(async move { baton_w3c::verify_credential(given, &World { policy, sources, now }).await })
 }
 
 pub async fn verify_presentation(given: &Value, policy: &Policy, occasion: &Occasion<'_>, now: i64) -> Report {
