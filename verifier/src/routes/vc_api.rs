@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use baton_protocol::refusal::Input;
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, Problem};
-use baton_w3c::{Occasion, Report, Trust, Visit};
+use baton_w3c::{Occasion, Report, Visit, World};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -42,10 +42,8 @@ pub async fn credentials(State(verifier): State<Arc<Verifier>>, headers: HeaderM
     authenticate(&verifier, &headers)?;
     let ask: Credential = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let given = Arc::new(ask.verifiable_credential);
-    verify(verifier, move |runtime, trust, visit, now| {
-        runtime.block_on(trust.attempt(visit, now, async |world| baton_w3c::verify_credential(&given, world).await))
-    })
-    .await
+    let check = move |runtime: &Handle, world: &World<'_>| runtime.block_on(baton_w3c::verify_credential(&given, world));
+    Ok(answer(verify(&verifier, check).await?))
 }
 
 /// `POST /presentations/verify`: made for this `challenge` and this `domain`, both of which the caller names and uses once.
@@ -54,11 +52,11 @@ pub async fn presentations(State(verifier): State<Arc<Verifier>>, headers: Heade
     let ask: Presentation = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let (Some(challenge), Some(domain)) = (ask.options.challenge, ask.options.domain) else { return Err(Input::Invalid.into()) };
     let (given, named) = (Arc::new(ask.verifiable_presentation), Arc::new((challenge, domain)));
-    verify(verifier, move |runtime, trust, visit, now| {
+    let check = move |runtime: &Handle, world: &World<'_>| {
         let occasion = Occasion { challenge: &named.0, domain: &named.1 };
-        runtime.block_on(trust.attempt(visit, now, async |world| baton_w3c::verify_presentation(&given, world, &occasion).await))
-    })
-    .await
+        runtime.block_on(baton_w3c::verify_presentation(&given, world, &occasion))
+    };
+    Ok(answer(verify(&verifier, check).await?))
 }
 
 /// Most at once: whoever comes later waits.
@@ -66,9 +64,9 @@ static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 /// On a thread of its own: canonicalization is work, and holds up nobody's handoff. Other parties' hosts are asked between two tries, while whoever comes
 /// next has the turn.
-async fn verify<F>(verifier: Arc<Verifier>, check: F) -> Result<(StatusCode, Json<Report>), Problem>
+pub async fn verify<F>(verifier: &Verifier, check: F) -> Result<Report, Problem>
 where
-    F: Fn(&Handle, &Trust, &Visit, i64) -> Report + Clone + Send + 'static,
+    F: Fn(&Handle, &World<'_>) -> Report + Clone + Send + 'static,
 {
     let visit = Arc::new(Visit::default());
     loop {
@@ -77,13 +75,18 @@ where
         let (trust, visiting) = (verifier.config.trust.clone(), visit.clone());
         // The turn is over with the work, whether or not anybody still waits for it.
         let work = move || {
-            let report = check(&runtime, &trust, &visiting, now);
+            let desk = trust.desk(&visiting, now);
+            let report = check(&runtime, &trust.world(&desk));
             drop(turn);
             report
         };
         let report = tokio::task::spawn_blocking(work).await.internal()?;
         if !verifier.config.trust.fetch(&visit, verifier.base.now().secs()).await {
-            return Ok((if report.verified { StatusCode::OK } else { StatusCode::BAD_REQUEST }, Json(report)));
+            return Ok(report);
         }
     }
+}
+
+fn answer(report: Report) -> (StatusCode, Json<Report>) {
+    (if report.verified { StatusCode::OK } else { StatusCode::BAD_REQUEST }, Json(report))
 }

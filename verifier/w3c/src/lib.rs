@@ -23,10 +23,11 @@ mod visit;
 pub use policy::{Host, Policy, Trusted};
 pub use presentation::Occasion;
 pub use report::{Check, Report};
-pub use visit::{Sources, Visit};
+pub use visit::{Desk, Sources, Visit};
 
 use fetch::Hosts;
 use serde_json::Value;
+use std::pin::Pin;
 use visit::Kept;
 
 /// Longest credential or presentation, as text.
@@ -49,10 +50,14 @@ impl Trust {
         Ok(Self { policy, kept })
     }
 
-    /// Tries, at a time in Unix seconds: nothing is waited for.
-    pub async fn attempt(&self, visit: &Visit, now: i64, check: impl AsyncFn(&World<'_>) -> Report) -> Report {
-        let sources = self.kept.desk(visit, now);
-        check(&World { policy: &self.policy, sources: &sources, now }).await
+    /// What a try rests on, at a time in Unix seconds.
+    pub fn desk<'a>(&'a self, visit: &'a Visit, now: i64) -> Desk<'a> {
+        self.kept.desk(visit, now)
+    }
+
+    /// For a try at this desk.
+    pub fn world<'a>(&'a self, desk: &'a Desk<'a>) -> World<'a> {
+        World { policy: &self.policy, sources: desk, now: desk.now() }
     }
 
     /// Fetches what a try missed; false when there is nothing to try again for, and what was said last stands.
@@ -72,18 +77,21 @@ pub struct World<'a> {
     pub now: i64,
 }
 
+/// A verdict under way. It waits for nothing, and is boxed because ssi's types are deep.
+pub type Verdict<'a> = Pin<Box<dyn Future<Output = Report> + 'a>>;
+
 /// Verifies a credential.
-pub async fn verify_credential(given: &Value, world: &World<'_>) -> Report {
+pub fn verify_credential<'a>(given: &'a Value, world: &'a World<'a>) -> Verdict<'a> {
     match sd_jwt::is_one(given) {
-        Some(text) => sd_jwt::verify(text, world, None).await,
-        None => credential::verify(given, world).await,
+        Some(text) => Box::pin(sd_jwt::verify(text, world, None)),
+        None => Box::pin(credential::verify(given, world)),
     }
 }
 
 /// Verifies a presentation made for this occasion, and every credential in it.
-pub async fn verify_presentation(given: &Value, world: &World<'_>, occasion: &Occasion<'_>) -> Report {
+pub fn verify_presentation<'a>(given: &'a Value, world: &'a World<'a>, occasion: &'a Occasion<'a>) -> Verdict<'a> {
     match sd_jwt::is_one(given) {
-        Some(text) => sd_jwt::verify(text, world, Some(occasion)).await,
-        None => Box::pin(presentation::verify(given, world, occasion)).await,
+        Some(text) => Box::pin(sd_jwt::verify(text, world, Some(occasion))),
+        None => Box::pin(presentation::verify(given, world, occasion)),
     }
 }

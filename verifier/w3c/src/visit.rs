@@ -208,6 +208,13 @@ impl Known {
     }
 }
 
+impl Desk<'_> {
+    /// The time of it, in Unix seconds.
+    pub const fn now(&self) -> i64 {
+        self.now
+    }
+}
+
 impl Sources for Desk<'_> {
     fn get(&self, url: &str, accept: &'static str) -> Result<Vec<u8>, &'static str> {
         let url = plain(url)?.to_string();

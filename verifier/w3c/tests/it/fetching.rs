@@ -1,9 +1,9 @@
 //! What is fetched and kept, against a real TLS server of another party.
 
-use baton_w3c::{Host, Policy, Report, Trust, Visit};
+use baton_w3c::{Host, Policy, Trust, Visit};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -57,20 +57,19 @@ type Found = Result<String, &'static str>;
 
 /// Looks at one document as a verification does, to the end.
 async fn look(trust: &Trust, url: &str, now: i64, judge: impl Fn(&str) -> Use) -> Found {
-    let (visit, found) = (Visit::default(), Mutex::new(Err("nothing was looked at")));
+    let visit = Visit::default();
     loop {
-        let attempt = async |world: &baton_w3c::World<'_>| {
+        let found = {
+            let desk = trust.desk(&visit, now);
+            let world = trust.world(&desk);
             let read = world.sources.get(url, "text/plain").map(|bytes| String::from_utf8(bytes).unwrap());
-            let read = read.and_then(|text| match judge(&text) {
+            read.and_then(|text| match judge(&text) {
                 Use::Good(made) => world.sources.accept(url, made).map(|()| text),
                 Use::Bad => Ok(text),
-            });
-            *found.lock().unwrap() = read;
-            Report::default()
+            })
         };
-        trust.attempt(&visit, now, attempt).await;
         if !trust.fetch(&visit, now).await {
-            return found.into_inner().unwrap();
+            return found;
         }
     }
 }
