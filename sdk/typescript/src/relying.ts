@@ -52,17 +52,32 @@ export interface Shown {
   checked_at: number;
 }
 
+/** A credential of another issuer, whom the operator trusts for its type. */
+export interface ForeignShown {
+  issuer: string;
+  /** Its type. */
+  vct: string;
+  /** Thumbprint (RFC 7638) of the key it was shown with. */
+  jkt: string;
+  claims: Record<string, unknown>;
+  checks: Check[];
+  /** Unix seconds. */
+  checked_at: number;
+}
+
 /** What came of a request. */
 export type Outcome =
   | { state: "waiting" }
   | { state: "refused"; error: string }
-  | { state: "answered"; credentials: Record<string, Shown[]>; transaction_data: string[] };
+  | { state: "answered"; credentials: Record<string, (Shown | ForeignShown)[]>; transaction_data: string[] };
 
 /** What other people's credential is worth (VC-API). */
 export interface Report {
   verified: boolean;
   by?: string;
   types: string[];
+  /** Of an SD-JWT VC that was shown: thumbprint (RFC 7638) of its holder's key. */
+  jkt?: string;
   subject?: unknown;
   checks: Check[];
   credentials?: Report[];

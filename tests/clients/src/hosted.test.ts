@@ -7,10 +7,12 @@ import * as vc from "@digitalbazaar/vc";
 import { createCredential, createList } from "@digitalbazaar/vc-bitstring-status-list";
 import { RELYING_KEY, Server } from "@baton/sdk/test-server";
 import { StatusList, createHeaderAndPayload } from "@sd-jwt/jwt-status-list";
-import { SignJWT, exportJWK, generateKeyPair } from "jose";
+import { SignJWT, calculateJwkThumbprint, exportJWK, generateKeyPair } from "jose";
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 import { Host } from "./host.js";
+import { answerBy } from "./wallet.js";
 
 const { defaultDocumentLoader: documentLoader } = vc;
 const TYPE = "https://x.example/alumni";
@@ -24,7 +26,7 @@ before(async () => {
   did = `did:web:${encodeURIComponent(host.name)}:issuer`;
   metadata = `https://${host.name}/tenant`;
   const rest = `types = ["${TYPE}"]\nalgorithms = ["ES256", "ecdsa-rdfc-2019"]\nstatus = ["https://${host.name}/status/"]\n`;
-  const issuers = [did, metadata].map((id) => `[[issuer]]\nid = "${id}"\n${rest}`);
+  const issuers = [did, metadata, `${metadata}/two`].map((id) => `[[issuer]]\nid = "${id}"\n${rest}`);
   server = await Server.start(undefined, issuers.join("") + host.policy);
 });
 after(async () => {
@@ -85,4 +87,48 @@ test("an SD-JWT VC by the issuer's metadata, with a Token Status List by @sd-jwt
   assert.equal(await check(await credential(2)), "status: it is suspended");
   assert.equal(await check(await credential(4)), "status: its status list has no such entry");
   assert.equal(await check(await credential(0, "two")), "key: the issuer has no such key, or several");
+});
+
+test("the same in a wallet, which answers an OpenID4VP request (@openid4vc/openid4vp, dcql)", async () => {
+  const [issuer, holder] = [await generateKeyPair("ES256"), await generateKeyPair("ES256")];
+  const jwk = await exportJWK(holder.publicKey);
+  const tenant = `${metadata}/two`;
+  host.documents.set("/.well-known/jwt-vc-issuer/tenant/two", JSON.stringify({ issuer: tenant, jwks: { keys: [await exportJWK(issuer.publicKey)] } }));
+  const now = Math.floor(Date.now() / 1000);
+  const list = createHeaderAndPayload(new StatusList([0, 1], 1), { iss: tenant, sub: `https://${host.name}/status/two`, iat: now, exp: now + 600 }, { alg: "ES256", typ: "statuslist+jwt" });
+  host.documents.set("/status/two", await new SignJWT({ ...list.payload }).setProtectedHeader(list.header).sign(issuer.privateKey));
+  const show = async (idx: number, audience: string, nonce: string): Promise<string> => {
+    const claims = { iss: tenant, vct: TYPE, iat: now, degree: "x", cnf: { jwk }, status: { status_list: { idx, uri: `https://${host.name}/status/two` } } };
+    const issued = `${await new SignJWT(claims).setProtectedHeader({ alg: "ES256", typ: "dc+sd-jwt" }).sign(issuer.privateKey)}~`;
+    const sd_hash = createHash("sha256").update(issued).digest("base64url");
+    return issued + (await new SignJWT({ nonce, aud: audience, iat: now, sd_hash }).setProtectedHeader({ alg: "ES256", typ: "kb+jwt" }).sign(holder.privateKey));
+  };
+  const ask = async (values: string[]): Promise<{ transaction: string; authorization_request: string }> => {
+    const query = { credentials: [{ id: "degree", format: "dc+sd-jwt", meta: { vct_values: [TYPE] }, claims: [{ path: ["degree"], values }] }] };
+    const headers = { authorization: `Bearer ${RELYING_KEY}`, "content-type": "application/json" };
+    const made = await fetch(`${server.url}/verifier/v1/transactions`, { method: "POST", headers, body: JSON.stringify({ dcql_query: query, cross_device: true }) });
+    return (await made.json()) as { transaction: string; authorization_request: string };
+  };
+  const result = async (transaction: string): Promise<Record<string, unknown>> => {
+    const answer = await fetch(`${server.url}/verifier/v1/transactions/${transaction}`, { headers: { authorization: `Bearer ${RELYING_KEY}` } });
+    return (await answer.json()) as Record<string, unknown>;
+  };
+  const good = await ask(["x"]);
+  assert.equal((await answerBy(good.authorization_request, TYPE, { degree: "x" }, (audience, nonce) => show(0, audience, nonce))).status, 200);
+  const { state, credentials } = (await result(good.transaction)) as { state: string; credentials: Record<string, { issuer: string; vct: string; jkt: string; claims: object }[]> };
+  const [told] = credentials["degree"] ?? [];
+  assert.deepEqual([state, told?.issuer, told?.vct, told?.claims, told?.jkt], ["answered", tenant, TYPE, { degree: "x" }, await calculateJwkThumbprint(jwk)]);
+  // Revoked; shown for another request; and with another value than was asked for.
+  for (const present of [
+    (audience: string, nonce: string): Promise<string> => show(1, audience, nonce),
+    (audience: string): Promise<string> => show(0, audience, "another nonce"),
+    (_: string, nonce: string): Promise<string> => show(0, "https://elsewhere.example", nonce),
+    async (audience: string, nonce: string): Promise<string> => (await show(0, audience, nonce)).replace(/~.*$/, "~"),
+  ]) {
+    const asked = await ask(["x"]);
+    assert.equal((await answerBy(asked.authorization_request, TYPE, { degree: "x" }, present)).status, 400);
+    assert.equal((await result(asked.transaction))["state"], "waiting");
+  }
+  const other = await ask(["y"]);
+  assert.equal((await answerBy(other.authorization_request, TYPE, { degree: "y" }, (audience, nonce) => show(0, audience, nonce))).status, 400);
 });

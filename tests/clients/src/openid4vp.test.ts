@@ -26,7 +26,7 @@ for (const responseMode of ["direct_post", "direct_post.jwt"] as const) {
   test(`a wallet answers by ${responseMode}`, async () => {
     const query = { credentials: [{ id: "device", format: "dc+sd-jwt", meta: { vct_values: [VCT] }, claims: [{ path: ["kind"], values: ["tv", "phone"] }] }] };
     const made = await relying<{ transaction: string; authorization_request: string }>("POST", "/transactions", { dcql_query: query, response_mode: responseMode, cross_device: true });
-    assert.deepEqual(await answer(device, made.authorization_request, { kind: "tv" }), { prefix: "decentralized_identifier", responseMode });
+    assert.deepEqual(await answer(device, made.authorization_request, { kind: "tv" }), { prefix: "decentralized_identifier", responseMode, status: 200 });
     const result = await relying<{ state: string; credentials: Record<string, { device: string; claims: object; tier: string }[]> }>("GET", `/transactions/${made.transaction}`);
     const [verdict] = result.credentials["device"] ?? [];
     assert.deepEqual([result.state, verdict?.device, verdict?.claims, verdict?.tier], ["answered", device.did, { kind: "tv" }, "limited"]);

@@ -12,8 +12,12 @@ pub fn document() -> Value {
             "claims": {"*": "any"}, "expires_at": "at", "status": {"value": "=valid", "source": "=standing"}, "checks": [{"check": "text", "ok": "bool"}], "checked_at": "at"})),
     );
     components.insert(
+        "ForeignShown".into(),
+        schema(&json!({"issuer": "text", "vct": "text", "jkt": "hash", "claims": {"*": "any"}, "checks": [{"check": "text", "ok": "bool"}], "checked_at": "at"})),
+    );
+    components.insert(
         "Report".into(),
-        schema(&json!({"verified": "bool", "by?": "text", "types": ["text"], "subject?": "any", "checks": [{"check": "text", "ok": "bool", "reason?": "text"}],
+        schema(&json!({"verified": "bool", "by?": "text", "types": ["text"], "jkt?": "hash", "subject?": "any", "checks": [{"check": "text", "ok": "bool", "reason?": "text"}],
             "credentials?": ["#Report"]})),
     );
     super::document("verifier", "Whether a presentation holds: for tokens, for relying services, and for wallets (OpenID4VP 1.0).", ops(), components)
@@ -63,7 +67,7 @@ fn ops() -> Vec<Op> {
                 &json!({"anyOf": [
                     {"transaction": "text", "state": "=waiting"},
                     {"transaction": "text", "state": "=refused", "error": "text"},
-                    {"transaction": "text", "state": "=answered", "credentials": {"*": ["#Shown"]}, "transaction_data": ["text"]},
+                    {"transaction": "text", "state": "=answered", "credentials": {"*": [{"anyOf": ["#Shown", "#ForeignShown"]}]}, "transaction_data": ["text"]},
                 ]}),
             )
             .refuses(&[403]),

@@ -1,5 +1,7 @@
 //! The verifier's HTTP surface.
 
+#[cfg(feature = "w3c")]
+mod foreign;
 mod metadata;
 mod nonces;
 mod oid4vp;

@@ -270,7 +270,21 @@ async fn answered(verifier: &Verifier, asked: &Transaction, token: &Value) -> Re
             shown.as_array().filter(|shown| !shown.is_empty() && (wanted.multiple || shown.len() == 1) && shown.len() <= 16).ok_or(Vp::Invalid)?;
         let data: Vec<_> = agreed.iter().filter(|one| one.credential_ids.contains(id)).map(|one| TransactionData::from_text(&one.text)).collect();
         for one in shown {
-            let verdict = check(verifier, &asked.transaction_id, one.as_str().ok_or(Vp::Invalid)?, &data).await?;
+            let one = one.as_str().ok_or(Vp::Invalid)?;
+            #[cfg(feature = "w3c")]
+            if super::foreign::is_one(one) {
+                // Nothing is agreed to with somebody else's credential.
+                if !data.is_empty() {
+                    return Err(Vp::Invalid.into());
+                }
+                let verdict = super::foreign::check(verifier, one, derived(verifier, "nonce", &asked.transaction_id), client_id(verifier)).await?;
+                if !wanted.is_met_by(&verdict.shown) {
+                    return Err(Vp::Invalid.into());
+                }
+                all.entry(id).or_default().push(verdict.told);
+                continue;
+            }
+            let verdict = check(verifier, &asked.transaction_id, one, &data).await?;
             let claims = claims_of(&verdict, wanted)?;
             holders.insert(verdict.device.clone());
             all.entry(id).or_default().push(object!({"device": verdict.device, "issuer": verdict.issuer, "subject": verdict.log,
@@ -279,8 +293,12 @@ async fn answered(verifier: &Verifier, asked: &Transaction, token: &Value) -> Re
                 "checked_at": verifier.base.now().secs()}));
         }
     }
-    let holder = holders.pop_first().filter(|_| holders.is_empty()).ok_or(Vp::Invalid)?;
-    if asked.device.as_deref().is_some_and(|device| device != holder.as_str()) {
+    // Devices of Baton are one; other wallets may have a key for each credential, and the relying service is told which.
+    let holder = holders.pop_first();
+    if !holders.is_empty() {
+        return Err(Vp::Invalid.into());
+    }
+    if asked.device.as_deref().is_some_and(|device| Some(device) != holder.as_ref().map(Did::as_str)) {
         return Err(Vp::Session.into());
     }
     let agreed: Vec<_> = agreed.into_iter().map(|one| one.text).collect();

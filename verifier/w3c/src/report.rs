@@ -25,6 +25,9 @@ pub struct Report {
     pub by: Option<String>,
     /// Its types.
     pub types: Vec<String>,
+    /// Of an SD-JWT VC that was shown: thumbprint (RFC 7638) of the key that its holder has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jkt: Option<String>,
     /// Its subjects' claims; none of what does not hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Value>,

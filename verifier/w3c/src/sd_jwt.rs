@@ -58,14 +58,13 @@ pub async fn verify(text: &str, world: &World<'_>, occasion: Option<&Occasion<'_
         return report;
     }
     let held = match (occasion, compact.kb) {
-        (None, None) => Ok(()),
+        (None, None) => Ok(None),
         (None, Some(_)) => Err("it was shown on an occasion that is not named"),
         (Some(_), None) => Err("nobody shows that they hold it"),
         (Some(occasion), Some(kb)) => held(&compact, &claims, kb, occasion, world.now),
     };
-    if report.note("holder", held).is_none() {
-        return report;
-    }
+    let Some(jkt) = report.note("holder", held) else { return report };
+    report.jkt = jkt;
     report.subject = Some(claims.into_iter().filter(|(name, _)| !OWN.contains(&name.as_str())).collect());
     report.verified = true;
     report
@@ -80,7 +79,7 @@ fn dates(claims: &Map<String, Value>, now: i64) -> Result<(), &'static str> {
 }
 
 /// The key-binding JWT (RFC 9901 §4.3): by the key the issuer named, over exactly this, now, for this occasion.
-fn held(compact: &Compact<'_>, claims: &Map<String, Value>, kb: &str, occasion: &Occasion<'_>, now: i64) -> Result<(), &'static str> {
+fn held(compact: &Compact<'_>, claims: &Map<String, Value>, kb: &str, occasion: &Occasion<'_>, now: i64) -> Result<Option<String>, &'static str> {
     let cnf = claims.get("cnf").and_then(|cnf| cnf.get("jwk")).ok_or("it is bound to no key")?;
     let key = PublicKey::from_jwk(cnf).map_err(|_| "it is bound to no P-256 key")?;
     let kb = Unverified::parse(kb, Typ::KeyBinding).map_err(|_| "the key binding does not parse")?;
@@ -98,5 +97,5 @@ fn held(compact: &Compact<'_>, claims: &Map<String, Value>, kb: &str, occasion: 
     if kb.transaction_data_hashes.is_some() {
         return Err("it agrees to something that was not asked for");
     }
-    if is_fresh(kb.iat, Millis::from_secs(now)) { Ok(()) } else { Err("it was made at another time") }
+    if is_fresh(kb.iat, Millis::from_secs(now)) { Ok(Some(key.thumbprint().0)) } else { Err("it was made at another time") }
 }

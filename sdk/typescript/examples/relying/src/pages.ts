@@ -1,6 +1,6 @@
 /** What people see. No script: a page that waits asks again by itself. */
 
-import type { Check, Outcome, Report, Shown } from "@baton/sdk/node";
+import type { Check, ForeignShown, Outcome, Report, Shown } from "@baton/sdk/node";
 import { encode } from "uqr";
 import { Html, html } from "./html.js";
 
@@ -88,7 +88,8 @@ function rows(all: Record<string, unknown>): Html {
   return html`<table>${Object.entries(all).map(([name, value]) => html`<tr><th scope="row">${name}</th><td>${typeof value === "string" ? value : JSON.stringify(value)}</td></tr>`)}</table>`;
 }
 
-function credential(shown: Shown): Html {
+function credential(shown: Shown | ForeignShown): Html {
+  if ("vct" in shown) return html`<h2>${shown.vct}</h2><p>By <code>${shown.issuer}</code></p>${rows(shown.claims)} ${checks(shown.checks)}`;
   return html`<h2>${shown.device}</h2>
     ${rows({ ...shown.claims, subject: shown.subject, tier: shown.tier, "valid until": new Date(shown.expires_at * 1000).toISOString() })} ${checks(shown.checks)}`;
 }
