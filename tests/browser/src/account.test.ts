@@ -2,12 +2,13 @@
 
 import { Http, Offered, Refused, Session, presentDevices, sayPresent, enrolElsewhere, serversAt, type Device } from "@baton/sdk";
 import { Server, hurried } from "@baton/sdk/test-server";
+import * as oauth from "oauth4webapi";
 import assert from "node:assert/strict";
 import { generateKeyPairSync, sign } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
-import { asking, full, told } from "./enrolled.js";
+import { CALLBACK, asking, full, told } from "./enrolled.js";
 import { Person, alerted } from "./person.js";
 
 let server: Server;
@@ -294,6 +295,17 @@ test("a second passkey, a new recovery code, taking everything along, leaving", 
   }
 });
 
+/** A key of a wallet's, proven to an issuer (OpenID4VCI, `jwt`). */
+async function keyProof(issuer: string): Promise<string> {
+  const { c_nonce } = (await (await fetch(`${issuer}/nonce`, { method: "POST" })).json()) as { c_nonce: string };
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const { kty, crv, x, y } = publicKey.export({ format: "jwk" });
+  const text = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const claims = { aud: issuer, iat: Math.floor(Date.now() / 1000), nonce: c_nonce };
+  const input = `${text({ alg: "ES256", typ: "openid4vci-proof+jwt", jwk: { kty, crv, x, y } })}.${text(claims)}`;
+  return `${input}.${sign("sha256", Buffer.from(input), { key: privateKey, dsaEncoding: "ieee-p1363" }).toString("base64url")}`;
+}
+
 /** A wallet takes the offer behind a link and asks for its credential; gives how to fetch it. */
 async function takeOffer(link: string, code: string): Promise<() => Promise<{ status: number; body: { credentials?: { credential: string }[] } }>> {
   const ask = async (url: string, headers: Record<string, string>, body: string): Promise<{ status: number; body: Record<string, string> }> => {
@@ -304,13 +316,7 @@ async function takeOffer(link: string, code: string): Promise<() => Promise<{ st
   const [grant, { "pre-authorized_code": secret }] = Object.entries(offer.grants)[0] as [string, Record<string, string>];
   const form = new URLSearchParams({ grant_type: grant, "pre-authorized_code": secret ?? "", tx_code: code });
   const token = await ask(`${offer.credential_issuer}/token`, { "content-type": "application/x-www-form-urlencoded" }, form.toString());
-  const nonce = await ask(`${offer.credential_issuer}/nonce`, {}, "");
-  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const { kty, crv, x, y } = publicKey.export({ format: "jwk" });
-  const text = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const claims = { aud: offer.credential_issuer, iat: Math.floor(Date.now() / 1000), nonce: nonce.body["c_nonce"] };
-  const input = `${text({ alg: "ES256", typ: "openid4vci-proof+jwt", jwk: { kty, crv, x, y } })}.${text(claims)}`;
-  const jwt = `${input}.${sign("sha256", Buffer.from(input), { key: privateKey, dsaEncoding: "ieee-p1363" }).toString("base64url")}`;
+  const jwt = await keyProof(offer.credential_issuer);
   const headers = { "content-type": "application/json", authorization: `Bearer ${token.body["access_token"]}` };
   const asked = await ask(`${offer.credential_issuer}/credential`, headers, JSON.stringify({ credential_configuration_id: "baton_device", proofs: { jwt: [jwt] } }));
   assert.equal(asked.status, 202, JSON.stringify(asked.body));
@@ -353,6 +359,67 @@ test("a wallet: offered, asked for, approved, and a device like the others", { t
     await page.getByRole("button", { name: "Refuse" }).click();
     await page.getByRole("heading", { name: "Refused" }).waitFor();
     assert.equal((await refused()).status, 400);
+  } finally {
+    await person.close();
+  }
+});
+
+test("a wallet that comes by itself: refused, let ask, seen to wait, approved", { timeout: 180_000 }, async () => {
+  const person = await Person.at();
+  const { page } = person;
+  const client: oauth.Client = { client_id: "baton-cli" };
+  const insecure = { [oauth.allowInsecureRequests]: true } as const;
+  try {
+    await person.signUp(server.url);
+    const issuer = new URL(`${server.url}/identity`);
+    const as = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, insecure));
+    const DPoP = oauth.DPoP(client, await oauth.generateKeyPair("ES256"));
+    const verifier = oauth.generateRandomCodeVerifier();
+    const code_challenge = await oauth.calculatePKCECodeChallenge(verifier);
+    const push = async (): Promise<string> => {
+      const parameters = { response_type: "code", redirect_uri: CALLBACK, scope: "baton_device", code_challenge, code_challenge_method: "S256", state: "a state" };
+      const ask = async (): Promise<oauth.PushedAuthorizationResponse> =>
+        oauth.processPushedAuthorizationResponse(as, client, await oauth.pushedAuthorizationRequest(as, client, oauth.None(), parameters, { DPoP, ...insecure }));
+      const { request_uri } = await ask().catch(ask);
+      return `${as.authorization_endpoint}?${new URLSearchParams({ client_id: client.client_id, request_uri })}`;
+    };
+    await page.route(`${CALLBACK}**`, (route) => route.fulfill({ body: "back in the wallet" }));
+    await page.goto(await push());
+    await page.getByRole("heading", { name: "Let a wallet ask for a credential?" }).waitFor();
+    await page.getByText("It gets nothing yet").waitFor();
+    await page.getByRole("button", { name: "Refuse" }).click();
+    await page.waitForURL(`${CALLBACK}?error=access_denied&**`);
+    await page.goto(await push());
+    await page.getByRole("button", { name: "Let it ask" }).click();
+    await page.waitForURL(`${CALLBACK}?code=**`);
+    const back = oauth.validateAuthResponse(as, client, new URL(page.url()), "a state");
+    const redeem = async (): Promise<oauth.TokenEndpointResponse> =>
+      oauth.processAuthorizationCodeResponse(as, client, await oauth.authorizationCodeGrantRequest(as, client, oauth.None(), back, CALLBACK, verifier, { DPoP, ...insecure }));
+    const { access_token } = await redeem().catch(redeem);
+    const ask = async (path: string, body: object): Promise<Response> => {
+      const once = (): Promise<Response> => oauth.protectedResourceRequest(access_token, "POST", new URL(`${issuer}/${path}`), new Headers({ "content-type": "application/json" }), JSON.stringify(body), { DPoP, ...insecure });
+      return once().catch(once);
+    };
+    await page.goto(server.url);
+    await page.getByRole("link", { name: "Add a wallet" }).waitFor();
+    assert.equal(await page.getByText("A wallet waits").count(), 0);
+    const asked = await ask("credential", { credential_configuration_id: "baton_device", proofs: { jwt: [await keyProof(issuer.href)] } });
+    const { transaction_id } = (await asked.json()) as { transaction_id: string };
+    assert.equal((await ask("deferred_credential", { transaction_id })).status, 202);
+    await page.goto(server.url);
+    await page.getByText("A wallet waits for its credential.").waitFor();
+    await person.isAccessible();
+    await page.getByRole("link", { name: "Look at what it asks" }).click();
+    await page.getByRole("button", { name: "Look at what it asks" }).click();
+    await page.getByText("Wallet", { exact: true }).waitFor();
+    assert.equal(await page.getByLabel("The check code").count(), 0, "it came by the redirect: nothing is typed");
+    await person.isAccessible();
+    await page.getByRole("button", { name: "Approve with passkey" }).click();
+    await page.getByRole("heading", { name: "Wallet is yours now" }).waitFor();
+    assert.equal((await ask("deferred_credential", { transaction_id })).status, 200);
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "Revoke Wallet" }).waitFor();
+    assert.equal(await page.getByText("A wallet waits").count(), 0);
   } finally {
     await person.close();
   }

@@ -13,10 +13,10 @@ before(async () => {
 });
 after(() => server.stop());
 
-/** An app asks to sign somebody in; gives where its person decides. */
-async function signInRequest(): Promise<string> {
+/** An app asks to sign somebody in, or a wallet to ask for a credential; gives where their person decides. */
+async function pushed(scope: "openid" | "baton_device"): Promise<string> {
   const challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-  const asked = { client_id: "baton-cli", response_type: "code", redirect_uri: CALLBACK, scope: "openid", state: "a state", code_challenge: challenge, code_challenge_method: "S256", dpop_jkt: challenge };
+  const asked = { client_id: "baton-cli", response_type: "code", redirect_uri: CALLBACK, scope, state: "a state", code_challenge: challenge, code_challenge_method: "S256", dpop_jkt: challenge };
   const answer = await fetch(`${server.url}/identity/par`, { method: "POST", body: new URLSearchParams(asked) });
   const { request_uri } = (await answer.json()) as { request_uri: string };
   return `${server.url}/identity/authorize?${new URLSearchParams({ client_id: "baton-cli", request_uri })}`;
@@ -40,7 +40,7 @@ test("every page in every language, in both themes, on a phone and on a desktop"
     await person.signUp(server.url);
     await Session.open(await full(server, page, "Laptop"), new TextEncoder().encode("minute 43"));
     const request = await enrolElsewhere(asking(server, "Television", "tv"));
-    const signIn = await signInRequest();
+    const [signIn, wallet] = [await pushed("openid"), await pushed("baton_device")];
     for (const [code, heading, list] of languages) {
       await page.goto(`${server.url}/settings`);
       await page.locator("#language").selectOption(code);
@@ -64,6 +64,9 @@ test("every page in every language, in both themes, on a phone and on a desktop"
       await page.goto(signIn);
       await page.getByRole("heading", { level: 1 }).filter({ hasText: "Baton command line" }).waitFor();
       await looksRight(`${code}-sign-in`);
+      await page.goto(wallet);
+      await page.locator("dl").waitFor();
+      await looksRight(`${code}-wallet-asks`);
       // What opens over a page, and what a page turns into.
       for (const [path, open, close] of [
         ["/", ".cards .actions button >> nth=-1", "dialog button"],
