@@ -216,6 +216,9 @@ async fn pump(identity: Arc<Identity>, verifier: Arc<Verifier>, broker: Arc<Brok
             if let Err(error) = verifier.sweep().await {
                 tracing::warn!(target: "baton", %error, "sweep failed");
             }
+            if let Err(error) = broker.sweep().await {
+                tracing::warn!(target: "baton", %error, "sweep failed");
+            }
             for base in [identity.base(), verifier.base(), broker.base()] {
                 if let Err(error) = sweep(base).await {
                     tracing::warn!(target: "baton", %error, "sweep failed");

@@ -1,11 +1,13 @@
 //! The broker's parts.
 
 use crate::presence::Presence;
+use crate::store::{handoffs, sessions};
 use crate::streams::Bell;
 use baton_protocol::handoff::chain::Accepted;
 use baton_protocol::id::SessionId;
 use baton_protocol::key::PublicKey;
 use baton_service::base::Base;
+use baton_service::database::Error;
 use baton_service::guard::TokenIssuer;
 use baton_service::standing::Freshness;
 use sqlx::migrate::Migrator;
@@ -65,8 +67,31 @@ impl Broker {
         self.freshness.is_fresh(self.base.now()) && self.base.db.is_ready().await
     }
 
+    /// Ends handoffs whose time is over, so that nobody waits for what does not come: whoever touches the session does so as well.
+    pub async fn sweep(&self) -> Result<(), Error> {
+        let now = self.base.now();
+        let mut db = self.base.db.reader().acquire().await?;
+        let old = handoffs::old(&mut db, now).await?;
+        drop(db);
+        for (handoff, session, log) in old {
+            let Ok(session) = SessionId::parse(&session) else { continue };
+            let mut tx = self.base.db.begin().await?;
+            let open = sessions::hold(&mut tx, &session, &log).await?.and_then(|session| session.open_handoff);
+            if open.as_deref() != Some(&handoff) {
+                continue;
+            }
+            let Some(row) = handoffs::hold(&mut tx, &handoff, &log).await? else { continue };
+            let ended = handoffs::settle(&mut tx, &row, &log, now).await?;
+            tx.commit().await?;
+            if ended {
+                self.bell.ring(&log);
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets a piece of those who have left; false when nobody is left to forget.
-    pub async fn forget_some(&self) -> Result<bool, baton_service::database::Error> {
+    pub async fn forget_some(&self) -> Result<bool, Error> {
         let mut tx = self.base.db.begin().await?;
         let more = crate::store::everything::forget_some(&mut tx).await?;
         tx.commit().await?;

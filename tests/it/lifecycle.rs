@@ -101,6 +101,41 @@ async fn an_offer_lapses() {
     session.offer(Target::AnyFull).await.unwrap();
 }
 
+/// What lapses ends though nobody looks, so that nobody is shown what does not come.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lapses_ends_though_nobody_looks() {
+    for on in [On::Sqlite, On::Postgres] {
+        let clock = ManualClock::start();
+        let server = Server::start_at(on, clock.clock()).await;
+        let mut person = server.person().await;
+        let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
+        let session = Session::open(&laptop, b"x").await.unwrap();
+        session.offer(Target::AnyFull).await.unwrap();
+        let accepted = Session::open(&laptop, b"y").await.unwrap();
+        accepted.offer(Target::AnyFull).await.unwrap();
+        let ended = async || {
+            server.running.broker.sweep().await.unwrap();
+            server.dump(&[]).await.matches("handoff.expired").count()
+        };
+        clock.advance_secs(119);
+        server.running.identity.pump().await.unwrap();
+        // It has thirty seconds more.
+        for waiting in Waiting::list(&tablet).await.unwrap() {
+            if waiting.offer().session == *accepted.id() {
+                waiting.accept().await.unwrap();
+            }
+        }
+        assert_eq!(ended().await, 0);
+        clock.advance_secs(1);
+        server.running.identity.pump().await.unwrap();
+        assert_eq!((ended().await, ended().await), (1, 1), "the one, once");
+        clock.advance_secs(29);
+        server.running.identity.pump().await.unwrap();
+        assert_eq!((ended().await, ended().await), (2, 2));
+        session.offer(Target::AnyFull).await.unwrap();
+    }
+}
+
 /// I10: without news for five seconds, nothing opens; with news, everything does again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_feed_fails_closed() {

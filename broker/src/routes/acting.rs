@@ -176,19 +176,11 @@ impl<'a> Acting<'a> {
         let Some(open) = session.open_handoff.clone() else { return Ok(()) };
         let log = session.log.clone();
         let row = handoffs::hold(&mut self.tx, &open, &log).await.internal()?;
-        let Some((row, machine)) = row.and_then(|row| row.machine().map(|machine| (row, machine))) else {
-            return Err(Problem::Internal("open handoff is not there".into()));
-        };
-        let settled = machine.clone().at(self.now);
-        if settled == machine {
-            return Ok(());
+        let row = row.ok_or_else(|| Problem::Internal("open handoff is not there".into()))?;
+        if handoffs::settle(&mut self.tx, &row, &log, self.now).await.internal()? {
+            session.open_handoff = None;
         }
-        handoffs::step(&mut self.tx, &row, &settled, None).await.internal()?;
-        sessions::set_handoff(&mut self.tx, &session.session_id, Some(&open), None).await.internal()?;
-        session.open_handoff = None;
-        let kind = format!("handoff.{}", settled.state.name());
-        let new = events::New { kind: &kind, session: Some(&session.session_id), handoff: Some(&open), devices: [Some(settled.from.as_str()), None] };
-        events::append(&mut self.tx, &log, &new, self.now).await.internal()
+        Ok(())
     }
 
     /// Takes a statement into the session's chain and writes both. Gives the broker's acceptance.

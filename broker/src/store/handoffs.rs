@@ -1,7 +1,7 @@
 //! Handoffs: the machine as JSON, guarded by its revision.
 
 use super::{events, sessions};
-use baton_protocol::handoff::machine::{Handoff, Reason, State, Target};
+use baton_protocol::handoff::machine::{Handoff, OFFER_SECS, Reason, State, Target};
 use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::key::Did;
 use baton_protocol::time::Millis;
@@ -166,6 +166,35 @@ pub async fn make_void(db: &mut AnyConnection, row: &Row, reason: Reason, log: &
         devices: [Some(source.as_str()), other.as_ref().map(Did::as_str)],
     };
     events::append(db, log, &new, now).await
+}
+
+/// Ends an open handoff whose time is over; false when it is not. The caller holds the session.
+pub async fn settle(db: &mut AnyConnection, row: &Row, log: &str, now: Millis) -> Result<bool, Error> {
+    let Some(machine) = row.machine() else { return Ok(false) };
+    let settled = machine.clone().at(now);
+    if settled == machine {
+        return Ok(false);
+    }
+    step(&mut *db, row, &settled, None).await?;
+    sessions::set_handoff(&mut *db, &row.session_id, Some(&row.handoff_id), None).await?;
+    let new = events::New {
+        kind: &format!("handoff.{}", settled.state.name()),
+        session: Some(&row.session_id),
+        handoff: Some(&row.handoff_id),
+        devices: [Some(settled.from.as_str()), None],
+    };
+    events::append(db, log, &new, now).await.map(|()| true)
+}
+
+/// Open handoffs that are older than an offer lasts, with their sessions and subjects.
+pub async fn old(db: &mut AnyConnection, now: Millis) -> Result<Vec<(String, String, String)>, Error> {
+    sqlx::query_as(
+        "SELECT handoff_id, session_id, log FROM handoffs WHERE state IN ('requested', 'offered', 'accepted') AND created_at <= $1
+         ORDER BY created_at LIMIT 100",
+    )
+    .bind(now.plus_secs(-OFFER_SECS).0)
+    .fetch_all(db)
+    .await
 }
 
 /// Ends what is only asked for: the session goes another way. False when something that was offered is under way. The caller holds the session.
