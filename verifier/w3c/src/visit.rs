@@ -133,16 +133,18 @@ impl Kept {
         let doubted =
             notes.looked_at.drain().filter(|(url, _)| !notes.accepted.contains_key(url) && known.is_older(url, now) && !known.is_resting(url, now));
         missing.extend(doubted);
+        notes.tries += 1;
+        let is_last = missing.is_empty() || notes.tries >= TRIES;
         for (url, found) in &notes.fetched {
             match (found, notes.accepted.get(url)) {
                 (Got::Anew(bytes), Some(made)) => known.keep(url, Copy { at: now, made: *made, bytes: bytes.clone() }),
-                (Got::Anew(_), None) => known.fail(url, now),
-                (Got::Before(_), _) => {}
+                // What is still to come may be what it is to be read with.
+                (Got::Anew(_), None) if is_last => known.fail(url, now),
+                _ => {}
             }
         }
         notes.accepted.clear();
-        notes.tries += 1;
-        if notes.tries >= TRIES {
+        if is_last {
             return Plan::default();
         }
         let mut plan = Plan::default();
@@ -181,6 +183,7 @@ impl Known {
             let oldest = self.copies.iter().min_by_key(|(_, copy)| copy.at).map(|(url, _)| url.clone());
             oldest.and_then(|url| self.copies.remove(&url));
         }
+        self.failed.remove(url);
         self.copies.insert(url.to_owned(), copy);
     }
 

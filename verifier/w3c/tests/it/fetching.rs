@@ -136,6 +136,19 @@ async fn what_is_of_no_use_takes_no_good_copy_s_place() {
     assert_eq!(seen(1066, "new").await, ("new".into(), 3), "while it rests, what it said before counts");
 }
 
+/// One document sends on to another: until that is there, nobody else is told that the first is of no use.
+#[tokio::test]
+async fn what_waits_for_something_else_does_not_rest() {
+    let server = server(&[&ok("here")]).await;
+    let (first, second, trust) = (format!("https://{}/1", server.name), format!("https://{}/2", server.name), trust(&server, |_| ()));
+    let visit = Visit::default();
+    let get = |visit: &Visit, url: &str| trust.world(&trust.desk(visit, 0)).sources.get(url, "text/plain").is_ok();
+    assert!(!get(&visit, &first) && trust.fetch(&visit, 0).await);
+    assert!(get(&visit, &first) && !get(&visit, &second) && trust.fetch(&visit, 0).await);
+    assert_eq!(look(&trust, &first, 0, useful).await, Ok("here".into()));
+    assert!(get(&visit, &first) && get(&visit, &second) && !trust.fetch(&visit, 0).await);
+}
+
 #[tokio::test]
 async fn what_was_made_before_another_that_was_seen_does_not_count() {
     let server = server(&[&ok("20"), &ok("30"), &ok("20")]).await;
