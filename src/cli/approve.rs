@@ -89,7 +89,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         person.post(&format!("/v1/requests/{}/deny", shown.request), &serde_json::json!({})).await?;
         bail!("refused");
     }
-    let outcome = person.approve(&shown, here.is_none().then_some(typed.trim())).await;
+    // What came by the redirect shows no code.
+    let code = Some(typed.trim()).filter(|typed| here.is_none() && *typed != "yes");
+    let outcome = person.approve(&shown, code).await;
     save(&args.person, &person)?;
     match outcome? {
         Some(redirect_to) => println!("approved; the browser goes on to {redirect_to}"),

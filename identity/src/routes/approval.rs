@@ -57,10 +57,10 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
     if request.state != "requested" {
         return Err(Enrol::State.into());
     }
-    // A wallet that got its code by the redirect shows none: it is the one this person allowed.
-    if request.lane() == Lane::CrossDevice && request.check_code_hash.is_some() {
+    if request.lane() == Lane::CrossDevice {
+        // A wallet that got its token by the redirect shows no code: whoever sends one means another request.
         let typed = ask.check_code.as_deref().map(|code| check_hash(&request.request_id, code.trim()));
-        if typed.is_none() || typed != request.check_code_hash {
+        if typed != request.check_code_hash {
             requests::wrong_check_code(&mut tx, &id).await.internal()?;
             ledger::write(
                 &mut tx,

@@ -83,7 +83,9 @@ pub async fn waiting(State(identity): State<Arc<Identity>>, headers: HeaderMap) 
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let session = page_session::find(&identity, &mut db, &headers).await?;
     let waiting = requests::waiting(&mut db, &session.account, identity.base.now()).await.internal()?;
-    Ok(Json(json!({"requests": waiting})))
+    let by_redirect: Vec<_> = waiting.iter().filter(|(_, code)| code.is_none()).map(|(id, _)| id).collect();
+    let all: Vec<_> = waiting.iter().map(|(id, _)| id).collect();
+    Ok(Json(json!({"requests": all, "by_redirect": by_redirect})))
 }
 
 async fn by_code(identity: &Identity, db: &mut AnyConnection, account: &AccountId, code: &str) -> Result<Option<Request>, Problem> {

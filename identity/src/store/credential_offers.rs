@@ -167,9 +167,37 @@ pub async fn add_token(db: &mut AnyConnection, new: &NewToken<'_>) -> Result<(),
     Ok(())
 }
 
-/// Ends the tokens of an offer.
+/// Ends the tokens of an offer, and what was asked for with them, unless the person has approved it.
 pub async fn end_tokens(db: &mut AnyConnection, offer: &str) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE requests SET state = 'denied' WHERE state = 'requested' AND request_id IN (SELECT request_id FROM credential_tokens WHERE offer_id = $1)",
+    )
+    .bind(offer)
+    .execute(&mut *db)
+    .await?;
     sqlx::query("DELETE FROM credential_tokens WHERE offer_id = $1").bind(offer).execute(db).await?;
+    Ok(())
+}
+
+/// Ends every offer of a person, and what wallets ask for: whoever had their passkey or root may be behind any. What was approved is still fetched. The
+/// caller holds the account.
+pub async fn end_all(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<(), Error> {
+    sqlx::query("UPDATE requests SET state = 'denied' WHERE account_id = $1 AND state = 'requested' AND request_id IN (SELECT request_id FROM credential_tokens)")
+        .bind(account.as_str())
+        .execute(&mut *db)
+        .await?;
+    sqlx::query(
+        "DELETE FROM credential_tokens WHERE offer_id IN (SELECT offer_id FROM credential_offers WHERE account_id = $1)
+           AND request_id NOT IN (SELECT request_id FROM requests WHERE state = 'approved')",
+    )
+    .bind(account.as_str())
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("UPDATE credential_offers SET expires_at = $2 WHERE account_id = $1 AND redeemed_at IS NULL AND expires_at > $2")
+        .bind(account.as_str())
+        .bind(now.0)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

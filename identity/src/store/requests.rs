@@ -335,17 +335,16 @@ pub async fn hold_all(db: &mut AnyConnection, account: &AccountId) -> Result<(),
     Ok(())
 }
 
-/// Wallets' requests that wait for an account's approval.
-pub async fn waiting(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<Vec<String>, Error> {
-    let rows: Vec<(String,)> = sqlx::query_as(
-        "SELECT request_id FROM requests WHERE account_id = $1 AND state = 'requested' AND expires_at > $2
+/// Wallets' requests that wait for an account's approval, with what is typed for them, where something is.
+pub async fn waiting(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<Vec<(String, Option<String>)>, Error> {
+    sqlx::query_as(
+        "SELECT request_id, check_code_hash FROM requests WHERE account_id = $1 AND state = 'requested' AND expires_at > $2
            AND request_id IN (SELECT request_id FROM credential_tokens) ORDER BY created_at LIMIT 20",
     )
     .bind(account.as_str())
     .bind(now.0)
     .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    .await
 }
 
 /// Gives an approved request a new authorization code; an older one is worth nothing from then on.

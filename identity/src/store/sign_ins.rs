@@ -264,9 +264,9 @@ pub async fn end_all(db: &mut AnyConnection, account: &AccountId, now: Millis) -
     sqlx::query("UPDATE families SET ended_at = $2 WHERE account_id = $1 AND ended_at IS NULL")
         .bind(account.as_str())
         .bind(now.0)
-        .execute(db)
+        .execute(&mut *db)
         .await?;
-    Ok(())
+    super::credential_offers::end_all(db, account, now).await
 }
 
 /// A refresh token, as it is known.

@@ -106,6 +106,8 @@ async fn a_wallet_gets_its_credential_by_a_code_and_its_person_types_nothing() {
             assert_eq!(wallet.fetch(&token, &transaction).await.unwrap()["transaction_id"], transaction, "nobody has decided");
             let waiting = person.get("/v1/requests").await.unwrap()["requests"].clone();
             let shown = person.open_waiting(&waiting[0]).await.unwrap();
+            // Whoever sends a code means the request that it was made for.
+            assert!(person.approve(&shown, Some("123456")).await.is_err());
             person.approve(&shown, None).await.unwrap();
             let issued = wallet.fetch(&token, &transaction).await.unwrap();
             assert!(issued["credentials"][0]["credential"].as_str().unwrap().ends_with('~'));
@@ -132,9 +134,32 @@ async fn a_wallet_s_code_is_worth_nothing_to_anybody_else() {
     let token = wallet.redeem(&code, VERIFIER, REDIRECT).await.unwrap()["access_token"].as_str().unwrap().to_owned();
     let named = json!({"credential_configuration_id": "baton_device"});
     let transaction = wallet.ask(&token, &named).await.unwrap()["transaction_id"].clone();
+    let waiting = person.get("/v1/requests").await.unwrap()["requests"].clone();
+    let shown = person.open_waiting(&waiting[0]).await.unwrap();
     // Seen by two: whatever the first one got ends.
     assert_eq!(code_of(wallet.redeem(&code, VERIFIER, REDIRECT).await), "invalid_grant");
     assert_eq!(code_of(wallet.fetch(&token, &transaction).await), "invalid_token");
+    assert!(person.approve(&shown, None).await.is_err(), "nothing is left to approve");
+}
+
+/// Whoever had the person's passkey may be behind any wallet: signing out everywhere ends what none of them has yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_everywhere_ends_what_wallets_ask_for() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let (wallet, other) = (Wallet::new(&server), Wallet::new(&server));
+        let (token, unused) = (wallet.token(&mut person, SCOPE).await, other.token(&mut person, SCOPE).await);
+        let named = json!({"credential_configuration_id": "baton_device"});
+        let transaction = wallet.ask(&token, &named).await.unwrap()["transaction_id"].clone();
+        assert_eq!(wallet.fetch(&token, &transaction).await.unwrap()["transaction_id"], transaction);
+        person.unlock().await.unwrap();
+        person.post("/v1/account/sign-out", &json!({"everywhere": true})).await.unwrap();
+        assert_eq!(code_of(wallet.fetch(&token, &transaction).await), "invalid_token");
+        assert_eq!(code_of(other.ask(&unused, &named).await), "invalid_token");
+        person.unlock().await.unwrap();
+        assert_eq!(person.get("/v1/requests").await.unwrap()["requests"], json!([]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -245,7 +245,7 @@ fn passkeys() -> Vec<Op> {
 
 fn approvals() -> Vec<Op> {
     vec![
-        op("GET /identity/v1/requests", "What the wallets of this person ask for and wait for.").answers(200, &json!({"requests": ["text"]})),
+        op("GET /identity/v1/requests", "What the wallets of this person ask for and wait for.").answers(200, &json!({"requests": ["text"], "by_redirect": ["text"]})),
         op("POST /identity/v1/requests/open", "Looks at a request: by its URI, by the code another device shows, or by its id. It is this account's from here on.")
             .asks(&json!({"request_uri?": "text|null", "user_code?": "text|null", "linked_from?": "text|null", "request?": "text|null"}))
             .answers(200, &json!({"shown": "#EnrolmentShown", "shown_hash": "hash", "state": "text", "check_code": "bool"}))

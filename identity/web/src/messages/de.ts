@@ -260,6 +260,7 @@ export const de: Messages = {
     lasts: "Sie gilt einen Monat. Melden Sie sich nur an, wenn Sie es eben in der App verlangt haben.",
     wallet: "Darf eine Wallet um einen Nachweis bitten?",
     walletGets: "Sie bekommt noch nichts: Danach sehen Sie hier, was sie verlangt, und signieren es oder nicht.",
+    walletOnly: "Nur, wenn Sie das eben in Ihrer eigenen Wallet auf diesem Gerät verlangt haben. Landen Sie auf einer Seite, die nicht lädt, geben Sie deren Adresse niemandem.",
     letAsk: "Bitten lassen",
   },
   replace: {

@@ -259,6 +259,7 @@ export const en = {
     lasts: "It lasts a month. Sign in only if you have just asked the app for it.",
     wallet: "Let a wallet ask for a credential?",
     walletGets: "It gets nothing yet: afterwards you look here at what it asks for, and sign it or not.",
+    walletOnly: "Let it only if you have just asked for this in your own wallet on this device. If you end on a page that does not load, give its address to nobody.",
     letAsk: "Let it ask",
   },
   replace: {

@@ -260,6 +260,7 @@ export const es: Messages = {
     lasts: "Dura un mes. Inicia sesión solo si acabas de pedirlo en la aplicación.",
     wallet: "¿Dejar que una cartera pida una credencial?",
     walletGets: "Todavía no recibe nada: después verás aquí lo que pide y lo firmarás o no.",
+    walletOnly: "Solo si acabas de pedirlo en tu propia cartera en este dispositivo. Si acabas en una página que no carga, no des su dirección a nadie.",
     letAsk: "Dejar que pida",
   },
   replace: {
