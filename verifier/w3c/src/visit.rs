@@ -22,8 +22,8 @@ type Found = Result<Vec<u8>, &'static str>;
 /// What was fetched, or what is had in its place.
 #[derive(Debug, Clone)]
 enum Got {
-    /// Just now.
-    Anew(Vec<u8>),
+    /// For this visit, when it was asked for.
+    Anew { at: i64, bytes: Vec<u8> },
     /// A copy of before, or nothing.
     Before(Found),
 }
@@ -137,9 +137,9 @@ impl Kept {
         let is_last = missing.is_empty() || notes.tries >= TRIES;
         for (url, found) in &notes.fetched {
             match (found, notes.accepted.get(url)) {
-                (Got::Anew(bytes), Some(made)) => known.keep(url, Copy { at: now, made: *made, bytes: bytes.clone() }),
+                (Got::Anew { at, bytes }, Some(made)) => known.keep(url, Copy { at: *at, made: *made, bytes: bytes.clone() }, now),
                 // What is still to come may be what it is to be read with.
-                (Got::Anew(_), None) if is_last => known.fail(url, now),
+                (Got::Anew { .. }, None) if is_last => known.fail(url, now),
                 _ => {}
             }
         }
@@ -163,7 +163,7 @@ impl Kept {
         match answer {
             Ok(bytes) => {
                 known.failed.remove(url);
-                Got::Anew(bytes)
+                Got::Anew { at: now, bytes }
             }
             Err(failed) => {
                 // What its host says is not there any more is not there.
@@ -178,7 +178,11 @@ impl Kept {
 }
 
 impl Known {
-    fn keep(&mut self, url: &str, copy: Copy) {
+    /// Keeps a copy, unless another visit has brought a newer one meanwhile.
+    fn keep(&mut self, url: &str, copy: Copy, now: i64) {
+        if self.copies.get(url).is_some_and(|kept| kept.at > copy.at && kept.at <= now) {
+            return;
+        }
         if self.copies.len() >= MOST && !self.copies.contains_key(url) {
             let oldest = self.copies.iter().min_by_key(|(_, copy)| copy.at).map(|(url, _)| url.clone());
             oldest.and_then(|url| self.copies.remove(&url));
@@ -223,7 +227,7 @@ impl Sources for Desk<'_> {
         let url = plain(url)?.to_string();
         let mut notes = lock(&self.visit.0);
         match notes.fetched.get(&url) {
-            Some(Got::Anew(bytes)) => return Ok(bytes.clone()),
+            Some(Got::Anew { bytes, .. }) => return Ok(bytes.clone()),
             Some(Got::Before(found)) => return found.clone(),
             None => {}
         }

@@ -149,6 +149,25 @@ async fn what_waits_for_something_else_does_not_rest() {
     assert!(get(&visit, &first) && get(&visit, &second) && !trust.fetch(&visit, 0).await);
 }
 
+/// Who asked first and is done last does not put back what another has seen since.
+#[tokio::test]
+async fn what_was_asked_for_later_stays() {
+    let server = server(&[&ok("old"), &ok("new")]).await;
+    let (url, trust) = (format!("https://{}/1", server.name), trust(&server, |_| ()));
+    let slow = Visit::default();
+    let try_at = |now| {
+        let desk = trust.desk(&slow, now);
+        trust.world(&desk).sources.get(&url, "text/plain").and_then(|_| trust.world(&desk).sources.accept(&url, None)).is_ok()
+    };
+    assert!(!try_at(1000) && trust.fetch(&slow, 1000).await);
+    assert_eq!(look(&trust, &url, 1001, useful).await, Ok("new".into()));
+    assert!(try_at(1002) && !trust.fetch(&slow, 1002).await);
+    assert_eq!(look(&trust, &url, 1003, useful).await, Ok("new".into()));
+    // It is as old as when it was asked for.
+    assert_eq!((look(&trust, &url, 1060, useful).await, server.asked.load(Ordering::SeqCst)), (Ok("new".into()), 2));
+    assert_eq!((look(&trust, &url, 1061, useful).await, server.asked.load(Ordering::SeqCst)), (Ok("new".into()), 3));
+}
+
 #[tokio::test]
 async fn what_was_made_before_another_that_was_seen_does_not_count() {
     let server = server(&[&ok("20"), &ok("30"), &ok("20")]).await;
