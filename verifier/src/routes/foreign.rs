@@ -9,10 +9,7 @@ use baton_protocol::json;
 use baton_protocol::refusal::Vp;
 use baton_protocol::sd_jwt::Compact;
 use baton_service::problem::Problem;
-use baton_w3c::{Occasion, World};
 use serde_json::{Value, json as object};
-use std::sync::Arc;
-use tokio::runtime::Handle;
 
 /// Whether its type is another than ours; nothing of it has been checked.
 pub fn is_one(shown: &str) -> bool {
@@ -25,7 +22,7 @@ pub fn is_one(shown: &str) -> bool {
 }
 
 /// What it is worth, and what of it the query is asked about.
-pub struct Verdict {
+pub struct Worth {
     /// For the relying service.
     pub told: Value,
     /// With its type and issuer, as the query names them.
@@ -33,17 +30,12 @@ pub struct Verdict {
 }
 
 /// Verifies what was shown for this nonce, to this audience.
-pub async fn check(verifier: &Verifier, shown: &str, nonce: String, audience: String) -> Result<Verdict, Problem> {
-    let (given, here) = (Arc::new(Value::from(shown)), Arc::new((nonce, audience)));
-    let check = move |runtime: &Handle, world: &World<'_>| {
-        let occasion = Occasion { challenge: &here.0, domain: &here.1 };
-        runtime.block_on(baton_w3c::verify_presentation(&given, world, &occasion))
-    };
-    let report = vc_api::verify(verifier, check).await?;
+pub async fn check(verifier: &Verifier, shown: &str, nonce: String, audience: String) -> Result<Worth, Problem> {
+    let report = vc_api::presentation(verifier, shown.into(), nonce, audience).await?;
     let (Some(subject), Some(issuer), [vct]) = (report.subject, report.by, &report.types[..]) else { return Err(Vp::Invalid.into()) };
     let mut known = subject.clone();
     (known["iss"], known["vct"]) = (issuer.clone().into(), vct.clone().into());
     let told = object!({"issuer": issuer, "vct": vct, "jkt": report.jkt, "claims": subject, "checks": report.checks,
         "checked_at": verifier.base.now().secs()});
-    Ok(Verdict { told, shown: known })
+    Ok(Worth { told, shown: known })
 }

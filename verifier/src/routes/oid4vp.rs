@@ -277,11 +277,11 @@ async fn answered(verifier: &Verifier, asked: &Transaction, token: &Value) -> Re
                 if !data.is_empty() {
                     return Err(Vp::Invalid.into());
                 }
-                let verdict = super::foreign::check(verifier, one, derived(verifier, "nonce", &asked.transaction_id), client_id(verifier)).await?;
-                if !wanted.is_met_by(&verdict.shown) {
+                let worth = super::foreign::check(verifier, one, derived(verifier, "nonce", &asked.transaction_id), client_id(verifier)).await?;
+                if !wanted.is_met_by(&worth.shown) {
                     return Err(Vp::Invalid.into());
                 }
-                all.entry(id).or_default().push(verdict.told);
+                all.entry(id).or_default().push(worth.told);
                 continue;
             }
             let verdict = check(verifier, &asked.transaction_id, one, &data).await?;

@@ -51,12 +51,17 @@ pub async fn presentations(State(verifier): State<Arc<Verifier>>, headers: Heade
     authenticate(&verifier, &headers)?;
     let ask: Presentation = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let (Some(challenge), Some(domain)) = (ask.options.challenge, ask.options.domain) else { return Err(Input::Invalid.into()) };
-    let (given, named) = (Arc::new(ask.verifiable_presentation), Arc::new((challenge, domain)));
+    Ok(answer(presentation(&verifier, ask.verifiable_presentation, challenge, domain).await?))
+}
+
+/// What a presentation is worth that was made for this challenge, to this domain.
+pub async fn presentation(verifier: &Verifier, given: Value, challenge: String, domain: String) -> Result<Report, Problem> {
+    let (given, named) = (Arc::new(given), Arc::new((challenge, domain)));
     let check = move |runtime: &Handle, world: &World<'_>| {
         let occasion = Occasion { challenge: &named.0, domain: &named.1 };
         runtime.block_on(baton_w3c::verify_presentation(&given, world, &occasion))
     };
-    Ok(answer(verify(&verifier, check).await?))
+    verify(verifier, check).await
 }
 
 /// Most at once: whoever comes later waits.
@@ -64,7 +69,7 @@ static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 /// On a thread of its own: canonicalization is work, and holds up nobody's handoff. Other parties' hosts are asked between two tries, while whoever comes
 /// next has the turn.
-pub async fn verify<F>(verifier: &Verifier, check: F) -> Result<Report, Problem>
+async fn verify<F>(verifier: &Verifier, check: F) -> Result<Report, Problem>
 where
     F: Fn(&Handle, &World<'_>) -> Report + Clone + Send + 'static,
 {

@@ -6,7 +6,6 @@ use crate::issuer::{Named, keys};
 use crate::jwt::Jwt;
 use crate::policy::Trusted;
 use crate::{MAX, Report, World, status};
-use baton_protocol::json;
 use chrono::DateTime;
 use serde_json::{Map, Value};
 
@@ -122,11 +121,6 @@ pub async fn proven(report: &mut Report, given: &Value, world: &World<'_>, what:
     report.note("proof", proven)?;
     report.note("dates", said.check_dates(world.now))?;
     Some(said)
-}
-
-/// A JSON document, each of whose members is there once.
-pub fn document(text: &str, max: usize) -> Option<Value> {
-    json::object(text.as_bytes(), max).ok().map(Value::Object)
 }
 
 fn said(secured: &Secured<'_>) -> Result<Said, &'static str> {

@@ -77,11 +77,11 @@ pub struct World<'a> {
     pub now: i64,
 }
 
-/// A verdict under way. It waits for nothing, and is boxed because ssi's types are deep.
-pub type Verdict<'a> = Pin<Box<dyn Future<Output = Report> + 'a>>;
+/// A verification under way. It waits for nothing, and is boxed because ssi's types are deep.
+pub type Verifying<'a> = Pin<Box<dyn Future<Output = Report> + 'a>>;
 
 /// Verifies a credential.
-pub fn verify_credential<'a>(given: &'a Value, world: &'a World<'a>) -> Verdict<'a> {
+pub fn verify_credential<'a>(given: &'a Value, world: &'a World<'a>) -> Verifying<'a> {
     match sd_jwt::is_one(given) {
         Some(text) => Box::pin(sd_jwt::verify(text, world, None)),
         None => Box::pin(credential::verify(given, world)),
@@ -89,7 +89,7 @@ pub fn verify_credential<'a>(given: &'a Value, world: &'a World<'a>) -> Verdict<
 }
 
 /// Verifies a presentation made for this occasion, and every credential in it.
-pub fn verify_presentation<'a>(given: &'a Value, world: &'a World<'a>, occasion: &'a Occasion<'a>) -> Verdict<'a> {
+pub fn verify_presentation<'a>(given: &'a Value, world: &'a World<'a>, occasion: &'a Occasion<'a>) -> Verifying<'a> {
     match sd_jwt::is_one(given) {
         Some(text) => Box::pin(sd_jwt::verify(text, world, Some(occasion))),
         None => Box::pin(presentation::verify(given, world, occasion)),

@@ -61,7 +61,7 @@ pub async fn verify(text: &str, world: &World<'_>, occasion: Option<&Occasion<'_
         (None, None) => Ok(None),
         (None, Some(_)) => Err("it was shown on an occasion that is not named"),
         (Some(_), None) => Err("nobody shows that they hold it"),
-        (Some(occasion), Some(kb)) => held(&compact, &claims, kb, occasion, world.now),
+        (Some(occasion), Some(kb)) => held(&compact, &claims, kb, occasion, world.now).map(Some),
     };
     let Some(jkt) = report.note("holder", held) else { return report };
     report.jkt = jkt;
@@ -78,8 +78,8 @@ fn dates(claims: &Map<String, Value>, now: i64) -> Result<(), &'static str> {
     if numeric(claims, "exp")?.is_some_and(|exp| exp <= now) { Err("it has expired") } else { Ok(()) }
 }
 
-/// The key-binding JWT (RFC 9901 §4.3): by the key the issuer named, over exactly this, now, for this occasion.
-fn held(compact: &Compact<'_>, claims: &Map<String, Value>, kb: &str, occasion: &Occasion<'_>, now: i64) -> Result<Option<String>, &'static str> {
+/// The key-binding JWT (RFC 9901 §4.3): by the key the issuer named, over exactly this, now, for this occasion. Gives that key's thumbprint.
+fn held(compact: &Compact<'_>, claims: &Map<String, Value>, kb: &str, occasion: &Occasion<'_>, now: i64) -> Result<String, &'static str> {
     let cnf = claims.get("cnf").and_then(|cnf| cnf.get("jwk")).ok_or("it is bound to no key")?;
     let key = PublicKey::from_jwk(cnf).map_err(|_| "it is bound to no P-256 key")?;
     let kb = Unverified::parse(kb, Typ::KeyBinding).map_err(|_| "the key binding does not parse")?;
@@ -97,5 +97,5 @@ fn held(compact: &Compact<'_>, claims: &Map<String, Value>, kb: &str, occasion: 
     if kb.transaction_data_hashes.is_some() {
         return Err("it agrees to something that was not asked for");
     }
-    if is_fresh(kb.iat, Millis::from_secs(now)) { Ok(Some(key.thumbprint().0)) } else { Err("it was made at another time") }
+    if is_fresh(kb.iat, Millis::from_secs(now)) { Ok(key.thumbprint().0) } else { Err("it was made at another time") }
 }

@@ -6,7 +6,7 @@ use crate::issuer::{Named, keys};
 use crate::jwt::Jwt;
 use crate::policy::Trusted;
 use crate::{Report, World};
-use baton_protocol::b64;
+use baton_protocol::{b64, json};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use serde_json::{Map, Value};
 use std::io::Read;
@@ -101,7 +101,7 @@ async fn bitstring(world: &World<'_>, trusted: &Trusted, entry: &Value) -> Resul
     let url = text("statusListCredential").filter(|url| trusted.has_list(url)).ok_or(UNKNOWN)?;
     let bytes = world.sources.get(url, "application/vc+jwt, application/vc, application/json").map_err(|_| UNKNOWN)?;
     let found = std::str::from_utf8(&bytes).map_err(|_| NO_LIST)?.trim();
-    let given = if found.starts_with('{') { credential::document(found, MAX_ANSWER).ok_or(NO_LIST)? } else { Value::from(found) };
+    let given = if found.starts_with('{') { json::value(found.as_bytes(), MAX_ANSWER).map_err(|_| NO_LIST)? } else { Value::from(found) };
     let mut report = Report::default();
     let said = credential::proven(&mut report, &given, world, credential::What::List(trusted)).await.ok_or("its status list is not the issuer's")?;
     let list = said.content.get("credentialSubject").filter(|list| list.is_object()).ok_or(NO_LIST)?;
