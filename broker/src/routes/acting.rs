@@ -176,7 +176,7 @@ impl<'a> Acting<'a> {
         let Some(open) = session.open_handoff.clone() else { return Ok(()) };
         let log = session.log.clone();
         let row = handoffs::hold(&mut self.tx, &open, &log).await.internal()?;
-        let row = row.ok_or_else(|| Problem::Internal("open handoff is not there".into()))?;
+        let row = row.filter(|row| row.machine().is_some()).ok_or_else(|| Problem::Internal("open handoff is not there".into()))?;
         if handoffs::settle(&mut self.tx, &row, &log, self.now).await.internal()? {
             session.open_handoff = None;
         }

@@ -155,35 +155,31 @@ pub async fn newest(db: &mut AnyConnection, log: &str, most: i64) -> Result<Vec<
 /// and handoff.
 pub async fn make_void(db: &mut AnyConnection, row: &Row, reason: Reason, log: &str, now: Millis) -> Result<(), Error> {
     let Some(machine) = row.machine() else { return Ok(()) };
-    let (source, other) = (machine.from.clone(), machine.other().cloned());
-    let ended = machine.at(now).void(reason);
-    step(&mut *db, row, &ended, None).await?;
-    sessions::set_handoff(&mut *db, &row.session_id, Some(&row.handoff_id), None).await?;
-    let new = events::New {
-        kind: &format!("handoff.{}", ended.state.name()),
-        session: Some(&row.session_id),
-        handoff: Some(&row.handoff_id),
-        devices: [Some(source.as_str()), other.as_ref().map(Did::as_str)],
-    };
-    events::append(db, log, &new, now).await
+    let ended = machine.clone().at(now).void(reason);
+    end(db, row, &machine, &ended, log, now).await
 }
 
-/// Ends an open handoff whose time is over; false when it is not. The caller holds the session.
+/// Ends an open handoff whose time is over; false when it is not. The caller holds session and handoff.
 pub async fn settle(db: &mut AnyConnection, row: &Row, log: &str, now: Millis) -> Result<bool, Error> {
     let Some(machine) = row.machine() else { return Ok(false) };
     let settled = machine.clone().at(now);
     if settled == machine {
         return Ok(false);
     }
-    step(&mut *db, row, &settled, None).await?;
+    end(db, row, &machine, &settled, log, now).await.map(|()| true)
+}
+
+/// Writes how it ended, frees its session and tells both of its parties.
+async fn end(db: &mut AnyConnection, row: &Row, before: &Handoff, ended: &Handoff, log: &str, now: Millis) -> Result<(), Error> {
+    step(&mut *db, row, ended, None).await?;
     sessions::set_handoff(&mut *db, &row.session_id, Some(&row.handoff_id), None).await?;
     let new = events::New {
-        kind: &format!("handoff.{}", settled.state.name()),
+        kind: &format!("handoff.{}", ended.state.name()),
         session: Some(&row.session_id),
         handoff: Some(&row.handoff_id),
-        devices: [Some(settled.from.as_str()), None],
+        devices: [Some(before.from.as_str()), before.other().map(Did::as_str)],
     };
-    events::append(db, log, &new, now).await.map(|()| true)
+    events::append(db, log, &new, now).await
 }
 
 /// Open handoffs that are older than an offer lasts, with their sessions and subjects.
