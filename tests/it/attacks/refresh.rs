@@ -14,23 +14,23 @@ use baton_sdk::system_entropy;
 use baton_service::testing::{ManualClock, On};
 use serde_json::{Value, json};
 
-const VERIFIER: &str = "a code verifier of at least forty-three characters";
-const REDIRECT: &str = "http://127.0.0.1:49152/callback";
+pub const VERIFIER: &str = "a code verifier of at least forty-three characters";
+pub const REDIRECT: &str = "http://127.0.0.1:49152/callback";
 const OPERATOR: &str = "canary-operator-key-0123456789";
 
-/// An app, which is a key and no more.
-struct App<'a> {
-    server: &'a Server,
-    key: SoftKey,
+/// An app, or a wallet, which is a key and no more.
+pub struct App<'a> {
+    pub server: &'a Server,
+    pub key: SoftKey,
     client: &'static str,
 }
 
 impl<'a> App<'a> {
-    fn new(server: &'a Server) -> Self {
+    pub fn new(server: &'a Server) -> Self {
         Self { server, key: SoftKey::generate(&system_entropy()), client: "baton-cli" }
     }
 
-    fn identity(&self) -> String {
+    pub fn identity(&self) -> String {
         format!("{}/identity", self.server.public_url)
     }
 
@@ -45,7 +45,7 @@ impl<'a> App<'a> {
         self.post_by(&self.key, path, pairs).await
     }
 
-    async fn push(&self, more: &[(&str, &str)]) -> Result<Value, Error> {
+    pub async fn push(&self, more: &[(&str, &str)]) -> Result<Value, Error> {
         let challenge = hash(VERIFIER.as_bytes());
         let mut pairs = vec![
             ("response_type", "code"),
@@ -66,19 +66,28 @@ impl<'a> App<'a> {
 
     /// The code of a sign-in that the person allowed.
     async fn code(&self, person: &mut Person) -> String {
-        let pushed = self.push(&[]).await.unwrap();
+        self.code_for(person, &[]).await
+    }
+
+    /// The same, of a request that asks for something else.
+    pub async fn code_for(&self, person: &mut Person, more: &[(&str, &str)]) -> String {
+        let pushed = self.push(more).await.unwrap();
         let back = person.sign_in_to(pushed["request_uri"].as_str().unwrap()).await.unwrap();
         assert!(back.starts_with(REDIRECT) && back.contains("state=a%20state") && back.contains("iss="), "{back}");
         back.split(['?', '&']).find_map(|pair| pair.strip_prefix("code=")).unwrap().to_owned()
     }
 
     async fn redeem(&self, code: &str) -> Result<Value, Error> {
+        self.redeem_with(code, VERIFIER, REDIRECT).await
+    }
+
+    pub async fn redeem_with(&self, code: &str, verifier: &str, redirect: &str) -> Result<Value, Error> {
         let pairs = [
             ("grant_type", "authorization_code"),
             ("client_id", self.client),
             ("code", code),
-            ("redirect_uri", REDIRECT),
-            ("code_verifier", VERIFIER),
+            ("redirect_uri", redirect),
+            ("code_verifier", verifier),
         ];
         self.post("/token", &pairs).await
     }
