@@ -2,12 +2,12 @@
 
 import { Http, Offered, Refused, Session, presentDevices, sayPresent, enrolElsewhere, serversAt, type Device } from "@baton/sdk";
 import { Server, hurried } from "@baton/sdk/test-server";
-import * as oauth from "oauth4webapi";
 import assert from "node:assert/strict";
 import { generateKeyPairSync, sign } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import type { Page } from "playwright-core";
+import { App } from "./app.js";
 import { CALLBACK, asking, full, told } from "./enrolled.js";
 import { Person, alerted } from "./person.js";
 
@@ -367,43 +367,24 @@ test("a wallet: offered, asked for, approved, and a device like the others", { t
 test("a wallet that comes by itself: refused, let ask, seen to wait, approved", { timeout: 180_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
-  const client: oauth.Client = { client_id: "baton-cli" };
-  const insecure = { [oauth.allowInsecureRequests]: true } as const;
   try {
     await person.signUp(server.url);
-    const issuer = new URL(`${server.url}/identity`);
-    const as = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, insecure));
-    const DPoP = oauth.DPoP(client, await oauth.generateKeyPair("ES256"));
-    const verifier = oauth.generateRandomCodeVerifier();
-    const code_challenge = await oauth.calculatePKCECodeChallenge(verifier);
-    const push = async (): Promise<string> => {
-      const parameters = { response_type: "code", redirect_uri: CALLBACK, scope: "baton_device", code_challenge, code_challenge_method: "S256", state: "a state" };
-      const ask = async (): Promise<oauth.PushedAuthorizationResponse> =>
-        oauth.processPushedAuthorizationResponse(as, client, await oauth.pushedAuthorizationRequest(as, client, oauth.None(), parameters, { DPoP, ...insecure }));
-      const { request_uri } = await ask().catch(ask);
-      return `${as.authorization_endpoint}?${new URLSearchParams({ client_id: client.client_id, request_uri })}`;
-    };
+    const wallet = await App.at(server.url);
     await page.route(`${CALLBACK}**`, (route) => route.fulfill({ body: "back in the wallet" }));
-    await page.goto(await push());
+    await page.goto(await wallet.push("baton_device"));
     await page.getByRole("heading", { name: "Let a wallet ask for a credential?" }).waitFor();
     await page.getByText("It gets nothing yet").waitFor();
     await page.getByRole("button", { name: "Refuse" }).click();
     await page.waitForURL(`${CALLBACK}?error=access_denied&**`);
-    await page.goto(await push());
+    await page.goto(await wallet.push("baton_device"));
     await page.getByRole("button", { name: "Let it ask" }).click();
     await page.waitForURL(`${CALLBACK}?code=**`);
-    const back = oauth.validateAuthResponse(as, client, new URL(page.url()), "a state");
-    const redeem = async (): Promise<oauth.TokenEndpointResponse> =>
-      oauth.processAuthorizationCodeResponse(as, client, await oauth.authorizationCodeGrantRequest(as, client, oauth.None(), back, CALLBACK, verifier, { DPoP, ...insecure }));
-    const { access_token } = await redeem().catch(redeem);
-    const ask = async (path: string, body: object): Promise<Response> => {
-      const once = (): Promise<Response> => oauth.protectedResourceRequest(access_token, "POST", new URL(`${issuer}/${path}`), new Headers({ "content-type": "application/json" }), JSON.stringify(body), { DPoP, ...insecure });
-      return once().catch(once);
-    };
+    const { access_token } = await wallet.redeem(page);
+    const ask = (path: string, body: object): Promise<Response> => wallet.post(path, access_token, body);
     await page.goto(server.url);
     await page.getByRole("link", { name: "Add a wallet" }).waitFor();
     assert.equal(await page.getByText("A wallet waits").count(), 0);
-    const asked = await ask("credential", { credential_configuration_id: "baton_device", proofs: { jwt: [await keyProof(issuer.href)] } });
+    const asked = await ask("credential", { credential_configuration_id: "baton_device", proofs: { jwt: [await keyProof(wallet.issuer.href)] } });
     const { transaction_id } = (await asked.json()) as { transaction_id: string };
     assert.equal((await ask("deferred_credential", { transaction_id })).status, 202);
     await page.goto(server.url);

@@ -13,7 +13,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import * as oauth from "oauth4webapi";
+import { App } from "./app.js";
+import { CALLBACK } from "./enrolled.js";
 import { Person, alerted, passOn } from "./person.js";
 
 let server: Server;
@@ -336,38 +337,21 @@ test("HTTP-07: what a token protects answers pages of any origin, what a cookie 
 test("an app signs the person in: shown what it learns, refused, allowed, and known again", { timeout: 120_000 }, async () => {
   const person = await Person.at();
   const { page } = person;
-  const client: oauth.Client = { client_id: "baton-cli" };
-  const insecure = { [oauth.allowInsecureRequests]: true } as const;
-  const callback = "http://127.0.0.1:9/callback";
   try {
     await person.signUp(server.url);
-    const issuer = new URL(`${server.url}/identity`);
-    const as = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, insecure));
-    const DPoP = oauth.DPoP(client, await oauth.generateKeyPair("ES256"));
-    const verifier = oauth.generateRandomCodeVerifier();
-    const code_challenge = await oauth.calculatePKCECodeChallenge(verifier);
-    const push = async (): Promise<string> => {
-      const parameters = { response_type: "code", redirect_uri: callback, scope: "openid", code_challenge, code_challenge_method: "S256", state: "a state" };
-      const ask = async (): Promise<oauth.PushedAuthorizationResponse> =>
-        oauth.processPushedAuthorizationResponse(as, client, await oauth.pushedAuthorizationRequest(as, client, oauth.None(), parameters, { DPoP, ...insecure }));
-      const { request_uri } = await ask().catch(ask);
-      return `${as.authorization_endpoint}?${new URLSearchParams({ client_id: client.client_id, request_uri })}`;
-    };
-    await page.route(`${callback}**`, (route) => route.fulfill({ body: "back in the app" }));
-    await page.goto(await push());
+    const app = await App.at(server.url);
+    await page.route(`${CALLBACK}**`, (route) => route.fulfill({ body: "back in the app" }));
+    await page.goto(await app.push("openid"));
     await page.getByRole("heading", { name: "Sign in to Baton command line?" }).waitFor();
     await page.getByText("no other app is told").waitFor();
     await person.isAccessible();
     await page.getByRole("button", { name: "Refuse" }).click();
-    await page.waitForURL(`${callback}?error=access_denied&**`);
-    await page.goto(await push());
+    await page.waitForURL(`${CALLBACK}?error=access_denied&**`);
+    await page.goto(await app.push("openid"));
     await page.getByRole("button", { name: "Sign in" }).click();
-    await page.waitForURL(`${callback}?code=**`);
-    const back = oauth.validateAuthResponse(as, client, new URL(page.url()), "a state");
-    const redeem = async (): Promise<oauth.TokenEndpointResponse> =>
-      oauth.processAuthorizationCodeResponse(as, client, await oauth.authorizationCodeGrantRequest(as, client, oauth.None(), back, callback, verifier, { DPoP, ...insecure }));
-    assert.ok((await redeem().catch(redeem)).id_token);
-    await page.goto(await push());
+    await page.waitForURL(`${CALLBACK}?code=**`);
+    assert.ok((await app.redeem(page)).id_token);
+    await page.goto(await app.push("openid"));
     await page.getByText("You have signed in there before").waitFor();
     await page.goto(`${server.url}/activity`);
     await page.getByText("You signed in to an app").waitFor();
