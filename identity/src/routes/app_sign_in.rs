@@ -1,4 +1,5 @@
-//! An app asks who is there (OpenID Connect Core 1.0), or a wallet for a credential (OpenID4VCI 1.0 §5): pushed authorization request, the person's yes or no, and the way back.
+//! An app asks who is there (OpenID Connect Core 1.0), or a wallet whether it may ask for a credential (OpenID4VCI 1.0 §5): pushed authorization request, the
+//! person's yes or no, and the way back.
 
 use super::approval::redirect_to;
 use super::oid4vci::{self, By};

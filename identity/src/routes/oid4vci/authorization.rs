@@ -1,5 +1,6 @@
 //! Authorization code for wallets (§5): a pushed request that names the credential, the person's yes, and the token. As for an app's sign-in, the
-//! redirect takes the code to the person's own wallet and nowhere else, so that nothing is typed when they approve what it asks for.
+//! code goes by a redirect to where the client is registered and counts with its key alone, so nothing is typed when the person approves what it then asks
+//! for (docs/threat-model.md says what that leaves).
 
 use super::CONFIGURATION;
 use crate::ledger;
