@@ -3,6 +3,7 @@
 #[cfg(debug_assertions)]
 mod approve;
 mod device;
+mod keys;
 
 use crate::config::{Config, Flags};
 use crate::{demo, serve};
@@ -45,6 +46,8 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// The services' signing keys: list, rotate, drop
+    Keys(keys::Args),
     /// Be a device: enrol this terminal, show it, open and hand over sessions
     Device(device::Args),
     /// Development builds only: approve with a software passkey
@@ -58,6 +61,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Serve { flags } => serve(flags).await,
         Command::Demo { keep, title } => Box::pin(demo::run(keep, &title)).await,
         Command::Config { flags } => Config::load(flags).and_then(|config| config.shown()).map(|shown| print!("{shown}")),
+        Command::Keys(args) => keys::run(args),
         Command::Device(args) => device::run(args).await,
         #[cfg(debug_assertions)]
         Command::Approve(args) => approve::run(args).await,

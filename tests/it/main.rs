@@ -13,6 +13,7 @@ mod presence;
 mod privacy;
 mod python;
 mod root;
+mod rotation;
 mod store;
 mod story;
 mod support;

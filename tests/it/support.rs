@@ -81,6 +81,11 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Where a service's keys are.
+    pub fn key_file(&self, service: &str) -> PathBuf {
+        self.dir_kept.path().join(format!("{service}.key"))
+    }
+
     /// The URL of a service's database.
     pub fn database(&self, service: &'static str) -> String {
         self.urls[service].clone()

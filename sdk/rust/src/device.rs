@@ -352,9 +352,11 @@ impl Device {
         self.identity("POST", "/v1/log/consent", Some(&json!({"consent": consent}))).await.map(|_| ())
     }
 
-    /// A service's public keys.
-    pub(crate) async fn keys_of(&self, service: &str) -> Result<Vec<(String, PublicKey)>, Error> {
-        if let Some(known) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(service).cloned() {
+    /// A service's key of that name. Keys change while devices run: one that is not known is asked for.
+    pub(crate) async fn key_of(&self, service: &str, kid: Option<&str>) -> Result<Option<PublicKey>, Error> {
+        let named = |keys: &[(String, PublicKey)]| keys.iter().find(|(name, _)| Some(name.as_str()) == kid).map(|(_, key)| key.clone());
+        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(service).and_then(|keys| named(keys));
+        if known.is_some() {
             return Ok(known);
         }
         let request = Request { method: "GET", url: format!("{service}/jwks"), service, token: None, body: None };
@@ -365,8 +367,9 @@ impl Device {
             .iter()
             .filter_map(|jwk| Some((jwk.get("kid")?.as_str()?.to_owned(), PublicKey::from_jwk(jwk).ok()?)))
             .collect();
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(service.to_owned(), keys.clone());
-        Ok(keys)
+        let found = named(&keys);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(service.to_owned(), keys);
+        Ok(found)
     }
 
     /// The present status of a credential of this identity service, from its signed list.
@@ -383,8 +386,7 @@ impl Device {
             .unverified_header()
             .kid
             .clone();
-        let keys = self.keys_of(identity).await?;
-        let key = keys.into_iter().find(|(name, _)| Some(name) == kid.as_ref()).map(|(_, key)| key).ok_or(Error::Answer("status list key"))?;
+        let key = self.key_of(identity, kid.as_deref()).await?.ok_or(Error::Answer("status list key"))?;
         let seen = self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.status_seen;
         let list = baton_protocol::status_list::check(token, uri, &key, seen, self.http.now()).map_err(baton_protocol::Refusal::from)?;
         self.set_status_seen(list.iat)?;

@@ -19,8 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub async fn check_accepted(device: &Device, answer: &Value, session: &SessionId, digest: &str) -> Result<(), Error> {
     let text = answer["accepted"].as_str().ok_or(Error::Answer("accepted"))?;
     let kid = Unverified::parse(text, Typ::Accepted)?.unverified_header().kid.clone();
-    let keys = device.keys_of(&device.servers.broker).await?;
-    let key = keys.into_iter().find(|(name, _)| Some(name) == kid.as_ref()).map(|(_, key)| key).ok_or(Handoff::Statement)?;
+    let key = device.key_of(&device.servers.broker, kid.as_deref()).await?.ok_or(Handoff::Statement)?;
     let accepted = Accepted::read(text, &key)?;
     if accepted.session == *session && accepted.statement == digest { Ok(()) } else { Err(Handoff::Statement.into()) }
 }

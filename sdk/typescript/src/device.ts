@@ -279,9 +279,9 @@ export class Device {
 
   /** A service's key of that name. */
   async keyOf(service: string, kid: unknown): Promise<PublicKey> {
-    const known = this.#keys.get(service);
-    const keys = known ?? (await this.#fetchKeys(service));
-    const key = keys.find((one) => one.kid === kid)?.key;
+    const named = (keys: { kid: string; key: PublicKey }[] | undefined): PublicKey | undefined => keys?.find((one) => one.kid === kid)?.key;
+    // Keys change while devices run: one that is not known is asked for.
+    const key = named(this.#keys.get(service)) ?? named(await this.#fetchKeys(service));
     if (!key) throw new Refused("jose.invalid", "no such key of the service");
     return key;
   }

@@ -1,0 +1,75 @@
+//! `baton keys`: a service's signing keys, in the data directory. A server reads them when it starts.
+
+use crate::config::{Config, Flags};
+use anyhow::Context as _;
+use baton_service::key_ring::{KeyRing, Part};
+use clap::{Subcommand, ValueEnum};
+use std::path::Path;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Every key's name and what it is for
+    List,
+    /// The next key, published until now, signs from the next start on; another is next
+    Rotate { service: Service },
+    /// What an older key signed does not count from the next start on. Of the broker: sessions that it accepted statements for become unreadable
+    Drop { service: Service, kid: String },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Service {
+    Identity,
+    Verifier,
+    Broker,
+}
+
+impl Service {
+    const ALL: [Self; 3] = [Self::Identity, Self::Verifier, Self::Broker];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Identity => baton_identity::SCHEMA,
+            Self::Verifier => baton_verifier::SCHEMA,
+            Self::Broker => baton_broker::SCHEMA,
+        }
+    }
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let data_dir = Config::load(args.flags)?.data_dir;
+    let path = |service: Service| data_dir.join(format!("{}.key", service.name()));
+    match args.what {
+        What::List => Service::ALL.into_iter().try_for_each(|service| list(service.name(), &path(service))),
+        What::Rotate { service } => {
+            let kid = KeyRing::rotate(&path(service))?;
+            println!("{} signs with {kid} from its next start on", service.name());
+            Ok(())
+        }
+        What::Drop { service, kid } => {
+            KeyRing::drop_older(&path(service), &kid)?;
+            println!("{} does not know {kid} from its next start on", service.name());
+            Ok(())
+        }
+    }
+}
+
+fn list(service: &str, path: &Path) -> anyhow::Result<()> {
+    let ring = KeyRing::open(path, false).context("no keys yet: a server makes them when it starts")?;
+    for (part, kid, _) in ring.parts() {
+        let part = match part {
+            Part::Signs => "signs",
+            Part::Next => "next",
+            Part::Older => "older",
+        };
+        println!("{service:<9} {kid}  {part}");
+    }
+    Ok(())
+}

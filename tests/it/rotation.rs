@@ -1,0 +1,66 @@
+//! Services' keys change: what was signed before goes on, also on devices that keep the public keys, until an operator drops the key.
+
+use crate::attacks::{Ask, Rig};
+use baton_protocol::handoff::machine::Target;
+use baton_sdk::{Session, Waiting};
+use baton_service::key_ring::KeyRing;
+use baton_service::testing::On;
+use serde_json::Value;
+
+const SERVICES: [&str; 3] = ["identity", "verifier", "broker"];
+
+fn kids(jwks: &Value) -> Vec<String> {
+    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn published(rig: &Rig, path: &str) -> Value {
+    rig.allow(&Ask::new("GET", format!("{}{path}", rig.server.public_url))).await
+}
+
+async fn listing(rig: &Rig) -> Ask {
+    rig.to_broker(&rig.laptop, "GET", "/v1/sessions", "session:read", None).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_change_under_running_devices() {
+    let mut rig = Rig::new(On::Sqlite).await;
+    let mut session = rig.session().await;
+    for turn in 0..2 {
+        let before = kids(&published(&rig, "/verifier/jwks").await);
+        let ask = listing(&rig).await;
+        for service in SERVICES {
+            KeyRing::rotate(&rig.server.key_file(service)).unwrap();
+        }
+        rig = Rig { server: rig.server.restart().await, ..rig };
+        let after = kids(&published(&rig, "/verifier/jwks").await);
+        assert_eq!((&after[0], after.contains(&before[0]), after.len()), (&before[1], true, 3 + turn), "what was published signs");
+        let did = published(&rig, "/verifier/did.json").await;
+        assert_eq!(did["assertionMethod"].as_array().unwrap().len(), after.len());
+        let issuer = published(&rig, "/.well-known/jwt-vc-issuer/identity").await;
+        assert_eq!(kids(&issuer["jwks"]).len(), after.len());
+        // A token of before counts.
+        rig.allow(&ask).await;
+        // A session whose statements older keys accepted moves on, though both devices read the public keys long ago.
+        let title = format!("The General, turn {turn}");
+        session.write(title.as_bytes()).await.unwrap();
+        let offered = session.offer(Target::Device(rig.tv.did().clone())).await.unwrap();
+        let waiting = Waiting::list(&rig.tv).await.unwrap().pop().unwrap();
+        waiting.accept().await.unwrap();
+        session.seal(&offered).await.unwrap();
+        let theirs = waiting.complete().await.unwrap();
+        assert_eq!(theirs.content(), title.as_bytes());
+        session = Session::open(&rig.laptop, b"another").await.unwrap();
+    }
+
+    // A key that was stolen is dropped: what it signed is nothing any more, and the same request with a new token passes.
+    rig.laptop.forget_tokens();
+    let ask = listing(&rig).await;
+    let signs = kids(&published(&rig, "/verifier/jwks").await).swap_remove(0);
+    let path = rig.server.key_file("verifier");
+    KeyRing::rotate(&path).unwrap();
+    KeyRing::drop_older(&path, &signs).unwrap();
+    rig = Rig { server: rig.server.restart().await, ..rig };
+    rig.refuse(&ask, 401, "invalid_token", "key").await;
+    rig.laptop.forget_tokens();
+    rig.allow(&listing(&rig).await).await;
+}
