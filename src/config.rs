@@ -2,16 +2,13 @@
 
 use anyhow::{Context as _, bail};
 use baton_identity::{Client, Clients, Operator};
-use baton_verifier::RelyingService;
+use baton_verifier::{RelyingService, RequestCertificate};
 #[cfg(feature = "w3c")]
 use baton_verifier::{Policy, Trust};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-#[cfg(feature = "w3c")]
-use std::path::Path;
-use std::path::PathBuf;
-#[cfg(feature = "w3c")]
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What flags and environment say.
@@ -58,8 +55,17 @@ struct File {
     relying_service: Vec<RelyingService>,
     #[serde(default)]
     operator: Vec<Operator>,
+    /// What wallets may know the verifier by: files, beside this one unless their paths are absolute.
+    request_certificate: Option<CertificateFiles>,
     /// Whose credentials the verifier trusts beside Baton's own: a file, beside this one unless its path is absolute.
     trust_policy: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateFiles {
+    chain: PathBuf,
+    key: PathBuf,
 }
 
 /// What is in force.
@@ -85,6 +91,8 @@ pub struct Config {
     pub clients: Clients,
     /// Relying services.
     pub relying_services: Vec<RelyingService>,
+    /// What wallets may know the verifier by.
+    pub request_certificate: Option<Arc<RequestCertificate>>,
     /// Who may introspect tokens.
     pub operators: Vec<Operator>,
     /// Whether OAuth clients may register themselves.
@@ -117,6 +125,7 @@ impl Config {
             issuer_memory: file.issuer_memory.unwrap_or(100_000),
             clients: if file.client.is_empty() { Clients::default() } else { Clients::new(file.client) },
             relying_services: file.relying_service,
+            request_certificate: file.request_certificate.map(|files| request_certificate(&files, &path)).transpose()?,
             operators: file.operator,
             registration: file.registration,
             #[cfg(feature = "w3c")]
@@ -167,6 +176,8 @@ impl Config {
             issuer_memory: usize,
             registration: bool,
             relying_services: Vec<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            request_certificate: Option<&'a str>,
             #[cfg(feature = "w3c")]
             trusted_issuers: Vec<&'a str>,
         }
@@ -189,6 +200,7 @@ impl Config {
             issuer_memory,
             registration: self.registration,
             relying_services,
+            request_certificate: self.request_certificate.as_deref().map(RequestCertificate::hash),
             #[cfg(feature = "w3c")]
             trusted_issuers: self.trust.policy.issuer.iter().map(|trusted| trusted.id.as_str()).collect(),
         };
@@ -196,13 +208,25 @@ impl Config {
     }
 }
 
+/// A file that the configuration names, and where it is.
+fn read(named: &Path, beside: &Path) -> anyhow::Result<(PathBuf, String)> {
+    let path = beside.parent().unwrap_or(Path::new(".")).join(named);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+    Ok((path, text))
+}
+
+fn request_certificate(files: &CertificateFiles, beside: &Path) -> anyhow::Result<Arc<RequestCertificate>> {
+    let (_, chain) = read(&files.chain, beside)?;
+    let (_, key) = read(&files.key, beside)?;
+    RequestCertificate::read(&chain, &key).map(Arc::new).map_err(anyhow::Error::msg).context("request_certificate")
+}
+
 /// Reads the policy file, if one is named.
 #[cfg(feature = "w3c")]
 fn trust(named: Option<&Path>, beside: &Path) -> anyhow::Result<Arc<Trust>> {
     let new = |policy| Trust::new(policy).map(Arc::new).map_err(anyhow::Error::msg);
     let Some(named) = named else { return new(Policy::default()) };
-    let path = beside.parent().unwrap_or(Path::new(".")).join(named);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+    let (path, text) = read(named, beside)?;
     let policy: Policy = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
     new(policy).with_context(|| format!("{}", path.display()))
 }

@@ -56,6 +56,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         self.broker.close_streams();
+        self.verifier.close_streams();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(Duration::from_secs(20), all).await.is_err() {
             self.tasks.abort_all();
@@ -111,6 +112,7 @@ async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
         identity_url: identity_url.clone(),
         issuer_memory: config.issuer_memory,
         relying_services: config.relying_services.clone(),
+        request_certificate: config.request_certificate.clone(),
         #[cfg(feature = "w3c")]
         trust: config.trust.clone(),
     };

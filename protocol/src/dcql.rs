@@ -1,5 +1,6 @@
 //! DCQL (OpenID4VP 1.0 §6): what is asked for, and whether what came is it. Unknown members are ignored.
 
+use crate::b64;
 use crate::refusal::Vp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,12 +34,29 @@ pub struct CredentialQuery {
     /// Which of the claims will do, most wanted first; all, without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_sets: Option<Vec<Vec<String>>>,
-    /// Which issuers will do, by rules that no issuer here can meet: refused, rather than left out.
+    /// Under whom the issuer must be, by one of these; under anybody, without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trusted_authorities: Option<Value>,
+    pub trusted_authorities: Option<Vec<TrustedAuthority>>,
     /// More than one will do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub multiple: bool,
+}
+
+/// An authority that issuers may be under (§6.1.1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrustedAuthority {
+    /// `aki`; other kinds are refused, as nobody here could tell.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Of `aki`: key identifiers of authorities, in base64url, one of which stands in a certificate of the credential's chain.
+    pub values: Vec<String>,
+}
+
+impl TrustedAuthority {
+    fn is_sound(&self) -> bool {
+        let values = (1..=MOST).contains(&self.values.len()) && self.values.iter().all(|value| b64::decode(value).is_ok_and(|id| !id.is_empty()));
+        self.kind == "aki" && values
+    }
 }
 
 /// What a type must be.
@@ -108,7 +126,7 @@ fn is_id(id: &str) -> bool {
 
 impl CredentialQuery {
     fn is_sound(&self) -> bool {
-        if self.trusted_authorities.is_some() {
+        if !self.trusted_authorities.as_ref().is_none_or(|all| (1..=MOST).contains(&all.len()) && all.iter().all(TrustedAuthority::is_sound)) {
             return false;
         }
         let claims = self.claims.as_deref().unwrap_or_default();
@@ -129,8 +147,13 @@ impl CredentialQuery {
         self.format == "dc+sd-jwt" && !self.meta.vct_values.is_empty() && named && paths && values && sets
     }
 
-    /// Whether these claims, all that a presentation shows, are what was asked for.
-    pub fn is_met_by(&self, claims: &Value) -> bool {
+    /// Whether these claims, all that a presentation shows, are what was asked for; with what its issuer is under (`aki`).
+    pub fn is_met_by(&self, claims: &Value, authorities: &[String]) -> bool {
+        if let Some(wanted) = &self.trusted_authorities
+            && !wanted.iter().flat_map(|one| &one.values).any(|value| authorities.contains(value))
+        {
+            return false;
+        }
         let vct = claims.get("vct").and_then(Value::as_str).is_some_and(|vct| self.meta.vct_values.iter().any(|wanted| wanted == vct));
         let asked = self.claims.as_deref().unwrap_or_default();
         let by_id: BTreeMap<_, _> = asked.iter().filter_map(|claim| Some((claim.id.as_deref()?, claim))).collect();
@@ -181,7 +204,7 @@ mod tests {
     #[test]
     fn claims_are_found_by_path_and_value() {
         let shown = json!({"vct": "v", "kind": "tv", "n": 4, "list": [{"a": 1}, {"a": 2}], "deep": {"er": true}});
-        let met = |claims: Value| query(json!({"credentials": [one(&json!({"claims": claims}))]})).credentials[0].is_met_by(&shown);
+        let met = |claims: Value| query(json!({"credentials": [one(&json!({"claims": claims}))]})).credentials[0].is_met_by(&shown, &[]);
         for yes in [
             json!([{"path": ["kind"]}]),
             json!([{"path": ["kind"], "values": ["phone", "tv"]}]),
@@ -205,9 +228,18 @@ mod tests {
         }
         let sets = |shown: Value| {
             let claims = json!({"claims": [{"id": "a", "path": ["a"]}, {"id": "b", "path": ["b"]}], "claim_sets": [["a", "b"], ["b"]]});
-            query(json!({"credentials": [one(&claims)]})).credentials[0].is_met_by(&shown)
+            query(json!({"credentials": [one(&claims)]})).credentials[0].is_met_by(&shown, &[])
         };
         assert!(sets(json!({"vct": "v", "b": 1})) && !sets(json!({"vct": "v", "a": 1})) && !sets(json!({"vct": "other", "b": 1})));
+    }
+
+    #[test]
+    fn an_issuer_is_under_one_of_those_who_are_trusted() {
+        let wanted = json!({"trusted_authorities": [{"type": "aki", "values": ["AQ"]}, {"type": "aki", "values": ["Ag", "Aw"]}]});
+        let asked = query(json!({"credentials": [one(&wanted)]}));
+        assert_eq!(asked.check(), Ok(()));
+        let met = |under: &[&str]| asked.credentials[0].is_met_by(&json!({"vct": "v"}), &under.iter().map(|&id| id.to_owned()).collect::<Vec<_>>());
+        assert!(met(&["AQ"]) && met(&["BA", "Aw"]) && !met(&["BA"]) && !met(&[]));
     }
 
     #[test]
@@ -232,7 +264,10 @@ mod tests {
             json!({"credentials": [one(&json!({})), one(&json!({}))]}),
             json!({"credentials": [one(&json!({"id": "no spaces"}))]}),
             json!({"credentials": [one(&json!({"format": "mso_mdoc"}))]}),
-            json!({"credentials": [one(&json!({"trusted_authorities": [{"type": "aki", "values": ["x"]}]}))]}),
+            json!({"credentials": [one(&json!({"trusted_authorities": []}))]}),
+            json!({"credentials": [one(&json!({"trusted_authorities": [{"type": "aki", "values": []}]}))]}),
+            json!({"credentials": [one(&json!({"trusted_authorities": [{"type": "aki", "values": ["no base64url"]}]}))]}),
+            json!({"credentials": [one(&json!({"trusted_authorities": [{"type": "aki", "values": ["AQ"]}, {"type": "etsi_tl", "values": ["AQ"]}]}))]}),
             json!({"credentials": [one(&json!({"meta": {}}))]}),
             json!({"credentials": [one(&json!({"meta": {"vct_values": []}}))]}),
             json!({"credentials": [one(&json!({"claims": []}))]}),

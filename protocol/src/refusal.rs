@@ -185,6 +185,7 @@ family! {
     /// A presentation by OpenID4VP that was not asked for like this, or not by this one.
     Vp {
         Query => "vp.query", "query";
+        Prefix => "vp.prefix", "prefix";
         Invalid => "vp.invalid", "invalid";
         State => "vp.state", "state";
         Session => "vp.session", "session";

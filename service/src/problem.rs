@@ -115,7 +115,7 @@ pub fn status(refusal: Refusal) -> StatusCode {
             }
         },
         Refusal::Vp(vp) => match vp {
-            Vp::Query | Vp::Invalid => StatusCode::BAD_REQUEST,
+            Vp::Query | Vp::Prefix | Vp::Invalid => StatusCode::BAD_REQUEST,
             Vp::State => StatusCode::NOT_FOUND,
             Vp::Session => StatusCode::FORBIDDEN,
         },

@@ -5,6 +5,7 @@
 
 mod gate;
 mod issuer_cache;
+mod request_certificate;
 mod routes;
 mod state;
 mod store;
@@ -12,5 +13,6 @@ mod store;
 #[cfg(feature = "w3c")]
 pub use baton_w3c::{Policy, Trust};
 pub use issuer_cache::IssuerCache;
+pub use request_certificate::RequestCertificate;
 pub use routes::router;
 pub use state::{Config, RelyingService, SCHEMA, Verifier, migrations};

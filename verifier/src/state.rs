@@ -2,6 +2,8 @@
 
 use crate::gate::Gate;
 use crate::issuer_cache::IssuerCache;
+use crate::request_certificate::RequestCertificate;
+use crate::routes::Settled;
 use baton_protocol::standing::{Change, Feed};
 use baton_service::base::Base;
 use baton_service::database::Error;
@@ -27,6 +29,9 @@ pub struct RelyingService {
     pub name: String,
     /// base64url SHA-256 of its API key; the key itself is never kept.
     pub key_sha256: String,
+    /// Whether it may ask wallets without a signature (`redirect_uri:`): whoever passes such a request on can change what it says.
+    #[serde(default)]
+    pub unsigned: bool,
 }
 
 /// What the operator decides.
@@ -40,6 +45,8 @@ pub struct Config {
     pub issuer_memory: usize,
     /// Who may ask.
     pub relying_services: Vec<RelyingService>,
+    /// What wallets may know its requests by, beside its DID.
+    pub request_certificate: Option<Arc<RequestCertificate>>,
     /// Whose credentials are trusted, beside those of Baton's own people.
     #[cfg(feature = "w3c")]
     pub trust: Arc<baton_w3c::Trust>,
@@ -52,6 +59,7 @@ pub struct Verifier {
     pub(crate) freshness: Arc<Freshness>,
     pub(crate) issuers: IssuerCache,
     pub(crate) gate: Gate,
+    pub(crate) settled: Settled,
 }
 
 impl Verifier {
@@ -60,7 +68,7 @@ impl Verifier {
         let (base, freshness) = (Arc::new(base), Arc::new(Freshness::default()));
         let gate = Gate::new(base.clone(), freshness.clone());
         let issuers = IssuerCache::new(config.issuer_memory);
-        Self { base, config, freshness, issuers, gate }
+        Self { base, config, freshness, issuers, gate, settled: Settled::default() }
     }
 
     /// Takes identity's news in.
@@ -88,6 +96,11 @@ impl Verifier {
     /// Whether its database answers and its feed is fresh.
     pub async fn is_ready(&self) -> bool {
         self.freshness.is_fresh(self.base.now()) && self.base.db.is_ready().await
+    }
+
+    /// Ends all streams, for a stop.
+    pub fn close_streams(&self) {
+        self.settled.close();
     }
 
     /// Its base, for the process that runs it.

@@ -14,6 +14,8 @@ pub struct Transaction {
     pub transaction_id: String,
     /// The relying service that asks.
     pub relying: String,
+    /// The client identifier its request has, as far as it is kept (`routes/oid4vp/client_id.rs`); older rows have none.
+    pub client_id: Option<String>,
     /// What it asks for, as JSON.
     pub query: String,
     /// What is to be agreed to, as JSON: the exact base64url strings, with the credentials each is for.
@@ -39,8 +41,8 @@ pub struct Transaction {
 /// Keeps a transaction.
 pub async fn create(db: &mut AnyConnection, new: &Transaction, reference_hash: &str) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO vp_transactions (transaction_id, relying, reference_hash, query, transaction_data, response_mode, redirect_uri, device, state, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10)",
+        "INSERT INTO vp_transactions (transaction_id, relying, reference_hash, query, transaction_data, response_mode, redirect_uri, device, state, created_at, expires_at, client_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10, $11)",
     )
     .bind(&new.transaction_id)
     .bind(&new.relying)
@@ -52,6 +54,7 @@ pub async fn create(db: &mut AnyConnection, new: &Transaction, reference_hash: &
     .bind(&new.device)
     .bind(new.created_at)
     .bind(new.expires_at)
+    .bind(&new.client_id)
     .execute(db)
     .await?;
     Ok(())
@@ -60,7 +63,7 @@ pub async fn create(db: &mut AnyConnection, new: &Transaction, reference_hash: &
 /// The transaction a link names, while it waits.
 pub async fn by_reference(db: &mut AnyConnection, hash: &str, now: Millis) -> Result<Option<Transaction>, Error> {
     sqlx::query_as(
-        "SELECT transaction_id, relying, query, transaction_data, response_mode, redirect_uri, device, response_code_hash, state, result, created_at, expires_at
+        "SELECT transaction_id, relying, client_id, query, transaction_data, response_mode, redirect_uri, device, response_code_hash, state, result, created_at, expires_at
          FROM vp_transactions WHERE reference_hash = $1 AND expires_at > $2 AND state = 'waiting'",
     )
     .bind(hash)
@@ -72,7 +75,7 @@ pub async fn by_reference(db: &mut AnyConnection, hash: &str, now: Millis) -> Re
 /// A transaction of a relying service.
 pub async fn of(db: &mut AnyConnection, id: &str, relying: &str, now: Millis) -> Result<Option<Transaction>, Error> {
     sqlx::query_as(
-        "SELECT transaction_id, relying, query, transaction_data, response_mode, redirect_uri, device, response_code_hash, state, result, created_at, expires_at
+        "SELECT transaction_id, relying, client_id, query, transaction_data, response_mode, redirect_uri, device, response_code_hash, state, result, created_at, expires_at
          FROM vp_transactions WHERE transaction_id = $1 AND relying = $2 AND expires_at > $3",
     )
     .bind(id)

@@ -24,6 +24,10 @@ impl Draft {
     pub fn dpop(key: &PublicKey, payload: &impl Serialize) -> Self {
         Self::with_header(&json!({"alg": "ES256", "typ": Typ::Dpop.as_str(), "jwk": key.jwk_value()}), payload)
     }
+    /// A draft whose key is in the first of these certificates (base64 DER, RFC 7515 §4.1.6).
+    pub fn certified(typ: Typ, x5c: &[String], payload: &impl Serialize) -> Self {
+        Self::with_header(&json!({"alg": "ES256", "typ": typ.as_str(), "x5c": x5c}), payload)
+    }
     /// A draft over a payload given as exact JSON text: what is signed is what was read.
     pub fn exact(typ: Typ, kid: &str, payload: &str) -> Self {
         let header = json!({"alg": "ES256", "typ": typ.as_str(), "kid": kid});

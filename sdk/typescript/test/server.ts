@@ -14,6 +14,15 @@ export const RELYING_KEY = "canary-relying-key-0123456789";
 
 const program = process.env["BATON_PROGRAM"];
 
+export interface Settings {
+  /** The pages are at that origin. */
+  approvalUrl?: string;
+  /** Whose credentials the verifier trusts beside Baton's own, as TOML. */
+  trustPolicy?: string;
+  /** What wallets know the verifier by, as PEM. */
+  certificate?: { chain: string; key: string };
+}
+
 /** A running server. */
 export class Server {
   private people = 1;
@@ -25,14 +34,16 @@ export class Server {
     private child: ChildProcess,
   ) {}
 
-  /** `approvalUrl`: the pages are at that origin. `trustPolicy`: whose credentials the verifier trusts beside Baton's own, as TOML. */
-  static async start(approvalUrl?: string, trustPolicy?: string): Promise<Server> {
+  static async start({ approvalUrl, trustPolicy, certificate }: Settings = {}): Promise<Server> {
     assert.ok(program, "BATON_PROGRAM names the program: run the tests with `make test`");
     const dir = mkdtempSync(join(tmpdir(), "baton-"));
     const key = createHash("sha256").update(RELYING_KEY).digest("base64url");
     const trust = trustPolicy === undefined ? "" : 'trust_policy = "trust.toml"\n';
     if (trustPolicy !== undefined) writeFileSync(join(dir, "trust.toml"), trustPolicy);
-    writeFileSync(join(dir, "baton.toml"), `registration = true\n${trust}[[relying_service]]\nname = "shop"\nkey_sha256 = "${key}"\n`);
+    for (const [name, text] of Object.entries(certificate ?? {})) writeFileSync(join(dir, `${name}.pem`), text);
+    const certified = certificate ? '[request_certificate]\nchain = "chain.pem"\nkey = "key.pem"\n' : "";
+    const service = `[[relying_service]]\nname = "shop"\nkey_sha256 = "${key}"\nunsigned = true\n`;
+    writeFileSync(join(dir, "baton.toml"), `registration = true\n${trust}${service}${certified}`);
     // Below the ports that outgoing connections take.
     const port = 20_000 + Math.floor(Math.random() * 12_000);
     const url = `http://localhost:${port}`;

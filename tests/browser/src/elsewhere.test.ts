@@ -15,7 +15,7 @@ let origin: string;
 before(async () => {
   pages = await Files.serve(new URL("../../../identity/web/dist/", import.meta.url));
   origin = `http://approve.localhost:${pages.port}`;
-  server = await Server.start(origin);
+  server = await Server.start({ approvalUrl: origin });
   pages.made.set("/baton.json", JSON.stringify({ identity: `${server.url}/identity` }));
   // As docs/operations.md has it.
   pages.headers.set(

@@ -54,7 +54,7 @@ before(async () => {
   ed = await issuer(await ed25519.generate(), eddsaRdfc2022);
   byJwt = await jwts();
   const trusted = [p256, ed, byJwt].map(({ did }) => `[[issuer]]\nid = "${did}"\ntypes = ["https://x.example/alumni"]\nalgorithms = ["ES256", "EdDSA", "ecdsa-rdfc-2019", "eddsa-rdfc-2022"]\n`);
-  server = await Server.start(undefined, trusted.join(""));
+  server = await Server.start({ trustPolicy: trusted.join("") });
 });
 after(() => server.stop());
 

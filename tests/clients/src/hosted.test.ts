@@ -11,23 +11,28 @@ import { SignJWT, calculateJwkThumbprint, exportJWK, generateKeyPair } from "jos
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
+import { Authority } from "./certificates.js";
 import { Host } from "./host.js";
 import { answerBy } from "./wallet.js";
 
 const { defaultDocumentLoader: documentLoader } = vc;
 const TYPE = "https://x.example/alumni";
+const CERTIFIED = "https://uni.example/certified";
 
 let host: Host;
 let server: Server;
 let did: string;
 let metadata: string;
+let authority: Authority;
 before(async () => {
   host = await Host.start();
   did = `did:web:${encodeURIComponent(host.name)}:issuer`;
   metadata = `https://${host.name}/tenant`;
   const rest = `types = ["${TYPE}"]\nalgorithms = ["ES256", "ecdsa-rdfc-2019"]\nstatus = ["https://${host.name}/status/"]\n`;
+  authority = await Authority.make();
+  const certified = `[[issuer]]\nid = "${CERTIFIED}"\ntypes = ["${TYPE}"]\nalgorithms = ["ES256"]\nroots = """\n${authority.root}"""\n`;
   const issuers = [did, metadata, `${metadata}/two`].map((id) => `[[issuer]]\nid = "${id}"\n${rest}`);
-  server = await Server.start(undefined, issuers.join("") + host.policy);
+  server = await Server.start({ trustPolicy: issuers.join("") + host.policy + certified });
 });
 after(async () => {
   await server.stop();
@@ -41,6 +46,31 @@ async function check(credential: object | string): Promise<string> {
   const failed = report.checks.find(({ ok }) => !ok);
   assert.equal(report.verified, failed === undefined, JSON.stringify(report));
   return failed === undefined ? "verified" : `${failed.check}: ${failed.reason ?? ""}`;
+}
+
+interface Asked {
+  transaction: string;
+  authorization_request: string;
+}
+
+/** Asks for a degree, by this part of a query. */
+async function ask(part: object): Promise<Asked> {
+  const query = { credentials: [{ id: "degree", format: "dc+sd-jwt", meta: { vct_values: [TYPE] }, ...part }] };
+  const headers = { authorization: `Bearer ${RELYING_KEY}`, "content-type": "application/json" };
+  const made = await fetch(`${server.url}/verifier/v1/transactions`, { method: "POST", headers, body: JSON.stringify({ dcql_query: query, cross_device: true }) });
+  return (await made.json()) as Asked;
+}
+
+async function result(transaction: string): Promise<Record<string, unknown>> {
+  const answer = await fetch(`${server.url}/verifier/v1/transactions/${transaction}`, { headers: { authorization: `Bearer ${RELYING_KEY}` } });
+  return (await answer.json()) as Record<string, unknown>;
+}
+
+/** What a wallet shows of what was issued to this key. */
+async function bound(issued: string, audience: string, nonce: string, key: CryptoKey): Promise<string> {
+  const sd_hash = createHash("sha256").update(issued).digest("base64url");
+  const claims = { nonce, aud: audience, iat: Math.floor(Date.now() / 1000), sd_hash };
+  return issued + (await new SignJWT(claims).setProtectedHeader({ alg: "ES256", typ: "kb+jwt" }).sign(key));
 }
 
 test("Data Integrity by did:web, with a Bitstring Status List by Digital Bazaar's library", async () => {
@@ -100,20 +130,9 @@ test("the same in a wallet, which answers an OpenID4VP request (@openid4vc/openi
   const show = async (idx: number, audience: string, nonce: string): Promise<string> => {
     const claims = { iss: tenant, vct: TYPE, iat: now, degree: "x", cnf: { jwk }, status: { status_list: { idx, uri: `https://${host.name}/status/two` } } };
     const issued = `${await new SignJWT(claims).setProtectedHeader({ alg: "ES256", typ: "dc+sd-jwt" }).sign(issuer.privateKey)}~`;
-    const sd_hash = createHash("sha256").update(issued).digest("base64url");
-    return issued + (await new SignJWT({ nonce, aud: audience, iat: now, sd_hash }).setProtectedHeader({ alg: "ES256", typ: "kb+jwt" }).sign(holder.privateKey));
+    return bound(issued, audience, nonce, holder.privateKey);
   };
-  const ask = async (values: string[]): Promise<{ transaction: string; authorization_request: string }> => {
-    const query = { credentials: [{ id: "degree", format: "dc+sd-jwt", meta: { vct_values: [TYPE] }, claims: [{ path: ["degree"], values }] }] };
-    const headers = { authorization: `Bearer ${RELYING_KEY}`, "content-type": "application/json" };
-    const made = await fetch(`${server.url}/verifier/v1/transactions`, { method: "POST", headers, body: JSON.stringify({ dcql_query: query, cross_device: true }) });
-    return (await made.json()) as { transaction: string; authorization_request: string };
-  };
-  const result = async (transaction: string): Promise<Record<string, unknown>> => {
-    const answer = await fetch(`${server.url}/verifier/v1/transactions/${transaction}`, { headers: { authorization: `Bearer ${RELYING_KEY}` } });
-    return (await answer.json()) as Record<string, unknown>;
-  };
-  const good = await ask(["x"]);
+  const good = await ask({ claims: [{ path: ["degree"], values: ["x"] }] });
   assert.equal((await answerBy(good.authorization_request, TYPE, { degree: "x" }, (audience, nonce) => show(0, audience, nonce))).status, 200);
   const { state, credentials } = (await result(good.transaction)) as { state: string; credentials: Record<string, { issuer: string; vct: string; jkt: string; claims: object }[]> };
   const [told] = credentials["degree"] ?? [];
@@ -125,10 +144,26 @@ test("the same in a wallet, which answers an OpenID4VP request (@openid4vc/openi
     (_: string, nonce: string): Promise<string> => show(0, "https://elsewhere.example", nonce),
     async (audience: string, nonce: string): Promise<string> => (await show(0, audience, nonce)).replace(/~.*$/, "~"),
   ]) {
-    const asked = await ask(["x"]);
+    const asked = await ask({ claims: [{ path: ["degree"], values: ["x"] }] });
     assert.equal((await answerBy(asked.authorization_request, TYPE, { degree: "x" }, present)).status, 400);
     assert.equal((await result(asked.transaction))["state"], "waiting");
   }
-  const other = await ask(["y"]);
+  const other = await ask({ claims: [{ path: ["degree"], values: ["y"] }] });
   assert.equal((await answerBy(other.authorization_request, TYPE, { degree: "y" }, (audience, nonce) => show(0, audience, nonce))).status, 400);
+});
+
+test("an issuer known by a certificate, under an authority that the query trusts (x5c, aki)", async () => {
+  const [issuer, holder] = [await generateKeyPair("ES256"), await generateKeyPair("ES256")];
+  const leaf = await authority.certify(issuer.publicKey, [CERTIFIED]);
+  const x5c = [Buffer.from(leaf.rawData).toString("base64")];
+  const claims = { iss: CERTIFIED, vct: TYPE, iat: Math.floor(Date.now() / 1000), degree: "x", cnf: { jwk: await exportJWK(holder.publicKey) } };
+  const issued = `${await new SignJWT(claims).setProtectedHeader({ alg: "ES256", typ: "dc+sd-jwt", x5c }).sign(issuer.privateKey)}~`;
+  const show = (audience: string, nonce: string): Promise<string> => bound(issued, audience, nonce, holder.privateKey);
+  const answered = async (aki: string): Promise<unknown[]> => {
+    const asked = await ask({ trusted_authorities: [{ type: "aki", values: [aki] }] });
+    const { status } = await answerBy(asked.authorization_request, TYPE, { degree: "x" }, show, aki);
+    return [status, (await result(asked.transaction))["state"]];
+  };
+  assert.deepEqual(await answered(authority.aki), [200, "answered"]);
+  assert.deepEqual(await answered((await Authority.make()).aki), [400, "waiting"], "another authority");
 });

@@ -6,7 +6,7 @@ import { Openid4vpClient } from "@openid4vc/openid4vp";
 import { DcqlQuery } from "dcql";
 import { CompactEncrypt, importJWK, jwtVerify, type JWK } from "jose";
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { X509Certificate, createHash } from "node:crypto";
 
 setGlobalConfig({ allowInsecureUrls: true });
 export const VCT = "urn:baton:vct:device-binding:1";
@@ -19,13 +19,19 @@ async function keyOf(didUrl: string): Promise<Jwk> {
   return verificationMethod.find(({ id }) => id === didUrl)?.publicKeyJwk ?? assert.fail(didUrl);
 }
 
+function certified(x5c: string[]): Jwk {
+  const leaf = new X509Certificate(Buffer.from(x5c[0] ?? "", "base64"));
+  return leaf.publicKey.export({ format: "jwk" }) as Jwk;
+}
+
 const unused = (): never => assert.fail("not needed");
 const callbacks: Omit<CallbackContext, "generateRandom" | "clientAuthentication"> = {
   hash: (data, alg) => createHash(alg === HashAlgorithm.Sha256 ? "sha256" : assert.fail(alg)).update(data).digest(),
   signJwt: unused,
+  // Whose certificate it is, the hash in the client id says; whether its authority is trusted is a wallet's own affair.
+  getX509CertificateMetadata: () => ({ sanDnsNames: [], sanUriNames: [] }),
   verifyJwt: async (signer, { compact }) => {
-    assert.equal(signer.method, "did");
-    const signerJwk = await keyOf((signer as { didUrl: string }).didUrl);
+    const signerJwk = signer.method === "x5c" ? certified(signer.x5c) : await keyOf((signer as { didUrl: string }).didUrl);
     await jwtVerify(compact, await importJWK(signerJwk as JWK, "ES256"), { typ: "oauth-authz-req+jwt" });
     return { verified: true, signerJwk };
   },
@@ -49,7 +55,7 @@ export async function answer(device: Device, link: string, known: Record<string,
 }
 
 /** Fetches and checks the signed request, matches it against the one credential there is, and answers as it is asked to. */
-export async function answerBy(link: string, vct: string, known: Record<string, string>, present: (audience: string, nonce: string) => Promise<string>): Promise<Answered> {
+export async function answerBy(link: string, vct: string, known: Record<string, string>, present: (audience: string, nonce: string) => Promise<string>, aki?: string): Promise<Answered> {
   const wallet = new Openid4vpClient({ callbacks });
   const { params } = wallet.parseOpenid4vpAuthorizationRequest({ authorizationRequest: link });
   const { authorizationRequestPayload, client, dcql } = await wallet.resolveOpenId4vpAuthorizationRequest({ authorizationRequestPayload: params });
@@ -58,7 +64,7 @@ export async function answerBy(link: string, vct: string, known: Record<string, 
   // The query is read, and matched, by dcql.
   const parsed = DcqlQuery.parse(dcql?.query as Parameters<typeof DcqlQuery.parse>[0]);
   DcqlQuery.validate(parsed);
-  assert.ok(DcqlQuery.query(parsed, [{ credential_format: "dc+sd-jwt", vct, cryptographic_holder_binding: true, claims: known }]).can_be_satisfied);
+  assert.ok(DcqlQuery.query(parsed, [{ credential_format: "dc+sd-jwt", vct, cryptographic_holder_binding: true, claims: known, ...(aki === undefined ? {} : { authority: { type: "aki", values: [aki] } }) }]).can_be_satisfied);
 
   const { nonce, client_id: audience } = authorizationRequestPayload as { nonce: string; client_id: string };
   const shown = await present(audience, nonce);

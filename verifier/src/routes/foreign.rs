@@ -27,6 +27,8 @@ pub struct Worth {
     pub told: Value,
     /// With its type and issuer, as the query names them.
     pub shown: Value,
+    /// What its issuer is under.
+    pub authorities: Vec<String>,
 }
 
 /// Verifies what was shown for this nonce, to this audience.
@@ -37,5 +39,5 @@ pub async fn check(verifier: &Verifier, shown: &str, nonce: String, audience: St
     (known["iss"], known["vct"]) = (issuer.clone().into(), vct.clone().into());
     let told = object!({"issuer": issuer, "vct": vct, "jkt": report.jkt, "claims": subject, "checks": report.checks,
         "checked_at": verifier.base.now().secs()});
-    Ok(Worth { told, shown: known })
+    Ok(Worth { told, shown: known, authorities: report.authorities })
 }

@@ -10,6 +10,8 @@ mod token;
 #[cfg(feature = "w3c")]
 mod vc_api;
 
+pub(crate) use oid4vp::Settled;
+
 use crate::state::Verifier;
 use axum::Router;
 use axum::routing::{get, post};
@@ -29,7 +31,8 @@ pub fn router(verifier: Arc<Verifier>, path: &str) -> Router {
     let own = edge::open_to_browsers(devices)
         .route("/v1/presentations/verify", post(presentations::verify))
         .route("/v1/transactions", post(oid4vp::create))
-        .route("/v1/transactions/{id}", get(oid4vp::show));
+        .route("/v1/transactions/{id}", get(oid4vp::show))
+        .route("/v1/transactions/{id}/events", get(oid4vp::events));
     #[cfg(feature = "w3c")]
     let own = own.route("/credentials/verify", post(vc_api::credentials)).route("/presentations/verify", post(vc_api::presentations));
     let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));

@@ -2,6 +2,7 @@
 //! usage is not looked at (webpki does neither): roots are named for each issuer, so their owner is who to ask.
 
 use crate::key::Key;
+use baton_protocol::b64;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::time::Duration;
@@ -9,6 +10,9 @@ use url::Url;
 use webpki::{
     EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, anchor_from_trusted_cert,
 };
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
 /// Most certificates of a chain.
 const MOST: usize = 5;
@@ -44,8 +48,16 @@ pub fn roots(text: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
     if !all.is_empty() && all.iter().all(|der| anchor_from_trusted_cert(der).is_ok()) { Ok(all) } else { Err(bad) }
 }
 
-/// The key of the first certificate, where the chain holds now and that certificate names the issuer: by its URL, or, where that has no path, by its host.
-pub fn key(chain: &[Vec<u8>], pem: &str, issuer: &str, now: i64) -> Result<Key, &'static str> {
+/// What a chain vouches for.
+pub struct Certified {
+    /// The first certificate's key.
+    pub key: Key,
+    /// Under whom the certificates of the path that holds are: key identifiers (RFC 5280 §4.2.1.1) in base64url.
+    pub authorities: Vec<String>,
+}
+
+/// The first certificate's word, where the chain holds now and that certificate names the issuer: by its URL, or, where that has no path, by its host.
+pub fn key(chain: &[Vec<u8>], pem: &str, issuer: &str, now: i64) -> Result<Certified, &'static str> {
     let bad = "the certificate is not one the policy trusts";
     if chain.is_empty() || chain.len() > MOST {
         return Err(bad);
@@ -55,7 +67,9 @@ pub fn key(chain: &[Vec<u8>], pem: &str, issuer: &str, now: i64) -> Result<Key, 
     let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let leaf = EndEntityCert::try_from(&chain[0]).map_err(|_| bad)?;
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now.try_into().map_err(|_| bad)?));
-    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, Signs, None, None).map_err(|_| bad)?;
+    let path = leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, Signs, None, None).map_err(|_| bad)?;
+    let between = path.intermediate_certificates().map(|one| one.der());
+    let authorities = std::iter::once(chain[0].clone()).chain(between).filter_map(|der| authority(&der)).collect();
     let url = Url::parse(issuer).map_err(|_| bad)?;
     // A host speaks for itself, and not for each of those who are issuers beneath it.
     let whole = url.port().is_none() && url.path() == "/";
@@ -63,5 +77,12 @@ pub fn key(chain: &[Vec<u8>], pem: &str, issuer: &str, now: i64) -> Result<Key, 
     if !by_host && !leaf.valid_uri_names().any(|uri| uri == issuer) {
         return Err("the certificate is somebody else's");
     }
-    Key::from_spki(&leaf.subject_public_key_info()).ok_or("the certificate has a key of another kind")
+    let key = Key::from_spki(&leaf.subject_public_key_info()).ok_or("the certificate has a key of another kind")?;
+    Ok(Certified { key, authorities })
+}
+
+fn authority(der: &[u8]) -> Option<String> {
+    let certificate = Certificate::from_der(der).ok()?;
+    let (_, authority) = certificate.tbs_certificate().get_extension::<AuthorityKeyIdentifier>().ok()??;
+    Some(b64::encode(authority.key_identifier?.as_bytes()))
 }

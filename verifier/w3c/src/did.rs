@@ -11,7 +11,7 @@ impl DIDResolver for Keys {
         match (self, did.method_name()) {
             (Self::Carried, "key") => DIDKey.resolve_method_representation(did.method_specific_id(), options).await,
             (Self::Carried, "jwk") => DIDJWK.resolve_method_representation(did.method_specific_id(), options).await,
-            (Self::One { name, key }, "web") if of_url(name) == Ok(did.as_str()) => {
+            (Self::One { name, key, .. }, "web") if of_url(name) == Ok(did.as_str()) => {
                 let method = json!({"id": name, "type": "Multikey", "controller": did.as_str(), "publicKeyMultibase": key.multibase()});
                 let document = json!({"id": did.as_str(), "verificationMethod": [method], "assertionMethod": [name]});
                 let read = Metadata::from_content_type(Some(MediaType::Json.to_string()));

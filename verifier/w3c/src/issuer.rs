@@ -1,6 +1,7 @@
 //! Where an issuer's key comes from: its own name (`did:key`, `did:jwk`), a document on its host (`did:web`, SD-JWT VC's issuer metadata), or a
 //! certificate. What is fetched is read for one key, and nothing else of it counts.
 
+use crate::certificate::Certified;
 use crate::fetch::{self, plain};
 use crate::key::Key;
 use crate::{World, certificate, did};
@@ -28,7 +29,19 @@ pub enum Keys {
         name: String,
         /// The key.
         key: Key,
+        /// Whom the certificates that say so are under; without certificates, nobody.
+        authorities: Vec<String>,
     },
+}
+
+impl Keys {
+    /// Whom the issuer is under.
+    pub fn authorities(self) -> Vec<String> {
+        match self {
+            Self::Carried => Vec::new(),
+            Self::One { authorities, .. } => authorities,
+        }
+    }
 }
 
 /// The keys of this issuer that this name may mean.
@@ -36,12 +49,12 @@ pub fn keys(world: &World<'_>, issuer: &str, named: Named<'_>) -> Result<Keys, &
     let trusted = world.policy.trusted(issuer).ok_or("the issuer is not trusted")?;
     let certified = issuer.starts_with("https://") && !trusted.roots.is_empty();
     if certified {
-        let key = certificate::key(named.x5c, &trusted.roots, issuer, world.now)?;
-        return Ok(Keys::One { name: named.key.unwrap_or_default().to_owned(), key });
+        let Certified { key, authorities } = certificate::key(named.x5c, &trusted.roots, issuer, world.now)?;
+        return Ok(Keys::One { name: named.key.unwrap_or_default().to_owned(), key, authorities });
     }
     // Certificates beside a key that is known otherwise are nobody's word, and not looked at.
     if issuer.starts_with("https://") {
-        return Ok(Keys::One { name: named.key.unwrap_or_default().to_owned(), key: of_metadata(world, issuer, named.key)? });
+        return Ok(Keys::One { name: named.key.unwrap_or_default().to_owned(), key: of_metadata(world, issuer, named.key)?, authorities: Vec::new() });
     }
     let name = named.key.ok_or("no key is named")?;
     let name = if name.starts_with('#') { format!("{issuer}{name}") } else { name.to_owned() };
@@ -50,7 +63,7 @@ pub fn keys(world: &World<'_>, issuer: &str, named: Named<'_>) -> Result<Keys, &
         return Ok(Keys::Carried);
     }
     let key = of_did_document(world, issuer, &name)?;
-    Ok(Keys::One { name, key })
+    Ok(Keys::One { name, key, authorities: Vec::new() })
 }
 
 fn document(world: &World<'_>, url: &str, accept: &'static str) -> Result<Map<String, Value>, &'static str> {

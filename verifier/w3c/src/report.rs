@@ -28,6 +28,9 @@ pub struct Report {
     /// Of an SD-JWT VC that was shown: thumbprint (RFC 7638) of the key that its holder has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jkt: Option<String>,
+    /// Of an SD-JWT VC whose key is in `x5c`: key identifiers of those that its certificates are under (RFC 5280 §4.2.1.1), in base64url.
+    #[serde(skip)]
+    pub authorities: Vec<String>,
     /// Its subjects' claims; none of what does not hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Value>,

@@ -64,7 +64,7 @@ pub async fn verify(text: &str, world: &World<'_>, occasion: Option<&Occasion<'_
         (Some(occasion), Some(kb)) => held(&compact, &claims, kb, occasion, world.now).map(Some),
     };
     let Some(jkt) = report.note("holder", held) else { return report };
-    report.jkt = jkt;
+    (report.jkt, report.authorities) = (jkt, by.authorities());
     report.subject = Some(claims.into_iter().filter(|(name, _)| !OWN.contains(&name.as_str())).collect());
     report.verified = true;
     report
