@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, bail};
 use baton_identity::{Client, Clients, Operator};
-use baton_verifier::{RelyingService, RequestCertificate};
 #[cfg(feature = "w3c")]
 use baton_verifier::{Policy, Trust};
+use baton_verifier::{RelyingService, RequestCertificate};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;

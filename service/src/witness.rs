@@ -33,8 +33,13 @@ pub fn call(witness: fn(&Seen<'_>)) {
 pub async fn look(method: &Method, path: &str, response: Response) -> Response {
     let Some(witness) = WITNESS.get().filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) else { return response };
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    // A stream goes out as it comes; that it is one is seen.
+    if content_type == "text/event-stream" {
+        witness(&Seen { method: method.as_str(), path, status: parts.status.as_u16(), content_type, body: &[] });
+        return Response::from_parts(parts, body);
+    }
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     witness(&Seen { method: method.as_str(), path, status: parts.status.as_u16(), content_type, body: &body });
     Response::from_parts(parts, Body::from(body))
 }

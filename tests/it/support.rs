@@ -59,7 +59,11 @@ impl Server {
         let flags = Flags { data_dir: Some(dir.path().to_path_buf()), public_url: Some(public_url), database_url, ..Flags::default() };
         let mut config = Config::load(flags).unwrap();
         config.relying_services = [("shop", RELYING_KEY), ("cinema", OTHER_RELYING_KEY)]
-            .map(|(name, key)| baton_verifier::RelyingService { name: name.into(), key_sha256: baton_protocol::key::hash(key.as_bytes()), unsigned: name == "shop" })
+            .map(|(name, key)| baton_verifier::RelyingService {
+                name: name.into(),
+                key_sha256: baton_protocol::key::hash(key.as_bytes()),
+                unsigned: name == "shop",
+            })
             .into();
         config.operators = vec![baton_identity::Operator { name: "console".into(), key_sha256: baton_protocol::key::hash(OPERATOR_KEY.as_bytes()) }];
         change(&mut config);

@@ -2,10 +2,10 @@
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use baton_protocol::jose::{Draft, Typ};
-use baton_protocol::key;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use baton_protocol::jose::{Draft, Typ};
+use baton_protocol::key;
 use serde_json::Value;
 use std::fmt;
 use x509_cert::Certificate;
@@ -52,5 +52,50 @@ impl RequestCertificate {
         let draft = Draft::certified(Typ::AuthorizationRequest, &self.x5c, claims);
         let signature = self.key.sign(&SystemRandom::new(), draft.signing_input()).expect("an in-memory key signs");
         draft.signed(signature.as_ref().try_into().expect("64 bytes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_protocol::b64;
+    use baton_protocol::key::PublicKey;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+    use serde_json::json;
+
+    fn named(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    }
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = named("authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_signed_by_the_certificate_s_key_and_known_by_its_hash() {
+        let (authority, key) = (authority(), KeyPair::generate().unwrap());
+        let leaf = named("verifier").signed_by(&key, &authority).unwrap();
+        let own = RequestCertificate::read(&leaf.pem(), &key.serialize_pem()).unwrap();
+        assert_eq!(own.hash(), key::hash(leaf.der()));
+        let signed = own.sign(&json!({"client_id": "x"}));
+        let (input, signature) = signed.rsplit_once('.').unwrap();
+        let public = PublicKey::from_sec1(key.public_key_raw().try_into().unwrap()).unwrap();
+        public.verify(input.as_bytes(), &b64::decode_array(signature).unwrap()).unwrap();
+        let header: Value = serde_json::from_slice(&b64::decode(input.split('.').next().unwrap()).unwrap()).unwrap();
+        assert_eq!(header, json!({"alg": "ES256", "typ": "oauth-authz-req+jwt", "x5c": [STANDARD.encode(leaf.der())]}));
+        assert!(!format!("{own:?}").contains(&key.serialize_pem()));
+
+        let refused = |chain: &str, key: &str| RequestCertificate::read(chain, key).unwrap_err();
+        assert!(refused(&leaf.pem(), &KeyPair::generate().unwrap().serialize_pem()).contains("has another"));
+        assert!(refused(&format!("{}{}", leaf.pem(), authority.pem()), &key.serialize_pem()).contains("leave it out"));
+        assert!(refused("", &key.serialize_pem()).starts_with("chain"));
+        assert!(refused(&leaf.pem(), "").starts_with("key"));
+        let other = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let leaf = named("verifier").signed_by(&other, &authority).unwrap();
+        assert!(refused(&leaf.pem(), &other.serialize_pem()).contains("P-256"));
     }
 }

@@ -107,6 +107,7 @@ export type ServerCode =
   | "vc.expired"
   | "vc.invalid"
   | "vp.invalid"
+  | "vp.prefix"
   | "vp.query"
   | "vp.session"
   | "vp.state"

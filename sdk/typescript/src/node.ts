@@ -10,7 +10,7 @@ import type { Jwk } from "./key.js";
 import { Refused } from "./refused.js";
 import { Turns, type Kept, type Store } from "./store.js";
 
-export { RelyingService, type Asked, type Check, type ForeignShown, type Outcome, type Query, type Report, type Shown, type Whose } from "./relying.js";
+export { RelyingService, type Asked, type Check, type ClientIdPrefix, type ForeignShown, type Outcome, type Query, type Report, type Shown, type Whose } from "./relying.js";
 export { Refused } from "./refused.js";
 
 /** What the SDK stands on in Node, with a WebSocket of the package `ws` or the like: Node 20 has none of its own. */

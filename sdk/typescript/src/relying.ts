@@ -65,6 +65,9 @@ export interface ForeignShown {
   checked_at: number;
 }
 
+/** By its DID; by the operator's certificate; or by the link alone, unsigned. */
+export type ClientIdPrefix = "decentralized_identifier" | "x509_hash" | "redirect_uri";
+
 /** What came of a request. */
 export type Outcome =
   | { state: "waiting" }
@@ -96,15 +99,29 @@ export class RelyingService {
     this.#key = apiKey;
   }
 
-  /** Asks. */
-  async ask(query: Query, whose: Whose, transactionData: object[] = []): Promise<Asked> {
-    const body: Record<string, unknown> = { dcql_query: query, response_mode: "direct_post.jwt" };
+  /** Asks. `prefix`: how wallets are to know the verifier (OpenID4VP §5.9.3), where its operator has it so. */
+  async ask(query: Query, whose: Whose, transactionData: object[] = [], prefix: ClientIdPrefix = "decentralized_identifier"): Promise<Asked> {
+    const body: Record<string, unknown> = { dcql_query: query, response_mode: "direct_post.jwt", client_id_prefix: prefix };
     if (transactionData.length > 0) body["transaction_data"] = transactionData;
     if ("redirectUri" in whose) body["redirect_uri"] = whose.redirectUri;
     else if ("device" in whose) body["device"] = whose.device;
     else body["cross_device"] = true;
     const made = await this.#give<{ transaction: string; authorization_request: string; expires_in: number }>(await this.#send("POST", "/v1/transactions", body));
     return { transaction: made.transaction, authorizationRequest: made.authorization_request, expiresIn: made.expires_in };
+  }
+
+  /** Resolves once there is something to get with {@link outcome}: the wallet has answered, or said no; `false` when the time was over, or the stream ended before. */
+  async settled(transaction: string, signal?: AbortSignal): Promise<boolean> {
+    const headers = { authorization: `Bearer ${this.#key}`, accept: "text/event-stream" };
+    const url = `${this.verifier}/v1/transactions/${encodeURIComponent(transaction)}/events`;
+    const answer = await this.around.fetch(url, { headers, redirect: "error", ...(signal ? { signal } : {}) });
+    if (!answer.ok || !answer.body) return this.#give(answer);
+    let text = "";
+    for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) {
+      text += chunk;
+      if (/^event: ?(answered|refused)$/m.test(text)) return true;
+    }
+    return false;
   }
 
   /** What came of it. `responseCode`: what the browser brought back, where there was a `redirectUri`. */

@@ -1,6 +1,7 @@
 /** @openid4vc/openid4vp and dcql as a holder's wallet: it fetches and checks the signed request, matches it, and answers in both response modes. */
 
 import type { Device } from "@baton/sdk";
+import { RelyingService } from "@baton/sdk/node";
 import { RELYING_KEY, Server } from "@baton/sdk/test-server";
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -29,7 +30,10 @@ for (const [prefix, responseMode] of ways) {
   test(`a wallet answers a verifier known by ${prefix}, by ${responseMode}`, async () => {
     const query = { credentials: [{ id: "device", format: "dc+sd-jwt", meta: { vct_values: [VCT] }, claims: [{ path: ["kind"], values: ["tv", "phone"] }] }] };
     const made = await relying<{ transaction: string; authorization_request: string }>("POST", "/transactions", { dcql_query: query, response_mode: responseMode, client_id_prefix: prefix, cross_device: true });
+    // Told as it happens, by server-sent events.
+    const settled = new RelyingService(`${server.url}/verifier`, RELYING_KEY).settled(made.transaction);
     assert.deepEqual(await answer(device, made.authorization_request, { kind: "tv" }), { prefix, responseMode, status: 200 });
+    assert.equal(await settled, true);
     const result = await relying<{ state: string; credentials: Record<string, { device: string; claims: object; tier: string }[]> }>("GET", `/transactions/${made.transaction}`);
     const [verdict] = result.credentials["device"] ?? [];
     assert.deepEqual([result.state, verdict?.device, verdict?.claims, verdict?.tier], ["answered", device.did, { kind: "tv" }, "limited"]);

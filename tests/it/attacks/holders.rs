@@ -20,7 +20,7 @@ struct Asked<'a> {
     uri: String,
 }
 
-fn query(claims: &Value) -> Value {
+pub fn query(claims: &Value) -> Value {
     json!({"credentials": [{"id": "device", "format": "dc+sd-jwt", "meta": {"vct_values": [VCT]}, "claims": claims}]})
 }
 

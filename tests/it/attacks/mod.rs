@@ -2,6 +2,7 @@
 //! reason and no secret in any log, and the same request with only the attacked bit mended goes through.
 
 mod approvals;
+mod askers;
 mod broker;
 mod dpop;
 mod edge;

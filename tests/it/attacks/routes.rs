@@ -2,16 +2,17 @@
 
 use super::enrolment::device_authorization;
 use super::{Ask, Proof, Rig};
+use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::id::SignInId;
 use baton_sdk::keys::SoftKey;
 use baton_sdk::{Device, system_entropy};
-use baton_service::testing::On;
+use baton_service::testing::{ManualClock, On};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Who may ask. `browser`: whoever opens a page. `anyone`: a client, a wallet or a browser that nothing is known of; what it sends says the rest. `page`: the cookie of a person.
-/// `device`: a token bound to its key. `manage`: a page's token. `token`: an app's or a wallet's. `relying`, `operator`: their API key. `ticket`: what a
+/// `device`: a token bound to its key; at the broker with the scope it takes, and `full` where a limited device is told that it is one. `manage`: a page's token. `token`: an app's or a wallet's. `relying`, `operator`: their API key. `ticket`: what a
 /// device got for one stream. Then a body, where `{}` would be refused before anybody asks who sent it; `-`: whose right body takes a ceremony to make, so
 /// that the shape is what refuses here (their own tests have them right and by a stranger).
 const TABLE: &str = include_str!("routes.txt");
@@ -22,6 +23,8 @@ struct Row {
     method: &'static str,
     path: &'static str,
     who: &'static str,
+    scope: Option<&'static str>,
+    full: bool,
     body: &'static str,
 }
 
@@ -35,7 +38,9 @@ fn table() -> Vec<Row> {
     let row = |line: &'static str| {
         let words: Vec<_> = line.split_whitespace().collect();
         let [service, method, path, who] = *words.first_chunk().unwrap_or_else(|| panic!("{line}"));
-        Row { service, method, path, who, body: words.get(4).copied().unwrap_or("{}") }
+        let mut says = who.split('/');
+        let (who, scope, full) = (says.next().unwrap(), says.next(), says.next() == Some("full"));
+        Row { service, method, path, who, scope, full, body: words.get(4).copied().unwrap_or("{}") }
     };
     TABLE.lines().filter(|line| !line.is_empty()).map(row).collect()
 }
@@ -210,14 +215,71 @@ async fn every_route_refuses_whom_it_is_not_for() {
     }
 }
 
+/// Every scope of the broker's.
+const SCOPES: &str = "session:read session:write handoff:offer handoff:accept presence";
+
 async fn right(rig: &Rig, device: &Device, row: &Row, ids: &Ids) -> Ask {
+    with_scopes(rig, device, row, ids, SCOPES).await
+}
+
+async fn with_scopes(rig: &Rig, device: &Device, row: &Row, ids: &Ids, scopes: &str) -> Ask {
     let url = rig.broker(&ids.fill(row.path));
-    let scope = "session:read session:write handoff:offer handoff:accept presence";
-    let token = device.token(&device.servers().broker, scope, None).await.unwrap();
+    let token = device.token(&device.servers().broker, scopes, None).await.unwrap();
     let mut ask = Ask::new(row.method, url.clone()).header("authorization", format!("DPoP {token}"));
     if row.method == "POST" {
         ask = ask.json(&row.json());
     }
     let nonce = rig.dpop_nonce(device.signer(), &url, row.method, &ask, Some(&token)).await;
     ask.header("dpop", Proof::new(rig, device.signer(), row.method, &url, Some(&token), &nonce).text())
+}
+
+/// A token of every scope but the one, a limited device where only a full one may, a token that is over, and consent that was withdrawn: each beside what
+/// is not refused for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_takes_its_scope_its_tier_and_a_token_that_lives() {
+    let clock = ManualClock::start();
+    let rig = Rig::at(Server::start_at(On::Sqlite, clock.clock()).await).await;
+    let ids = Ids::of(&rig).await;
+    let rows: Vec<_> = table().into_iter().filter(|row| row.service == "broker" && row.who == "device").collect();
+    let but = ["nonces", "counters", "used_once", "proofs"];
+    let unchanged = rig.server.dump(&but).await;
+    for row in &rows {
+        let scope = row.scope.unwrap_or_else(|| panic!("{} has no scope", row.path));
+        let others = SCOPES.split(' ').filter(|other| *other != scope).collect::<Vec<_>>().join(" ");
+        let answer = with_scopes(&rig, &rig.laptop, row, &ids, &others).await.send().await;
+        assert_eq!((answer.status, answer.code.as_str()), (403, "insufficient_scope"), "{} {} without {scope}", row.method, row.path);
+        // A limited device may read what it is told of, and decline what is offered to it: that is no refusal.
+        if row.full || row.method == "GET" {
+            let limited = with_scopes(&rig, &rig.tv, row, &ids, scope).await.send().await;
+            assert_eq!(limited.code == "insufficient_scope", row.full, "{} {} by a limited device: {}", row.method, row.path, limited.body);
+        }
+    }
+    assert_eq!(unchanged, rig.server.dump(&but).await, "a refusal changed something");
+    let mut old = Vec::new();
+    for row in &rows {
+        old.push(right(&rig, &rig.laptop, row, &ids).await);
+        // With its scope alone it is not for its scope that anything is refused.
+        if row.method == "GET" {
+            rig.allow(&with_scopes(&rig, &rig.laptop, row, &ids, row.scope.unwrap()).await).await;
+        }
+    }
+    clock.advance_secs(301);
+    rig.server.running.identity.pump().await.unwrap();
+    for (row, ask) in rows.iter().zip(&old) {
+        assert_eq!(ask.send().await.status, 401, "{} {} with a token that is over", row.method, row.path);
+        if row.method == "GET" {
+            rig.allow(&right(&rig, &rig.laptop, row, &ids).await).await;
+        }
+    }
+    let mut withdrawn = Vec::new();
+    for row in &rows {
+        withdrawn.push(right(&rig, &rig.laptop, row, &ids).await);
+    }
+    rig.person.post(&format!("/v1/grants/{}/withdraw", ids.grant), &json!({})).await.unwrap();
+    let unchanged = rig.server.dump(&but).await;
+    for (row, ask) in rows.iter().zip(withdrawn) {
+        let answer = ask.send().await;
+        assert!([401, 403].contains(&answer.status), "{} {} after consent was withdrawn: {}", row.method, row.path, answer.status);
+    }
+    assert_eq!(unchanged, rig.server.dump(&but).await, "a refusal changed something");
 }

@@ -47,9 +47,10 @@ fn ops() -> Vec<Op> {
             )
             .refuses(&[403]),
         op("POST /verifier/v1/transactions", "Asks a wallet (OpenID4VP 1.0). One of `redirect_uri`, `device` and `cross_device` says whose the answer may be.")
-            .asks(&json!({"dcql_query": "object", "response_mode?": "=direct_post|direct_post.jwt", "transaction_data?": ["object"], "redirect_uri?": "url|null",
+            .asks(&json!({"dcql_query": "object", "response_mode?": "=direct_post|direct_post.jwt",
+                "client_id_prefix?": "=decentralized_identifier|x509_hash|redirect_uri", "transaction_data?": ["object"], "redirect_uri?": "url|null",
                 "device?": "did|null", "cross_device?": "bool"}))
-            .answers(201, &json!({"transaction": "text", "client_id": "text", "request_uri": "url", "authorization_request": "text", "expires_in": "secs"})),
+            .answers(201, &json!({"transaction": "text", "client_id": "text", "request_uri?": "url", "authorization_request": "text", "expires_in": "secs"})),
         op("POST /verifier/credentials/verify", "Whether somebody else's credential holds (VC-API): each check with its reason. Issuers are trusted by the operator's policy alone.")
             .asks_openly(&json!({"verifiableCredential": {"anyOf": ["object", "text"]}, "options?": "object"}))
             .answers(200, &json!("#Report"))
@@ -71,6 +72,9 @@ fn ops() -> Vec<Op> {
                 ]}),
             )
             .refuses(&[403]),
+        op("GET /verifier/v1/transactions/{id}/events", "That it has moved, to the relying service that asked: events `waiting`, then `answered`, `refused` or `expired`, each with `{transaction, state}`.")
+            .text(200, "text/event-stream")
+            .refuses(&[429]),
         op("GET /verifier/oid4vp/requests/{reference}", "The signed request (RFC 9101).").text(200, "application/oauth-authz-req+jwt"),
         op("POST /verifier/oid4vp/requests/{reference}", "The same with the wallet's own nonce (OpenID4VP 5.10).")
             .form(&json!({"wallet_nonce?": "text", "wallet_metadata?": "text"}))

@@ -54,7 +54,11 @@ pub fn keys(world: &World<'_>, issuer: &str, named: Named<'_>) -> Result<Keys, &
     }
     // Certificates beside a key that is known otherwise are nobody's word, and not looked at.
     if issuer.starts_with("https://") {
-        return Ok(Keys::One { name: named.key.unwrap_or_default().to_owned(), key: of_metadata(world, issuer, named.key)?, authorities: Vec::new() });
+        return Ok(Keys::One {
+            name: named.key.unwrap_or_default().to_owned(),
+            key: of_metadata(world, issuer, named.key)?,
+            authorities: Vec::new(),
+        });
     }
     let name = named.key.ok_or("no key is named")?;
     let name = if name.starts_with('#') { format!("{issuer}{name}") } else { name.to_owned() };
