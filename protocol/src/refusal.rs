@@ -152,6 +152,7 @@ family! {
         Grant => "invalid_grant", "grant";
         GrantDeviceKey => "invalid_grant", "device key";
         Scope => "invalid_scope", "scope";
+        Details => "invalid_authorization_details", "authorization details";
         Target => "invalid_target", "target";
         UnauthorizedClient => "unauthorized_client", "unauthorized client";
         GrantType => "unsupported_grant_type", "grant type";

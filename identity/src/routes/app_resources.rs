@@ -3,6 +3,7 @@
 use crate::ledger;
 use crate::oauth::subject;
 use crate::state::Identity;
+use crate::store::credential_offers;
 use crate::store::sign_ins::{self, Family};
 use axum::Json;
 use axum::body::Body;
@@ -46,7 +47,8 @@ async fn live(identity: &Identity, db: &mut AnyConnection, token: &str) -> Resul
     Ok(family.filter(|family| family.is_live(now) && now.0 < until && registered(family)).map(|family| (family, made, until)))
 }
 
-/// `POST /revoke`: a refresh token ends its whole family, an access token itself. A token nobody knows is as good as revoked (§2.2).
+/// `POST /revoke`: a refresh token ends its whole family, an access token itself, a wallet's with what it asked for, unless
+/// the person has approved that. A token nobody knows is as good as revoked (§2.2).
 pub async fn revoke(
     State(identity): State<Arc<Identity>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -64,7 +66,17 @@ pub async fn revoke(
     // Nobody waits for what is looked up in vain.
     let mut db = identity.base.db.reader().acquire().await.internal()?;
     let known = sign_ins::refresh(&mut db, &token).await.internal()?.is_some() || sign_ins::access(&mut db, &token).await.internal()?.is_some();
+    let wallets = credential_offers::of_token(&mut db, &token).await.internal()?;
     drop(db);
+    if let Some((offer, of)) = wallets {
+        if of != client {
+            return Err(Problem::oauth(Oauth::UnauthorizedClient));
+        }
+        let mut tx = identity.base.db.begin().await.internal()?;
+        credential_offers::end_tokens(&mut tx, &offer).await.internal()?;
+        tx.commit().await.internal()?;
+        return Ok(StatusCode::OK);
+    }
     if !known {
         return Ok(StatusCode::OK);
     }

@@ -78,6 +78,11 @@ pub async fn pushed(
         let asked: Vec<_> = form.need("scope")?.split(' ').collect();
         SCOPES.iter().filter(|known| asked.contains(*known)).copied().collect::<Vec<_>>().join(" ")
     };
+    // Of an offer's wallet the person is known before they look: nobody else's is the answer.
+    let (offer_id, account_id) = match form.get("issuer_state").filter(|_| wallet.is_some()) {
+        None => (None, None),
+        Some(state) => oid4vci::offered(identity, state, &client.client_id, now).await.map(|(offer, account)| (Some(offer), Some(account)))?,
+    };
     let request_uri = format!("{REQUEST_URI}{}", entropy.token());
     let new = SignIn {
         sign_in_id: SignInId::new(now, entropy.bytes()).to_string(),
@@ -92,7 +97,8 @@ pub async fn pushed(
         jkt,
         seen_address,
         state: "requested".into(),
-        account_id: None,
+        account_id,
+        offer_id,
         auth_time: None,
         family_id: None,
         wallet: wallet.map(|by| by.as_str().to_owned()),

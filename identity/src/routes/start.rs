@@ -118,7 +118,7 @@ fn read(identity: &Identity, peer: SocketAddr, headers: &HeaderMap, form: Form, 
 }
 
 fn read_details(text: &str) -> Result<DeviceDetails, Problem> {
-    let bad = || Problem::oauth(Oauth::Request);
+    let bad = || Problem::oauth(Oauth::Details);
     let value = baton_protocol::json::value(text.as_bytes(), 16 * 1024).map_err(|_| bad())?;
     let mut all: Vec<DeviceDetails> = serde_json::from_value(value).map_err(|_| bad())?;
     let details = all.pop().filter(|details| all.is_empty() && details.r#type == DETAILS_TYPE).ok_or_else(bad)?;

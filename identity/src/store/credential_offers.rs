@@ -69,17 +69,16 @@ pub async fn of_account(db: &mut AnyConnection, account: &AccountId) -> Result<V
         .await
 }
 
-/// Whether the offer a link names can still be taken.
-pub async fn is_open(db: &mut AnyConnection, reference_hash: &str, now: Millis) -> Result<bool, Error> {
-    let found: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM credential_offers WHERE reference_hash = $1 AND redeemed_at IS NULL AND tx_failures < $2 AND expires_at > $3",
+/// The offer a link names, while it can be taken.
+pub async fn by_reference(db: &mut AnyConnection, reference_hash: &str, now: Millis) -> Result<Option<String>, Error> {
+    sqlx::query_scalar(
+        "SELECT offer_id FROM credential_offers WHERE reference_hash = $1 AND redeemed_at IS NULL AND tx_failures < $2 AND expires_at > $3",
     )
     .bind(reference_hash)
     .bind(MAX_TX_FAILURES)
     .bind(now.0)
-    .fetch_one(db)
-    .await?;
-    Ok(found > 0)
+    .fetch_optional(db)
+    .await
 }
 
 /// The offer of a code that can still be taken, held against a second guess at once: its id, and the hash its transaction code must have.
@@ -104,12 +103,14 @@ pub async fn wrong_tx_code(db: &mut AnyConnection, offer: &str) -> Result<(), Er
 
 /// Takes an offer; false when somebody was quicker, or too many codes were tried meanwhile.
 pub async fn redeem(db: &mut AnyConnection, offer: &str, now: Millis) -> Result<bool, Error> {
-    let done = sqlx::query("UPDATE credential_offers SET redeemed_at = $2 WHERE offer_id = $1 AND redeemed_at IS NULL AND tx_failures < $3")
-        .bind(offer)
-        .bind(now.0)
-        .bind(MAX_TX_FAILURES)
-        .execute(db)
-        .await?;
+    let done = sqlx::query(
+        "UPDATE credential_offers SET redeemed_at = $2 WHERE offer_id = $1 AND redeemed_at IS NULL AND tx_failures < $3 AND expires_at > $2",
+    )
+    .bind(offer)
+    .bind(now.0)
+    .bind(MAX_TX_FAILURES)
+    .execute(db)
+    .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -209,6 +210,26 @@ pub async fn token(db: &mut AnyConnection, hash: &str, now: Millis) -> Result<Op
     )
     .bind(hash)
     .bind(now.0)
+    .fetch_optional(db)
+    .await
+}
+
+/// Whose an offer to this client is that still waits.
+pub async fn open_for(db: &mut AnyConnection, offer: &str, client: &str, now: Millis) -> Result<Option<String>, Error> {
+    sqlx::query_scalar("SELECT account_id FROM credential_offers WHERE offer_id = $1 AND client_id = $2 AND redeemed_at IS NULL AND expires_at > $3")
+        .bind(offer)
+        .bind(client)
+        .bind(now.0)
+        .fetch_optional(db)
+        .await
+}
+
+/// The offer behind a token, and the client it is for.
+pub async fn of_token(db: &mut AnyConnection, hash: &str) -> Result<Option<(String, String)>, Error> {
+    sqlx::query_as(
+        "SELECT o.offer_id, o.client_id FROM credential_tokens t JOIN credential_offers o ON o.offer_id = t.offer_id WHERE t.token_hash = $1",
+    )
+    .bind(hash)
     .fetch_optional(db)
     .await
 }

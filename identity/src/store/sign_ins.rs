@@ -44,6 +44,8 @@ pub struct SignIn {
     pub auth_time: Option<i64>,
     /// What it became: a family, or a wallet's offer.
     pub family_id: Option<String>,
+    /// The offer that a wallet comes from, if it does.
+    pub offer_id: Option<String>,
     /// How a wallet names the credential it wants; `None` for an app's sign-in.
     pub wallet: Option<String>,
     /// Until when the code can be redeemed.
@@ -58,8 +60,8 @@ pub struct SignIn {
 pub async fn create(db: &mut AnyConnection, new: &SignIn, request_uri_hash: &str) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO sign_ins (sign_in_id, client_id, app, scope, nonce, max_age, redirect_uri, code_challenge, client_state, jkt, seen_address, request_uri_hash, state,
-           created_at, expires_at, wallet)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'requested', $13, $14, $15)",
+           created_at, expires_at, wallet, account_id, offer_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'requested', $13, $14, $15, $16, $17)",
     )
     .bind(&new.sign_in_id)
     .bind(&new.client_id)
@@ -76,6 +78,8 @@ pub async fn create(db: &mut AnyConnection, new: &SignIn, request_uri_hash: &str
     .bind(new.created_at)
     .bind(new.expires_at)
     .bind(&new.wallet)
+    .bind(&new.account_id)
+    .bind(&new.offer_id)
     .execute(db)
     .await?;
     Ok(())

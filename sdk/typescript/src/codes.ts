@@ -43,6 +43,7 @@ export type ServerCode =
   | "input.version"
   | "insufficient_scope"
   | "interaction_required"
+  | "invalid_authorization_details"
   | "invalid_client"
   | "invalid_client_metadata"
   | "invalid_credential_request"

@@ -1,5 +1,6 @@
 //! OpenID4VCI 1.0 §5: a wallet's authorization code is worth something to this wallet alone, and opens one request that its person still decides.
 
+use super::Ask;
 use super::refresh::{App, REDIRECT, VERIFIER};
 use crate::support::Server;
 use baton::person::Person;
@@ -7,7 +8,7 @@ use baton_protocol::b64;
 use baton_protocol::signer::Signer as _;
 use baton_sdk::Error;
 use baton_sdk::http::Request;
-use baton_service::testing::On;
+use baton_service::testing::{ManualClock, On};
 use serde_json::{Value, json};
 
 /// A wallet asks as an app does.
@@ -162,6 +163,64 @@ async fn what_a_wallet_may_not_ask_for_is_refused_when_it_is_pushed() {
         DETAILS.trim_matches(['[', ']']).to_owned(),
         "nothing".to_owned(),
     ] {
-        assert_eq!(code_of(wallet.0.push(&[("scope", ""), ("authorization_details", &bad)]).await), "invalid_request", "{bad}");
+        assert_eq!(code_of(wallet.0.push(&[("scope", ""), ("authorization_details", &bad)]).await), "invalid_authorization_details", "{bad}");
     }
+    let unknown = r#"[{"type": "unheard_of"}]"#;
+    assert_eq!(code_of(wallet.0.push(&[("scope", "session:read"), ("authorization_details", unknown)]).await), "invalid_authorization_details");
+}
+
+/// §4.1.1: a wallet that comes from an offer by a code takes that offer, whose person alone can let it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_is_taken_by_a_code_too() {
+    for on in [On::Sqlite, On::Postgres] {
+        let clock = ManualClock::start();
+        let server = Server::start_at(on, clock.clock()).await;
+        let (mut person, mut other) = (server.person().await, server.person().await);
+        let offer = async |person: &Person| person.post("/v1/credential-offers", &json!({"client_id": "baton-cli"})).await.unwrap();
+        let state = |offer: &Value| offer["credential_offer"]["grants"]["authorization_code"]["issuer_state"].as_str().unwrap().to_owned();
+        let made = offer(&person).await;
+        let issuer_state = state(&made);
+        let from_offer = [SCOPE[0], ("issuer_state", issuer_state.as_str())];
+        let wallet = Wallet::new(&server);
+        // Somebody else is not asked.
+        let pushed = wallet.0.push(&from_offer).await.unwrap();
+        let opened = other.post("/v1/sign-ins/open", &json!({"request_uri": pushed["request_uri"]})).await;
+        assert_eq!(baton::person::code(&opened.unwrap_err()), Some("enrol.code"));
+        let code = wallet.0.code_for(&mut person, &from_offer).await;
+        let second = wallet.0.code_for(&mut person, &from_offer).await;
+        let token = wallet.redeem(&code).await.unwrap()["access_token"].as_str().unwrap().to_owned();
+        assert!(wallet.ask(&token, &json!({"credential_configuration_id": "baton_device"})).await.unwrap()["transaction_id"].is_string());
+        // Once, whichever way it is taken.
+        assert_eq!(code_of(wallet.redeem(&second).await), "invalid_grant");
+        assert_eq!(reqwest::get(made["credential_offer_uri"].as_str().unwrap()).await.unwrap().status(), 404);
+        for bad in [issuer_state.clone(), format!("{issuer_state}A"), "unheard-of".into(), state(&offer(&other).await).replace("off_", "ses_")] {
+            assert_eq!(code_of(wallet.0.push(&[SCOPE[0], ("issuer_state", &bad)]).await), "invalid_request", "{bad}");
+        }
+        let late = state(&offer(&person).await);
+        assert!(wallet.0.push(&[SCOPE[0], ("issuer_state", &late)]).await.is_ok());
+        clock.advance_secs(601);
+        server.running.identity.pump().await.unwrap();
+        assert_eq!(code_of(wallet.0.push(&[SCOPE[0], ("issuer_state", &late)]).await), "invalid_request", "too late");
+        other.unlock().await.unwrap();
+    }
+}
+
+/// RFC 7009: what a wallet has asked for ends with its token, and nobody else ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_gives_its_token_back() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let wallet = Wallet::new(&server);
+    let token = wallet.token(&mut person, SCOPE).await;
+    let named = json!({"credential_configuration_id": "baton_device"});
+    let transaction = wallet.ask(&token, &named).await.unwrap()["transaction_id"].clone();
+    let revoke = async |client: &str, token: &str| {
+        Ask::new("POST", format!("{}/identity/revoke", server.public_url)).form(&[("client_id", client), ("token", token)]).send().await
+    };
+    assert_eq!(revoke("unheard-of", &token).await.code, "invalid_client");
+    assert_eq!(revoke("baton-cli", "guess").await.status, 200);
+    assert_eq!(wallet.fetch(&token, &transaction).await.unwrap()["transaction_id"], transaction);
+    assert_eq!(revoke("baton-cli", &token).await.status, 200);
+    assert_eq!(code_of(wallet.fetch(&token, &transaction).await), "invalid_token");
+    assert_eq!(person.get("/v1/requests").await.unwrap()["requests"], json!([]));
 }

@@ -39,7 +39,8 @@ pub fn document() -> Value {
     named("Later", json!({"transaction_id": "text", "interval": "secs"}));
     named(
         "CredentialOffer",
-        json!({"credential_issuer": "url", "credential_configuration_ids": ["text"], "grants": {"*": {"pre-authorized_code": "text", "tx_code": "object"}}}),
+        json!({"credential_issuer": "url", "credential_configuration_ids": ["text"], "grants": {
+            "urn:ietf:params:oauth:grant-type:pre-authorized_code": {"pre-authorized_code": "text", "tx_code": "object"}, "authorization_code": {"issuer_state": "text"}}}),
     );
     named(
         "RootAsked",
@@ -59,10 +60,10 @@ pub fn document() -> Value {
 
 fn standards() -> Vec<Op> {
     vec![
-        op("POST /identity/par", "Pushes an authorization request (RFC 9126): to enrol this device (lane 1), or to sign a person in (OpenID Connect).")
+        op("POST /identity/par", "Pushes an authorization request (RFC 9126): to enrol this device (lane 1), to sign a person in (OpenID Connect), or to ask for a credential (OpenID4VCI).")
             .proof(false)
-            .form(&json!({"response_type": "=code", "client_id": "text", "redirect_uri": "url", "scope": "text", "code_challenge": "hash",
-                "code_challenge_method": "=S256", "state?": "text", "dpop_jkt?": "hash", "authorization_details?": "text", "nonce?": "text", "max_age?": "int",
+            .form(&json!({"response_type": "=code", "client_id": "text", "redirect_uri": "url", "scope?": "text", "code_challenge": "hash",
+                "code_challenge_method": "=S256", "state?": "text", "dpop_jkt?": "hash", "authorization_details?": "text", "nonce?": "text", "max_age?": "int", "issuer_state?": "text",
                 "prompt?": "text", "response_mode?": "=query"}))
             .answers(201, &json!({"request_uri": "text", "expires_in": "secs"}))
             .refuses(&[403, 409, 422, 429]),

@@ -97,7 +97,7 @@ fn read(verifier: &Verifier, form: &Form) -> Result<Asked, Problem> {
     }
     let details = match form.get("authorization_details") {
         None => None,
-        Some(text) => Some(read_details(text).ok_or(Oauth::Request)?),
+        Some(text) => Some(read_details(text).ok_or(Oauth::Details)?),
     };
     Ok(Asked { audience: audience.to_owned(), scope: form.need("scope")?.to_owned(), details })
 }

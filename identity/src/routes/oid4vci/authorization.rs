@@ -45,7 +45,7 @@ pub fn wanted(identity: &Identity, form: &Form) -> Result<Option<By>, Problem> {
     let Some(details) = form.get("authorization_details") else {
         return Ok((scopes().any(|one| one == CONFIGURATION) && !scopes().any(|one| one == "openid")).then_some(By::Scope));
     };
-    let bad = || Problem::oauth(Oauth::Request);
+    let bad = || Problem::oauth(Oauth::Details);
     let details = baton_protocol::json::value(details.as_bytes(), 16 * 1024).map_err(|_| bad())?;
     let details = details.as_array().ok_or_else(bad)?;
     if !details.iter().any(|one| one["type"] == DETAILS) {
@@ -56,17 +56,39 @@ pub fn wanted(identity: &Identity, form: &Form) -> Result<Option<By>, Problem> {
     if one["credential_configuration_id"] == CONFIGURATION && here { Ok(Some(By::Details)) } else { Err(bad()) }
 }
 
+/// `issuer_state` (§4.1.1) of an offer: only this service can tell.
+pub fn issuer_state(identity: &Identity, offer: &str) -> String {
+    format!("{offer}.{}", identity.base.keys.derived("baton/issuer-state/1", &[offer]))
+}
+
+/// The open offer that a wallet says it comes from, and whose it is.
+pub async fn offered(identity: &Identity, state: &str, client: &str, now: Millis) -> Result<(String, String), Problem> {
+    let bad = || Problem::oauth(Oauth::Request);
+    let offer = state.split_once('.').map(|(offer, _)| offer).filter(|offer| issuer_state(identity, offer) == state).ok_or_else(bad)?;
+    let mut db = identity.base.db.reader().acquire().await.internal()?;
+    let account = credential_offers::open_for(&mut db, offer, client, now).await.internal()?.ok_or_else(bad)?;
+    Ok((offer.to_owned(), account))
+}
+
 /// The token for a code that is this wallet's. It opens one request, which the person still has to approve.
 pub async fn token(identity: &Identity, db: &mut AnyConnection, asked: &SignIn, now: Millis) -> Result<(Json<Value>, OfferId), Problem> {
     let entropy = &identity.base.entropy;
     let account = asked.account_id.as_deref().and_then(|account| AccountId::parse(account).ok()).ok_or_else(|| Problem::oauth(Oauth::Grant))?;
-    let offer = OfferId::new(now, entropy.bytes());
-    // What the person allowed is an offer that this wallet has taken; nobody has a link to it, or a code for it.
-    let nobody = || hash(entropy.token().as_bytes());
-    let new =
-        New { offer: offer.as_str(), account: &account, client: &asked.client_id, reference_hash: &nobody(), code_hash: &nobody(), tx_code_hash: "" };
-    credential_offers::create(&mut *db, &new, now).await.internal()?;
-    credential_offers::redeem(&mut *db, offer.as_str(), now).await.internal()?;
+    let offer = if let Some(offer) = &asked.offer_id {
+        OfferId::parse(offer)?
+    } else {
+        // What the person allowed is an offer that this wallet takes; nobody has a link to it, or a code for it.
+        let offer = OfferId::new(now, entropy.bytes());
+        let nobody = || hash(entropy.token().as_bytes());
+        let (reference_hash, code_hash) = (&nobody(), &nobody());
+        let new = New { offer: offer.as_str(), account: &account, client: &asked.client_id, reference_hash, code_hash, tx_code_hash: "" };
+        credential_offers::create(&mut *db, &new, now).await.internal()?;
+        offer
+    };
+    // Nobody has taken it before, in this way or by its pre-authorized code.
+    if !credential_offers::redeem(&mut *db, offer.as_str(), now).await.internal()? {
+        return Err(Problem::oauth(Oauth::Grant));
+    }
     let (access, request) = (entropy.token(), RequestId::new(now, entropy.bytes()));
     let by_details = asked.wallet.as_deref() == Some(By::Details.as_str());
     let new = NewToken {

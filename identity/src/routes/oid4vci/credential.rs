@@ -173,7 +173,13 @@ fn later(identity: &Identity, request: &RequestId, recipient: Option<&Recipient>
 }
 
 /// `POST /deferred_credential`
-pub async fn deferred(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub async fn deferred(
+    State(identity): State<Arc<Identity>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    identity.collections.count(&address_key(peer.ip()), identity.base.now())?;
     known(&identity, &headers).await?;
     // Opened before anything is held.
     let asked = Asked::open(&identity, &headers, &edge::bytes(body, edge::MAX_BODY).await?)?;
@@ -206,7 +212,13 @@ pub async fn deferred(State(identity): State<Arc<Identity>>, headers: HeaderMap,
 }
 
 /// `POST /notification`: what the wallet did with it, for the person to see. The same again is the same.
-pub async fn notification(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<StatusCode, Problem> {
+pub async fn notification(
+    State(identity): State<Arc<Identity>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    identity.collections.count(&address_key(peer.ip()), identity.base.now())?;
     known(&identity, &headers).await?;
     let body = edge::bytes(body, edge::MAX_BODY).await?;
     let mut tx = identity.base.db.begin().await.internal()?;

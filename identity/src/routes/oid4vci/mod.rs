@@ -7,7 +7,7 @@ mod encryption;
 mod metadata;
 mod offers;
 
-pub use authorization::{By, DETAILS, token as token_of_code, wanted};
+pub use authorization::{By, DETAILS, offered, token as token_of_code, wanted};
 pub use credential::{credential, deferred, nonce, notification};
 pub use metadata::metadata;
 pub use offers::{GRANT, create as offer, show as show_offer, token};

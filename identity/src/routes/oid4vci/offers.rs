@@ -1,6 +1,7 @@
 //! Credential offers (§4) that a signed-in person makes for their wallet, and the token for one (§6): pre-authorized code and transaction code.
 
 use super::CONFIGURATION;
+use super::authorization::issuer_state;
 use crate::ledger;
 use crate::page_session;
 use crate::routes::start::check_hash;
@@ -57,7 +58,7 @@ pub async fn create(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
     };
     credential_offers::create(&mut tx, &new, now).await.internal()?;
     tx.commit().await.internal()?;
-    let (value, uri) = (offered(&identity, &reference), format!("{}/credential-offers/{reference}", identity.base.url));
+    let (value, uri) = (offered(&identity, &reference, offer.as_str()), format!("{}/credential-offers/{reference}", identity.base.url));
     let link = |name: &str, value: &str| format!("openid-credential-offer://?{}", serde_urlencoded(name, value));
     Ok((
         StatusCode::CREATED,
@@ -77,17 +78,17 @@ fn code_of(identity: &Identity, reference: &str) -> String {
     identity.base.keys.derived("baton/pre-authorized/1", &[reference])
 }
 
-fn offered(identity: &Identity, reference: &str) -> Value {
+fn offered(identity: &Identity, reference: &str, offer: &str) -> Value {
     let grant = json!({"pre-authorized_code": code_of(identity, reference),
         "tx_code": {"input_mode": "numeric", "length": CHECK_CODE_DIGITS, "description": "The code that your Baton page shows"}});
-    json!({"credential_issuer": identity.base.url, "credential_configuration_ids": [CONFIGURATION], "grants": {GRANT: grant}})
+    json!({"credential_issuer": identity.base.url, "credential_configuration_ids": [CONFIGURATION], "grants": {GRANT: grant, "authorization_code": {"issuer_state": issuer_state(identity, offer)}}})
 }
 
 /// `GET /credential-offers/{reference}`
 pub async fn show(State(identity): State<Arc<Identity>>, Path(reference): Path<String>) -> Result<Json<Value>, Problem> {
     let mut db = identity.base.db.reader().acquire().await.internal()?;
-    let open = credential_offers::is_open(&mut db, &hash(reference.as_bytes()), identity.base.now()).await.internal()?;
-    if open { Ok(Json(offered(&identity, &reference))) } else { Err(NOT_FOUND.into()) }
+    let open = credential_offers::by_reference(&mut db, &hash(reference.as_bytes()), identity.base.now()).await.internal()?;
+    Ok(Json(offered(&identity, &reference, &open.ok_or(NOT_FOUND)?)))
 }
 
 /// `POST /token` with a pre-authorized code: bound to a key when there is a proof, a bearer's otherwise. What it opens is one request, which the person
