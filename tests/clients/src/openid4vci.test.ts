@@ -150,7 +150,9 @@ test("by authorization code, with the configuration's scope and with authorizati
     const dpop = { signer: { method: "jwk", alg: "ES256", publicJwk } } as RequestDpopOptions;
     // Whoever makes it: it says no more than where to ask for what.
     const offer = { credential_issuer: `${server.url}/identity`, credential_configuration_ids: ["baton_device"], grants: { authorization_code: {} } };
-    const credentialOffer = await client.resolveCredentialOffer(`openid-credential-offer://?credential_offer=${encodeURIComponent(JSON.stringify(offer))}`);
+    const ofNobody = `openid-credential-offer://?credential_offer=${encodeURIComponent(JSON.stringify(offer))}`;
+    // And one that the person made, which the wallet takes by the code (`issuer_state`).
+    const credentialOffer = await client.resolveCredentialOffer(by === "scope" ? (await server.offer()).byReference : ofNobody);
     const issuerMetadata = await client.resolveIssuerMetadata(credentialOffer.credential_issuer);
     const { baton_device: configuration } = issuerMetadata.credentialIssuer.credential_configurations_supported;
     const details = [{ type: "openid_credential", credential_configuration_id: "baton_device", unheard: "of" }];
