@@ -145,3 +145,23 @@ test("an SD-JWT VC by @sd-jwt/sd-jwt-vc, shown by its holder", async () => {
   await refused("/presentations/verify", { verifiablePresentation: shown, options: { ...options, challenge: "another" } }, "holder");
   await refused("/presentations/verify", { verifiablePresentation: issued, options }, "holder");
 });
+
+test("what a development build issues is read by Digital Bazaar's libraries, and trusted by nobody's silence", async () => {
+  const headers = { authorization: `Bearer ${RELYING_KEY}`, "content-type": "application/json" };
+  const issue = (body: object): Promise<Response> => fetch(`${server.url}/verifier/credentials/issue`, { method: "POST", headers, body: JSON.stringify(body) });
+  const answer = await issue({ credential: credential("https://whoever.example") });
+  const { verifiableCredential: signed } = (await answer.json()) as { verifiableCredential: { issuer: string; proof: { verificationMethod: string } } };
+  assert.equal(answer.status, 201);
+  const suite = new DataIntegrityProof({ cryptosuite: ecdsaRdfc2019 });
+  // did:key as its method has it.
+  const multibase = signed.issuer.slice("did:key:".length);
+  const method = { "@context": "https://w3id.org/security/multikey/v1", id: `${signed.issuer}#${multibase}`, type: "Multikey", controller: signed.issuer, publicKeyMultibase: multibase };
+  const controller = { "@context": ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"], id: signed.issuer, verificationMethod: [method], assertionMethod: [method.id] };
+  const known: Record<string, object> = { [method.id]: method, [signed.issuer]: controller };
+  const loader = async (url: string): Promise<object> => (known[url] ? { documentUrl: url, document: known[url] } : documentLoader(url));
+  const verified = await vc.verifyCredential({ credential: signed, suite, documentLoader: loader });
+  assert.ok(verified.verified, JSON.stringify(verified));
+  assert.ok(!(await vc.verifyCredential({ credential: { ...signed, name: "Other" }, suite, documentLoader: loader })).verified);
+  await refused("/credentials/verify", { verifiableCredential: signed }, "policy");
+  assert.equal((await issue({ credential: { type: "x" } })).status, 400);
+});

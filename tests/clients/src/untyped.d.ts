@@ -14,7 +14,7 @@ declare module "@digitalbazaar/ed25519-multikey" {
 }
 declare module "@digitalbazaar/data-integrity" {
   export class DataIntegrityProof {
-    constructor(options: { signer: object; cryptosuite: object });
+    constructor(options: { signer?: object; cryptosuite: object });
   }
 }
 declare module "@digitalbazaar/ecdsa-rdfc-2019-cryptosuite" {
@@ -27,6 +27,7 @@ declare module "@digitalbazaar/vc" {
   type Loader = (url: string) => Promise<object>;
   export const defaultDocumentLoader: Loader;
   export function issue(options: { credential: object; suite: object; documentLoader: Loader }): Promise<Record<string, unknown>>;
+  export function verifyCredential(options: { credential: object; suite: object; documentLoader: Loader }): Promise<{ verified: boolean; error?: unknown }>;
   export function createPresentation(options: { verifiableCredential: object[]; holder: string; version: 2 }): object;
   export function signPresentation(options: { presentation: object; suite: object; challenge: string; domain: string; documentLoader: Loader }): Promise<Record<string, unknown>>;
 }

@@ -56,6 +56,9 @@ fn ops() -> Vec<Op> {
             .answers(200, &json!("#Report"))
             .answers(400, &json!("#Report"))
             .problem(400),
+        op("POST /verifier/credentials/issue", "In development builds alone, for test suites: signs a credential with a key that lives as long as the process (VC-API).")
+            .asks_openly(&json!({"credential": "object", "options?": "object"}))
+            .answers(201, &json!({"verifiableCredential": "object"})),
         op("POST /verifier/presentations/verify", "The same of a presentation that was made for this challenge and this domain.")
             .asks_openly(&json!({"verifiablePresentation": {"anyOf": ["object", "text"]}, "options": {"challenge": "text", "domain": "text"}}))
             .answers(200, &json!("#Report"))

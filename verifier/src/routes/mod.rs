@@ -35,6 +35,9 @@ pub fn router(verifier: Arc<Verifier>, path: &str) -> Router {
         .route("/v1/transactions/{id}/events", get(oid4vp::events));
     #[cfg(feature = "w3c")]
     let own = own.route("/credentials/verify", post(vc_api::credentials)).route("/presentations/verify", post(vc_api::presentations));
+    // For other people's test suites.
+    #[cfg(all(feature = "w3c", debug_assertions))]
+    let own = own.route("/credentials/issue", post(vc_api::issue));
     let well_known = Router::new().route(&format!("/.well-known/oauth-authorization-server{path}"), get(metadata::authorization_server));
     Router::new().nest(path, own).merge(well_known).with_state(verifier)
 }

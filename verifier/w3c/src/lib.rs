@@ -10,6 +10,8 @@ mod credential;
 mod data_integrity;
 mod did;
 mod fetch;
+#[cfg(debug_assertions)]
+mod issue;
 mod issuer;
 mod jwt;
 mod key;
@@ -20,6 +22,8 @@ mod sd_jwt;
 mod status;
 mod visit;
 
+#[cfg(debug_assertions)]
+pub use issue::{Issuing, issue};
 pub use policy::{Host, Policy, Trusted};
 pub use presentation::Occasion;
 pub use report::{Check, Report};
