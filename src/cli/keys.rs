@@ -6,26 +6,30 @@ use baton_service::key_ring::{KeyRing, Part};
 use clap::{Subcommand, ValueEnum};
 use std::path::Path;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    what: What,
-    #[command(flatten)]
-    flags: Flags,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub enum What {
     /// Every key's name and what it is for
-    List,
+    List {
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// The next key, published until now, signs from the next start on; another is next
-    Rotate { service: Service },
+    Rotate {
+        service: Service,
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// What an older key signed does not count from the next start on. Of the broker: sessions that it accepted statements for become unreadable
-    Drop { service: Service, kid: String },
+    Drop {
+        service: Service,
+        kid: String,
+        #[command(flatten)]
+        flags: Flags,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Service {
+pub enum Service {
     Identity,
     Verifier,
     Broker,
@@ -43,18 +47,17 @@ impl Service {
     }
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let data_dir = Config::load(args.flags)?.data_dir;
-    let path = |service: Service| data_dir.join(format!("{}.key", service.name()));
-    match args.what {
-        What::List => Service::ALL.into_iter().try_for_each(|service| list(service.name(), &path(service))),
-        What::Rotate { service } => {
-            let kid = KeyRing::rotate(&path(service))?;
+pub fn run(what: What) -> anyhow::Result<()> {
+    let path = |flags: Flags, service: Service| Config::load(flags).map(|config| config.data_dir.join(format!("{}.key", service.name())));
+    match what {
+        What::List { flags } => Service::ALL.into_iter().try_for_each(|service| list(service.name(), &path(flags.clone(), service)?)),
+        What::Rotate { service, flags } => {
+            let kid = KeyRing::rotate(&path(flags, service)?)?;
             println!("{} signs with {kid} from its next start on", service.name());
             Ok(())
         }
-        What::Drop { service, kid } => {
-            KeyRing::drop_older(&path(service), &kid)?;
+        What::Drop { service, kid, flags } => {
+            KeyRing::drop_older(&path(flags, service)?, &kid)?;
             println!("{} does not know {kid} from its next start on", service.name());
             Ok(())
         }

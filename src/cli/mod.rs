@@ -47,7 +47,10 @@ enum Command {
         flags: Flags,
     },
     /// The services' signing keys: list, rotate, drop
-    Keys(keys::Args),
+    Keys {
+        #[command(subcommand)]
+        what: keys::What,
+    },
     /// Be a device: enrol this terminal, show it, open and hand over sessions
     Device(device::Args),
     /// Development builds only: approve with a software passkey
@@ -61,7 +64,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Serve { flags } => serve(flags).await,
         Command::Demo { keep, title } => Box::pin(demo::run(keep, &title)).await,
         Command::Config { flags } => Config::load(flags).and_then(|config| config.shown()).map(|shown| print!("{shown}")),
-        Command::Keys(args) => keys::run(args),
+        Command::Keys { what } => keys::run(what),
         Command::Device(args) => device::run(args).await,
         #[cfg(debug_assertions)]
         Command::Approve(args) => approve::run(args).await,

@@ -68,7 +68,7 @@ pub fn key(chain: &[Vec<u8>], pem: &str, issuer: &str, now: i64) -> Result<Certi
     let leaf = EndEntityCert::try_from(&chain[0]).map_err(|_| bad)?;
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now.try_into().map_err(|_| bad)?));
     let path = leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, Signs, None, None).map_err(|_| bad)?;
-    let between = path.intermediate_certificates().map(|one| one.der());
+    let between = path.intermediate_certificates().map(webpki::Cert::der);
     let authorities = std::iter::once(chain[0].clone()).chain(between).filter_map(|der| authority(&der)).collect();
     let url = Url::parse(issuer).map_err(|_| bad)?;
     // A host speaks for itself, and not for each of those who are issuers beneath it.
