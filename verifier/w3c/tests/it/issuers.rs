@@ -215,3 +215,24 @@ async fn a_certificate_that_the_policy_s_roots_vouch_for() {
         "the certificate is somebody else's"
     );
 }
+
+/// Under whom the issuer is, the path that holds says: a certificate that was only put beside it vouches for nobody.
+#[tokio::test]
+async fn an_issuer_is_under_the_authorities_of_its_path() {
+    let key = JWK::generate_p256();
+    let named = |leaf: &mut CertificateParams| leaf.use_authority_key_identifier_extension = true;
+    let (root, chain) = certified(&key, named);
+    let under = async |chain: &[Vec<u8>]| {
+        let report = verify_credential(&with_chain(&key, chain, &claims()), &sd_jwt_policy(&root), NOW).await;
+        assert!(report.verified, "{:?}", report.checks);
+        report.authorities
+    };
+    let own = under(&chain).await;
+    assert_eq!((own.len(), own[0].len() > 16), (1, true), "{own:?}");
+    let (_, other) = certified(&key, named);
+    let with_others = [chain, other].concat();
+    assert_eq!(under(&with_others).await, own);
+    let (root, chain) = certified(&key, |_| ());
+    let report = verify_credential(&with_chain(&key, &chain, &claims()), &sd_jwt_policy(&root), NOW).await;
+    assert_eq!((report.verified, report.authorities), (true, Vec::new()));
+}
