@@ -85,8 +85,8 @@ fuzz_target!(|data: &[u8]| {
             // A sealed update, in its place.
             let Some(said) = of(&HANDOFF["update"].to_string()) else { return };
             let Ok(update) = serde_json::from_str::<SealedUpdate>(&said) else { return };
-            if let Ok((by, content)) = update.open(&key(), |by| *by == laptop()) {
-                assert_eq!((by, &content[..]), (laptop(), text(&HANDOFF, "content").as_bytes()));
+            if let Ok(opened) = update.open(&key(), |by| *by == laptop()) {
+                assert_eq!((opened.by, &opened.content[..]), (laptop(), text(&HANDOFF, "content").as_bytes()));
                 assert_eq!(serde_json::to_value(&update).unwrap(), HANDOFF["update"], "and nothing of where it stands");
             }
         }

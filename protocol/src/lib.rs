@@ -22,6 +22,7 @@ pub mod json;
 pub mod jwe;
 pub mod key;
 pub mod manage;
+pub mod needs;
 pub mod nonce;
 pub mod oid4vci;
 mod point;

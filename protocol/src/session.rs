@@ -6,6 +6,7 @@ use crate::device_log::Head as LogHead;
 use crate::id::SessionId;
 use crate::jose::{Draft, Typ, Unverified};
 use crate::key::{Did, hash, sha256};
+use crate::needs::Needs;
 use crate::refusal::State;
 use crate::root::expand;
 use crate::secret::Secret;
@@ -155,6 +156,20 @@ struct Signed {
     #[serde(flatten)]
     place: Place,
     content: String,
+    /// What the session needs of a device, where it says so.
+    #[serde(default, skip_serializing_if = "Needs::is_empty")]
+    needs: Needs,
+}
+
+/// What was under a seal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Who signed it.
+    pub by: Did,
+    /// The session's content.
+    pub content: Vec<u8>,
+    /// What the session needs of a device.
+    pub needs: Needs,
 }
 
 /// A sealed update as the broker stores it.
@@ -171,8 +186,8 @@ pub struct SealedUpdate {
 }
 
 /// The statement the sender signs before sealing.
-pub fn draft_update(place: &Place, content: &[u8], by: &Did) -> Draft {
-    Draft::new(Typ::Update, &by.url(), &Signed { v: 1, place: place.clone(), content: hash(content) })
+pub fn draft_update(place: &Place, content: &[u8], needs: &Needs, by: &Did) -> Draft {
+    Draft::new(Typ::Update, &by.url(), &Signed { v: 1, place: place.clone(), content: hash(content), needs: needs.clone() })
 }
 
 impl SealedUpdate {
@@ -188,8 +203,8 @@ impl SealedUpdate {
         Ok(Self { place, iv: b64::encode(iv), ct: b64::encode(bytes) })
     }
 
-    /// Opens, and checks the sender's signature over the very place it stands at. Gives sender and content.
-    pub fn open(&self, key: &SessionKey, sender: impl Fn(&Did) -> bool) -> Result<(Did, Vec<u8>), State> {
+    /// Opens, and checks the sender's signature over the very place it stands at.
+    pub fn open(&self, key: &SessionKey, sender: impl Fn(&Did) -> bool) -> Result<Opened, State> {
         if key.version != self.place.key_version {
             return Err(State::Undecryptable);
         }
@@ -200,10 +215,10 @@ impl SealedUpdate {
         let (jws, content) = unpad(plain).ok_or(State::Undecryptable)?;
         let (by, verified) = signed_by(jws, Typ::Update, sender)?;
         let signed: Signed = verified.exact().map_err(|_| State::Sender)?;
-        if signed.v != 1 || signed.place != self.place || signed.content != hash(content) {
+        if signed.v != 1 || signed.place != self.place || signed.content != hash(content) || signed.needs.check().is_err() {
             return Err(State::Sender);
         }
-        Ok((by, content.to_vec()))
+        Ok(Opened { by, content: content.to_vec(), needs: signed.needs })
     }
 
     /// Digest of the ciphertext in its place: the next update's `prev`.

@@ -226,7 +226,7 @@ async fn show(device: &Arc<Device>) -> anyhow::Result<()> {
     println!("device   {}\ntier     {}\nlog      {}", device.did(), device.tier().as_str(), log_fingerprint(device.subject()));
     let members = device.members().await?;
     for (did, member) in members.log.members() {
-        let label = members.labels.iter().find(|(labelled, _)| labelled == did).map_or("", |(_, name)| name.as_str());
+        let label = members.name_of(did).unwrap_or_default();
         let live = if members.live.contains(did) { "live" } else { "revoked" };
         println!("member   {did} {} {live} {label}", member.tier.as_str());
     }
@@ -328,7 +328,7 @@ async fn give(device: &Arc<Device>) -> anyhow::Result<()> {
         }
     };
     let members = device.members().await?;
-    let name = members.labels.iter().find(|(labelled, _)| labelled == asked.by()).map_or(asked.by().as_str(), |(_, name)| name.as_str());
+    let name = members.name_of(asked.by()).unwrap_or(asked.by().as_str());
     println!("{name} asks for {}", asked.session());
     let is_allowed = members.unasked.gives || {
         println!("Type yes to hand it over:");

@@ -2,13 +2,14 @@
 
 use crate::attacks::Rig;
 use crate::support::{Server, http};
-use baton::demo::{SCOPES, claims};
+use baton::demo::{SCOPES, claims, enrol_here};
 use baton_protocol::credential::Tier;
-use baton_protocol::enrolment::Kind;
+use baton_protocol::enrolment::{DeviceClaims, Kind};
 use baton_protocol::handoff::machine::{Declining, Reason, Target};
+use baton_protocol::needs::Needs;
 use baton_sdk::enroll::Enrolling;
 use baton_sdk::keystore::Keystore;
-use baton_sdk::{Asked, Device, Session, Waiting, system_entropy};
+use baton_sdk::{Asked, Device, Session, Taker, Waiting, system_entropy};
 use baton_service::testing::{ManualClock, On};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
@@ -441,4 +442,47 @@ async fn a_handoff_that_is_over_says_why() {
         assert!(reasons.contains(&serde_json::Value::Null), "{handed}");
         assert_eq!(over(lapsed).await, is("expired", Reason::NobodyCame));
     }
+}
+
+/// What a session needs is sealed with it, and matched by devices alone: whoever offers sees who can take it, and whoever takes it what to adapt to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_where_its_needs_are_met() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let mut able = async |name: &str, words: &[&str]| {
+        let capabilities = words.iter().map(|&word| word.to_owned()).collect();
+        let claims = DeviceClaims { capabilities, ..claims(name, Kind::Laptop) };
+        enrol_here(&mut person, server.http(), Keystore::Memory, server.kept(), &claims).await.unwrap()
+    };
+    let laptop = able("Laptop", &["codec:canary-av1", "screen:large"]).await;
+    let wall = able("Wall", &["codec:h264", "screen:large"]).await;
+    let phone = able("Phone", &["codec:h264"]).await;
+    let speaker = able("Speaker", &[]).await;
+    assert_eq!((laptop.capabilities().len(), speaker.capabilities().len()), (2, 0));
+    let mut session = Session::open(&laptop, b"00:43").await.unwrap();
+    let names = |takers: Vec<Taker>| takers.into_iter().map(|taker| (taker.name, taker.adapt)).collect::<Vec<_>>();
+    assert_eq!(names(session.takers().await.unwrap()).len(), 3, "it needs nothing");
+    let needs = Needs { needs: vec![vec!["codec:canary-av1".into(), "codec:h264".into()]], adapts: vec!["screen:large".into()] };
+    session.require(needs.clone()).unwrap();
+    session.write(b"00:44").await.unwrap();
+    let takers = names(session.takers().await.unwrap());
+    assert_eq!(takers, [("Wall".to_owned(), vec![]), ("Phone".to_owned(), vec!["screen:large".to_owned()])]);
+    let offered = session.offer(Target::Device(phone.did().clone())).await.unwrap();
+    let waiting = Waiting::list(&phone).await.unwrap().pop().unwrap();
+    waiting.accept().await.unwrap();
+    session.seal(&offered).await.unwrap();
+    let mut theirs = waiting.complete().await.unwrap();
+    assert_eq!((theirs.needs(), theirs.adapt()), (&needs, vec!["screen:large".to_owned()]));
+    // It stays so until its holder says otherwise.
+    theirs.write(b"00:45").await.unwrap();
+    assert_eq!(Session::load(&wall, theirs.id()).await.unwrap().needs(), &needs);
+    theirs.require(Needs::default()).unwrap();
+    theirs.write(b"00:46").await.unwrap();
+    assert!(Session::load(&wall, theirs.id()).await.unwrap().needs().is_empty());
+    assert!(theirs.require(Needs { needs: vec![vec![]], adapts: vec![] }).unwrap_err().is("input.invalid"));
+    assert!(!dump_of(&server).await.contains("canary-av1"), "the broker knows what a session needs");
+}
+
+async fn dump_of(server: &Server) -> String {
+    crate::support::dump(&server.database("broker"), "broker", &[]).await.unwrap()
 }

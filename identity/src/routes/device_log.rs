@@ -3,6 +3,7 @@
 use super::credential::LOG_SCOPE;
 use crate::ledger;
 use crate::state::Identity;
+use crate::store::devices::Listed;
 use crate::store::{accounts, devices, logs, root_changes};
 use axum::Json;
 use axum::body::Body;
@@ -50,12 +51,15 @@ pub async fn show(State(identity): State<Arc<Identity>>, headers: HeaderMap) -> 
     let mut db = base.db.reader().acquire().await.internal()?;
     let entries = logs::entries(&mut db, &caller.standing.log).await.internal()?;
     let rows = devices::directory(&mut db, &caller.standing.log, base.now()).await.internal()?;
-    let live: Vec<_> = rows.iter().map(|(device, _, _)| device.clone()).collect();
+    let live: Vec<_> = rows.iter().map(|row| row.did.clone()).collect();
     let asked = root_changes::of_log(&mut db, &caller.standing.log, base.now()).await.internal()?;
     let agreed = root_changes::has_agreed(&mut db, caller.token.device.as_str()).await.internal()?;
     let asked = asked.filter(|_| !agreed).map(|asked| json!({"from": asked.from, "to": asked.to}));
     let directory = match caller.needs_full() {
-        Ok(()) => Some(rows.into_iter().map(|(device, name, kind)| json!({"device": device, "name": name, "kind": kind})).collect::<Vec<_>>()),
+        Ok(()) => {
+            let label = |row: Listed| json!({"device": row.did, "name": row.name, "kind": row.kind, "capabilities": row.capabilities()});
+            Some(rows.into_iter().map(label).collect::<Vec<_>>())
+        }
         Err(Refusal::Token(Token::Tier)) => None,
         Err(other) => return Err(other.into()),
     };

@@ -3,9 +3,11 @@
 use baton_protocol::credential::Tier;
 use baton_protocol::id::AccountId;
 use baton_protocol::key::{Did, Thumbprint};
+use baton_protocol::sd_jwt::Compact;
 use baton_protocol::standing::Standing;
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
+use serde_json::{Value, json};
 use sqlx::{AnyConnection, FromRow};
 
 /// A device's row.
@@ -129,10 +131,31 @@ pub async fn logs(db: &mut AnyConnection, account: &AccountId) -> Result<Vec<Str
     Ok(rows.into_iter().map(|(log,)| log).collect())
 }
 
+/// A live device of a log.
+#[derive(FromRow)]
+pub struct Listed {
+    /// Its DID.
+    pub did: String,
+    /// What the person calls it.
+    pub name: String,
+    /// What kind of thing it runs on.
+    pub kind: String,
+    credential: String,
+}
+
+impl Listed {
+    /// What it said of itself: an array of texts, as its credential discloses it.
+    pub fn capabilities(&self) -> Value {
+        let compact = Compact::parse(&self.credential).ok();
+        let said = compact.as_ref().and_then(|compact| compact.disclosures.iter().find(|one| one.name() == Some("capabilities")));
+        said.map_or_else(|| json!([]), |one| one.value().to_value())
+    }
+}
+
 /// Live devices of one log, for the directory: not revoked, and their credential not over.
-pub async fn directory(db: &mut AnyConnection, log: &str, now: Millis) -> Result<Vec<(String, String, String)>, Error> {
+pub async fn directory(db: &mut AnyConnection, log: &str, now: Millis) -> Result<Vec<Listed>, Error> {
     sqlx::query_as(
-        "SELECT did, name, kind FROM devices WHERE log = $1 AND revoked_at IS NULL AND redeemed_at IS NOT NULL AND credential_exp > $2 ORDER BY created_at",
+        "SELECT did, name, kind, credential FROM devices WHERE log = $1 AND revoked_at IS NULL AND redeemed_at IS NOT NULL AND credential_exp > $2 ORDER BY created_at",
     )
     .bind(log)
     .bind(now.secs())

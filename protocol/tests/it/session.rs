@@ -7,9 +7,10 @@ use baton_protocol::device_log::Head as LogHead;
 use baton_protocol::handoff::chain::{Act, Chain, Statement};
 use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::key::hash;
+use baton_protocol::needs::Needs;
 use baton_protocol::refusal::{Handoff, State};
 use baton_protocol::secret::Secret;
-use baton_protocol::session::{Head, Kind, Mode, Place, SealedUpdate, SessionKey, draft_update, envelope_recipients};
+use baton_protocol::session::{Head, Kind, Mode, Opened, Place, SealedUpdate, SessionKey, draft_update, envelope_recipients};
 use serde_json::json;
 
 fn key(version: i64) -> SessionKey {
@@ -20,18 +21,27 @@ fn place() -> Place {
     Place { session: SessionId::new(NOW, [1; 10]), epoch: 2, seq: 5, prev: hash(b"before"), key_version: 1, kind: Kind::Update }
 }
 
+fn needs() -> Needs {
+    Needs { needs: vec![vec!["codec:av1".into(), "codec:h264".into()]], adapts: vec!["screen:large".into()] }
+}
+
 fn sealed(device: &Key, content: &[u8]) -> SealedUpdate {
-    let jws = device.sign(draft_update(&place(), content, &device.public.did()));
+    sealed_needing(device, content, &Needs::default())
+}
+
+fn sealed_needing(device: &Key, content: &[u8], needs: &Needs) -> SealedUpdate {
+    let jws = device.sign(draft_update(&place(), content, needs, &device.public.did()));
     SealedUpdate::seal(place(), content, &jws, &key(1), [9; 12]).unwrap()
 }
 
 #[test]
 fn an_update_opens_in_its_place_under_its_key_from_its_sender() {
     let (device, attacker) = (Key::new(), Key::new());
-    let update = sealed(&device, b"The General, 00:43");
+    let update = sealed_needing(&device, b"The General, 00:43", &needs());
     let mine = |by: &_| *by == device.public.did();
     assert_eq!(update.check_form(), Ok(()));
-    assert_eq!(update.open(&key(1), mine).unwrap(), (device.public.did(), b"The General, 00:43".to_vec()));
+    let opened = Opened { by: device.public.did(), content: b"The General, 00:43".to_vec(), needs: needs() };
+    assert_eq!(update.open(&key(1), mine).unwrap(), opened);
 
     let moved = |change: &dyn Fn(&mut Place)| {
         let mut other = update.clone();
@@ -47,12 +57,23 @@ fn an_update_opens_in_its_place_under_its_key_from_its_sender() {
     assert_eq!(update.open(&wrong_key, mine).map(|_| ()), Err(State::Undecryptable));
 
     assert_eq!(update.open(&key(1), |_| false).map(|_| ()), Err(State::Sender), "ECC-16: not a member");
-    let forged =
-        SealedUpdate::seal(place(), b"forged", &attacker.sign(draft_update(&place(), b"forged", &device.public.did())), &key(1), [9; 12]).unwrap();
+    let forged = SealedUpdate::seal(
+        place(),
+        b"forged",
+        &attacker.sign(draft_update(&place(), b"forged", &Needs::default(), &device.public.did())),
+        &key(1),
+        [9; 12],
+    )
+    .unwrap();
     assert_eq!(forged.open(&key(1), mine).map(|_| ()), Err(State::Sender), "another's signature under a member's name");
     let other_content =
-        SealedUpdate::seal(place(), b"b", &device.sign(draft_update(&place(), b"a", &device.public.did())), &key(1), [9; 12]).unwrap();
+        SealedUpdate::seal(place(), b"b", &device.sign(draft_update(&place(), b"a", &Needs::default(), &device.public.did())), &key(1), [9; 12])
+            .unwrap();
     assert_eq!(other_content.open(&key(1), mine).map(|_| ()), Err(State::Sender), "signed for other content");
+    let deaf = Needs { needs: vec![vec!["no word".into()]], adapts: vec![] };
+    let jws = device.sign(draft_update(&place(), b"a", &deaf, &device.public.did()));
+    let unheard = SealedUpdate::seal(place(), b"a", &jws, &key(1), [9; 12]).unwrap();
+    assert_eq!(unheard.open(&key(1), mine).map(|_| ()), Err(State::Sender), "needs that nobody could have");
 }
 
 #[test]

@@ -51,8 +51,8 @@ pub struct Members {
     pub log: DeviceLog,
     /// Live devices. Identity may leave some out; it cannot add any.
     pub live: Vec<Did>,
-    /// Labels, for full devices: what the person called each. Not evidence.
-    pub labels: Vec<(Did, String)>,
+    /// For full devices: what the person called each, and what it said of itself. Not evidence.
+    pub labels: Vec<Label>,
     /// Devices whose person keeps the sessions of the others from them.
     pub without_sync: BTreeSet<Did>,
     /// What the person lets this device do unasked.
@@ -103,7 +103,11 @@ impl Members {
     }
     /// The device of that label.
     pub fn by_label(&self, label: &str) -> Option<&Did> {
-        self.labels.iter().find(|(_, name)| name == label).map(|(device, _)| device)
+        self.labels.iter().find(|one| one.name == label).map(|one| &one.device)
+    }
+    /// What the person calls this device.
+    pub fn name_of(&self, device: &Did) -> Option<&str> {
+        self.labels.iter().find(|one| one.device == *device).map(|one| one.name.as_str())
     }
 }
 
@@ -304,7 +308,7 @@ impl Device {
     pub async fn members(&self) -> Result<Arc<Members>, Error> {
         let (read, Switches { without_sync, unasked }) = try_join(self.log(), self.switches()).await?;
         let (log, answer) = read;
-        let labels = answer.directory.unwrap_or_default().into_iter().map(|label| (label.device, label.name)).collect();
+        let labels = answer.directory.unwrap_or_default();
         let members = Arc::new(Members { log, live: answer.live, labels, without_sync, unasked, replace_root: answer.replace_root });
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.http.now(), members.clone()));
         Ok(members)
@@ -418,10 +422,16 @@ impl Device {
     }
 }
 
-#[derive(Deserialize)]
-struct Label {
-    device: Did,
-    name: String,
+/// What full devices are told of each.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Label {
+    /// Which.
+    pub device: Did,
+    /// What the person calls it.
+    pub name: String,
+    /// What it said of itself when it was enrolled.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ use baton_protocol::handoff::chain::{Act, Chain, Statement};
 use baton_protocol::handoff::wire::claim_data;
 use baton_protocol::id::SessionId;
 use baton_protocol::key::{Did, hash};
+use baton_protocol::needs::Needs;
 use baton_protocol::refusal::{Handoff, State};
 use baton_protocol::secret::Secret;
 use baton_protocol::session::{Head, Kind, Mode, Place, SealedUpdate, SessionKey, draft_update};
@@ -26,6 +27,7 @@ pub struct Session {
     pub(crate) keys: BTreeMap<i64, SessionKey>,
     pub(crate) head: Head,
     pub(crate) content: Vec<u8>,
+    pub(crate) needs: Needs,
     /// The epoch at which this device may write, if it may.
     pub(crate) held: Option<i64>,
     /// Who was given the newest key.
@@ -98,7 +100,8 @@ impl Session {
         let keys = BTreeMap::from([(1, key)]);
         let device = device.clone();
         let added = BTreeSet::new();
-        let mut session = Self { device, id, chain, keys, head, content: Vec::new(), held: Some(1), recipients, unanswered: None, added };
+        let mut session =
+            Self { device, id, chain, keys, head, content: Vec::new(), needs: Needs::default(), held: Some(1), recipients, unanswered: None, added };
         session.write_as(content, Kind::Snapshot).await?;
         Ok(session)
     }
@@ -128,7 +131,8 @@ impl Session {
         let head = Head { epoch: 1, seq: 0, hash: chain.first().into() };
         let device = device.clone();
         let content = Vec::new();
-        let mut session = Self { device, id: id.clone(), head, content, chain, keys, held: None, recipients, unanswered: None, added };
+        let mut session =
+            Self { device, id: id.clone(), head, content, needs: Needs::default(), chain, keys, held: None, recipients, unanswered: None, added };
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
         session.read_from(&members, snapshot, pin.as_ref()).await?;
         if pin.is_some_and(|pin| session.head.seq < pin.seq) {
@@ -347,8 +351,8 @@ impl Session {
         for row in rows {
             let update: SealedUpdate = serde_json::from_value(row["update"].clone()).map_err(|_| Error::Answer("branch"))?;
             let key = self.keys.get(&update.place.key_version).ok_or(Handoff::NoKey)?;
-            let (device, content) = update.open(key, |by| members.log.knows(by))?;
-            out.push(Branch { device, epoch: update.place.epoch, content });
+            let opened = update.open(key, |by| members.log.knows(by))?;
+            out.push(Branch { device: opened.by, epoch: update.place.epoch, content: opened.content });
         }
         Ok(out)
     }
@@ -372,7 +376,7 @@ impl Session {
             key_version: key.version,
             kind,
         };
-        let jws = self.device.signing.seal(draft_update(&place, content, self.device.did())).await?;
+        let jws = self.device.signing.seal(draft_update(&place, content, &self.needs, self.device.did())).await?;
         Ok(SealedUpdate::seal(place, content, &jws, key, self.device.http.entropy().bytes())?)
     }
 
@@ -446,9 +450,9 @@ impl Session {
                     return Err(State::Rollback.into());
                 }
                 let key = self.keys.get(&place.key_version).ok_or(Handoff::NoKey)?;
-                let (by, content) = update.open(key, |by| members.log.knows(by))?;
-                self.chain.accepts_update(&by, &at)?;
-                self.content = content;
+                let opened = update.open(key, |by| members.log.knows(by))?;
+                self.chain.accepts_update(&opened.by, &at)?;
+                (self.content, self.needs) = (opened.content, opened.needs);
                 after = place.seq;
                 last = Some(at.clone());
                 self.head = at;

@@ -59,6 +59,13 @@ export interface Occasion {
   data?: string[];
 }
 
+/** A claim that a device's own credential could disclose. */
+export function disclosed(credential: string, name: string): unknown {
+  const [, ...disclosures] = credential.split("~").filter((part) => part !== "");
+  const read = disclosures.map((text) => JSON.parse(new TextDecoder().decode(decode(text))) as unknown[]);
+  return read.find((parts) => parts[1] === name)?.[2];
+}
+
 /** Shows a credential with the named claims and no other. */
 export async function present(credential: string, { audience, nonce, data = [] }: Occasion, disclose: string[], now: number, signer: Signer): Promise<string> {
   const [jwt, ...disclosures] = credential.split("~").filter((part) => part !== "");

@@ -1,6 +1,6 @@
 /** An enrolled device: it presents itself, gets tokens, reads its log, and speaks to the broker. */
 
-import { present, readCredential, type Credential, type Occasion } from "./credential.js";
+import { disclosed, present, readCredential, type Credential, type Occasion } from "./credential.js";
 import { publicKeyOf, signerOf, type Signer } from "./deviceKeys.js";
 import { readDeviceLog, rootConsent, type DeviceLog, type Member } from "./deviceLog.js";
 import type { Tier } from "./enrolment.js";
@@ -28,14 +28,22 @@ interface Switches {
 /** The log as this device checked it, and who of it identity says is live: it may leave some out, it cannot add any. */
 export interface Members extends DeviceLog {
   live: string[];
-  /** What the person called each; told to full devices, and no evidence. */
-  labels: { device: string; name: string }[];
+  /** What the person called each, and what it said of itself; told to full devices, and no evidence. */
+  labels: Label[];
   /** Whom the person keeps the sessions of the others from. Like identity the broker may leave devices out of what is sealed; it adds none. */
   withoutSync: string[];
   /** What the person lets this device do without asking at it. */
   unasked: Unasked;
   /** The person is replacing the root; told to full devices. See {@link Device.agree}. */
   replaceRoot?: ReplaceRoot;
+}
+
+/** What full devices are told of each. */
+export interface Label {
+  device: string;
+  name: string;
+  /** What it said of itself when it was enrolled; not said by an older server. */
+  capabilities?: string[];
 }
 
 /** What a full device is asked to agree to: that the log goes on under another root's issuer key. */
@@ -52,7 +60,7 @@ const RECENT_SECS = 60;
 interface LogAnswer {
   entries: string[];
   live: string[];
-  directory?: { device: string; name: string }[];
+  directory?: Label[];
   replace_root?: ReplaceRoot;
 }
 
@@ -228,6 +236,12 @@ export class Device {
     await this.#change(async () => {
       this.kept = { ...this.kept, tokens: {} };
     });
+  }
+
+  /** What it said of itself when it was enrolled. */
+  get capabilities(): string[] {
+    const said = disclosed(this.kept.credential, "capabilities");
+    return Array.isArray(said) ? said.filter((word) => typeof word === "string") : [];
   }
 
   /** Its log as identity has it now, checked, and held against what it saw before; and who of it may be sealed to. */

@@ -7,11 +7,13 @@
  */
 
 export { Device } from "./device.js";
-export type { BrokerRequest, Members, ReplaceRoot, Unasked } from "./device.js";
+export type { BrokerRequest, Label, Members, ReplaceRoot, Unasked } from "./device.js";
 export { IndexedDbStore, MemoryStore } from "./store.js";
 export type { Kept, Pin, Store } from "./store.js";
 export { Session } from "./session/session.js";
 export type { Branch, Listed, Written } from "./session/session.js";
+export { fit } from "./session/needs.js";
+export type { Fit, Needs, Taker } from "./session/needs.js";
 export { Offered, Waiting } from "./session/handoff.js";
 export { Asked, Requested } from "./session/pull.js";
 export type { Declining, HandoffState, Reason, Target } from "./session/shown.js";

@@ -120,7 +120,7 @@ test("an update counts by whom the chain says holds the session, and up to where
   // The television kept the key it had: it seals one more, at its own epoch and at the next.
   for (const [epoch, code] of [[2, "state.rollback"], [3, "state.sender"]] as const) {
     const place = { session: session.id, epoch, seq: head.seq + 1, prev: head.hash, key_version: key.version, kind: "update" as const };
-    const update = await sealUpdate(place, utf8("forged"), tv.signer, key, new Uint8Array(12));
+    const update = await sealUpdate(place, { content: utf8("forged"), needs: { needs: [], adapts: [] } }, tv.signer, key, new Uint8Array(12));
     assert.notEqual(updateHash(update), head.hash);
     lies.splice(0, 1, { on: new RegExp(`updates\\?after=${head.seq}$`), tell: () => ({ updates: [update] }) });
     await assert.rejects(Session.load(laptop, session.id), refusal(code), `at epoch ${epoch}`);

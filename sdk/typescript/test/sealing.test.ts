@@ -11,6 +11,7 @@ import { verifyPresentation } from "../src/credential.js";
 import { Chain, readStatement, signStatement } from "../src/session/chain.js";
 import { openEnvelope, sealEnvelope } from "../src/session/envelope.js";
 import { keyStatement, readKey, receiptProof } from "../src/session/key.js";
+import { fit, readNeeds } from "../src/session/needs.js";
 import { openUpdate, sealUpdate, updateHash, type SealedUpdate } from "../src/session/update.js";
 import { openView, sealView, type SealedView } from "../src/session/view.js";
 import { fixture, golden, vectorRandom } from "./files.js";
@@ -25,6 +26,7 @@ interface Recorded {
   open: string;
   update: SealedUpdate;
   content: string;
+  needs: object;
   release: string;
   release_hash: string;
   receipt: string;
@@ -50,7 +52,8 @@ test("a handoff that Rust recorded is read here, step by step", async () => {
   const first = readStatement(open);
   const { session } = first.statement;
   const key = readKey(jws ?? "", session, 1, anyone);
-  const { by, content } = await openUpdate(update, key, anyone);
+  const { by, content, needs } = await openUpdate(update, key, anyone);
+  assert.deepEqual(needs, recorded.needs);
   assert.equal(new TextDecoder().decode(content), recorded.content);
 
   assert.equal(new TextDecoder().decode(await openView(recorded.view, session, by, key)), "00:43");
@@ -82,7 +85,8 @@ test("what is sealed here Rust opens: fixtures/typescript-handoff-v1.json", asyn
   );
   const place = { session, epoch: 1, seq: 1, prev: open.hash, key_version: 1, kind: "snapshot" as const };
   const content = utf8("The General, 00:43");
-  const update = await sealUpdate(place, content, soft(source), key, random(12));
+  const needs = { needs: [["codec:av1", "codec:h264"]], adapts: ["screen:large"] };
+  const update = await sealUpdate(place, { content, needs }, soft(source), key, random(12));
   const head = { epoch: 1, seq: 1, hash: updateHash(update) };
   const release = await signStatement(
     { session, epoch: 1, prev: open.hash, device: source.public.did, act: { kind: "release", handoff, head, key_version: 1, to: target.public.did } },
@@ -97,6 +101,7 @@ test("what is sealed here Rust opens: fixtures/typescript-handoff-v1.json", asyn
     key_statement: statement,
     open: open.text,
     update,
+    needs,
     update_hash: head.hash,
     content: "The General, 00:43",
     release: release.text,
@@ -143,13 +148,15 @@ test("ECC: an envelope opens for its recipient alone, in the profile's form alon
   }
 });
 
+const nothing = { needs: [], adapts: [] };
+
 test("an update opens in its place alone, by its sender alone", async () => {
   const random = vectorRandom();
   const [sender, stranger] = [new SoftKey(random(32)), new SoftKey(random(32))];
   const key = { version: 1, bytes: random(32) };
   const place = { session: "ses_1", epoch: 1, seq: 7, prev: "before", key_version: 1, kind: "update" as const };
   const content = utf8("minute 43");
-  const update = await sealUpdate(place, content, soft(sender), key, random(12));
+  const update = await sealUpdate(place, { content, needs: nothing }, soft(sender), key, random(12));
   assert.equal((await openUpdate(update, key, (by) => by === sender.public.did)).by, sender.public.did);
   assert.equal(decode(update.ct).length, 1024 + 16, "the size says little");
 
@@ -158,7 +165,7 @@ test("an update opens in its place alone, by its sender alone", async () => {
   for (const change of moved) await assert.rejects(openUpdate({ ...update, ...change }, key, anyone), refusal("state.undecryptable"), Object.keys(change)[0]);
   const other: Bytes = random(32);
   await assert.rejects(openUpdate(update, { version: 1, bytes: other }, anyone), refusal("state.undecryptable"));
-  await assert.rejects(sealUpdate(place, new Uint8Array(200 * 1024), soft(sender), key, random(12)), refusal("state.undecryptable"));
+  await assert.rejects(sealUpdate(place, { content: new Uint8Array(200 * 1024), needs: nothing }, soft(sender), key, random(12)), refusal("state.undecryptable"));
 });
 
 test("a chain takes nothing in that may not follow", async () => {
@@ -215,4 +222,15 @@ test("a presentation is for one occasion", () => {
   const [jwt = ""] = shown.presentation.split("~");
   const kb = shown.presentation.slice(shown.presentation.lastIndexOf("~") + 1);
   assert.throws(() => verifyPresentation(`${jwt}~${kb}`, occasion, shown.now), refusal("kb.invalid"), "with less shown than was signed for");
+});
+
+test("what a session needs is matched with what a device says of itself", async () => {
+  const needs = { needs: [["codec:av1", "codec:h264"], ["screen"]], adapts: ["keyboard", "hdr"] };
+  assert.deepEqual(fit(needs, ["codec:h264", "screen", "hdr"]), { lacks: [], adapt: ["keyboard"] });
+  assert.deepEqual(fit(needs, ["screen"]).lacks, [["codec:av1", "codec:h264"]]);
+  assert.deepEqual(readNeeds(undefined), nothing);
+  assert.deepEqual(readNeeds(needs), needs);
+  for (const wrong of [{ needs: [[]], adapts: [] }, { needs: [], adapts: ["a b"] }, { needs: [["é"]], adapts: [] }, { needs: [["x".repeat(65)]], adapts: [] }, { needs: [], adapts: Array(17).fill("x") }, { needs: [] }]) {
+    assert.throws(() => readNeeds(wrong), refusal("input.invalid"), JSON.stringify(wrong));
+  }
 });

@@ -140,7 +140,7 @@ fn devices() -> Vec<Op> {
     vec![
         op("GET /identity/v1/log", "The device log, for its live members; full devices also get labels, which are no evidence.").answers(
             200,
-            &json!({"entries": ["jws"], "live": ["did"], "directory": {"anyOf": [[{"device": "did", "name": "text", "kind": "text"}], "any|null"]},
+            &json!({"entries": ["jws"], "live": ["did"], "directory": {"anyOf": [[{"device": "did", "name": "text", "kind": "text", "capabilities": ["text"]}], "any|null"]},
                 "replace_root": {"anyOf": [{"from": "did", "to": "did"}, "any|null"]}}),
         ),
         op("POST /identity/v1/log/consent", "A full device agrees that its log goes on under another root.")

@@ -11,11 +11,12 @@ use baton_protocol::handoff::wire::{Offer, accept_data};
 use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::jose::Draft;
 use baton_protocol::key::hash;
+use baton_protocol::needs::Needs;
 use baton_protocol::ports::Entropy;
 use baton_protocol::presentation::{self, Expected};
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::secret::Secret;
-use baton_protocol::session::{Head, Kind, Mode, Place, SealedUpdate, SessionKey, draft_update};
+use baton_protocol::session::{Head, Kind, Mode, Opened, Place, SealedUpdate, SessionKey, draft_update};
 use baton_protocol::signer::Signer as _;
 use baton_protocol::status_list::{Status, StatusRef};
 use baton_protocol::time::Millis;
@@ -203,7 +204,8 @@ fn drift_of_a_recorded_handoff() {
         say(&cast.laptop, 1, None, Act::Open { app: "player".into(), subject, mode: Mode::Exclusive, envelope: hash(envelope.as_bytes()) });
     let place = Place { session: session(), epoch: 1, seq: 1, prev: open_hash.clone(), key_version: 1, kind: Kind::Snapshot };
     let content = b"The General, 00:43";
-    let jws = sign(&cast.laptop, draft_update(&place, content, &laptop));
+    let needs = Needs { needs: vec![vec!["codec:av1".into(), "codec:h264".into()]], adapts: vec!["screen:large".into()] };
+    let jws = sign(&cast.laptop, draft_update(&place, content, &needs, &laptop));
     let update = SealedUpdate::seal(place, content, &jws, &key, [8; 12]).unwrap();
     let at = Head { epoch: 1, seq: 1, hash: update.hash() };
     let handoff = offer(&cast).handoff;
@@ -214,7 +216,7 @@ fn drift_of_a_recorded_handoff() {
     let (reclaim, _) = say(&cast.laptop, 2, Some(&release_hash), Act::Reclaim { handoff });
     let view = SealedView::seal(&session(), &laptop, &key, [9; 12], b"00:43").unwrap();
     let made = json!({"tv": {"did": cast.tv.key().did(), "agreement_d": b64::encode(cast.tv_agreement.scalar().expose())}, "key_statement": key_statement, "envelope": envelope,
-        "open": open, "update": update, "content": String::from_utf8_lossy(content), "release": release, "release_hash": release_hash, "receipt": receipt, "reclaim": reclaim, "view": view});
+        "open": open, "update": update, "needs": needs, "content": String::from_utf8_lossy(content), "release": release, "release_hash": release_hash, "receipt": receipt, "reclaim": reclaim, "view": view});
     let stands = golden("fixtures/handoff-v1.json", &made);
 
     // A target reads it all from the texts.
@@ -222,7 +224,8 @@ fn drift_of_a_recorded_handoff() {
     let opened = seal::open(text(&stands["envelope"]), &cast.tv.key().did(), &agreement).unwrap();
     let (key, ..) = SessionKey::read(&opened, &session(), 1, |by| *by == laptop).unwrap();
     let update: SealedUpdate = serde_json::from_value(stands["update"].clone()).unwrap();
-    let (_, content) = update.open(&key, |by| *by == laptop).unwrap();
+    let Opened { content, needs, .. } = update.open(&key, |by| *by == laptop).unwrap();
+    assert_eq!(serde_json::to_value(needs).unwrap(), stands["needs"]);
     assert_eq!(content, text(&stands["content"]).as_bytes());
     let view: SealedView = serde_json::from_value(stands["view"].clone()).unwrap();
     assert_eq!(view.open(&session(), &laptop, &key).unwrap(), b"00:43");

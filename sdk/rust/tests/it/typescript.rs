@@ -9,7 +9,7 @@ use baton_protocol::handoff::machine::Target;
 use baton_protocol::handoff::wire::Offer as HandoffOffer;
 use baton_protocol::key::{Did, PublicKey};
 use baton_protocol::secret::Secret;
-use baton_protocol::session::{SealedUpdate, SessionKey};
+use baton_protocol::session::{Opened, SealedUpdate, SessionKey};
 use baton_protocol::signer::Signer as _;
 use baton_protocol::view::SealedView;
 use baton_protocol::wrap::WrappedRoot;
@@ -66,7 +66,8 @@ fn what_it_sealed_opens_and_its_chain_holds() {
     assert_eq!((b64::encode(key.key.expose()), head.n, &by), (text("key").to_owned(), 2, &source));
     let update: SealedUpdate = read(&stands["update"]);
     update.check_form().unwrap();
-    let (by, content) = update.open(&key, by_source).unwrap();
+    let Opened { by, content, needs } = update.open(&key, by_source).unwrap();
+    assert_eq!(needs, read(&stands["needs"]));
     assert_eq!((by, content.as_slice(), update.hash().as_str()), (source.clone(), text("content").as_bytes(), text("update_hash")));
 
     let view: SealedView = read(&stands["view"]);

@@ -8,6 +8,7 @@ import type { Pin } from "../store.js";
 import { Chain, checkAccepted, readStatement } from "./chain.js";
 import { openEnvelope, recipientsOf, sealEnvelope } from "./envelope.js";
 import { keyStatement, readKey, type SessionKey } from "./key.js";
+import { readNeeds, type Needs } from "./needs.js";
 import { openUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
 
 /** Whether the log ever let this device in. */
@@ -98,9 +99,10 @@ export interface Reading {
 }
 
 /** The content after every update from the last snapshot on, and where it stands. */
-export async function readContent(device: Device, members: Members, { chain, keys, snapshot, pin }: Reading): Promise<{ head: Head; content: Uint8Array }> {
+export async function readContent(device: Device, members: Members, { chain, keys, snapshot, pin }: Reading): Promise<{ head: Head; content: Uint8Array; needs: Needs }> {
   let head: Head = { epoch: 1, seq: 0, hash: chain.first };
   let content = new Uint8Array();
+  let needs = readNeeds(undefined);
   let after = Math.max(0, snapshot - 1);
   // Where reading begins at the beginning, the first update follows the chain's first statement.
   let last: Head | undefined = after === 0 ? head : undefined;
@@ -109,7 +111,7 @@ export async function readContent(device: Device, members: Members, { chain, key
     const { updates } = await device.broker<{ updates: SealedUpdate[] }>({ scope: "session:read", path });
     if (updates.length === 0) {
       chain.needEnd(head);
-      return { head, content };
+      return { head, content, needs };
     }
     for (const update of updates) {
       const at: Head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
@@ -120,7 +122,7 @@ export async function readContent(device: Device, members: Members, { chain, key
       if (!key) throw new Refused("handoff.no_key", "no key");
       const opened = await openUpdate(update, key, knows(members));
       chain.needUpdate(opened.by, at);
-      content = opened.content;
+      ({ content, needs } = opened);
       head = last = at;
       after = at.seq;
     }

@@ -8,6 +8,7 @@ import { agreed } from "../credential.js";
 import { Chain, signStatement, type Act, type Signed } from "./chain.js";
 import { sealEnvelope } from "./envelope.js";
 import { keyStatement, type SessionKey } from "./key.js";
+import { fit, readNeeds, type Needs, type Taker } from "./needs.js";
 import { knows, makeEnvelope, needAccepted, readChain, readContent, readKeys } from "./reading.js";
 import type { Present } from "../presence.js";
 import { Turns } from "../store.js";
@@ -37,6 +38,7 @@ export interface Listed {
 /** A session as this device knows it. */
 export class Session {
   content: Uint8Array = new Uint8Array();
+  #needs: Needs = readNeeds(undefined);
   head: Head = { epoch: 1, seq: 0, hash: "" };
   #held: number | undefined;
   /** The last update whose answer did not come. */
@@ -106,7 +108,9 @@ export class Session {
     // Looked at last: what another tab has seen meanwhile is what counts.
     const pin = await device.pin(id);
     if (pin) chain.continues(pin.chain);
-    Object.assign(session, await readContent(device, members, { chain, keys, snapshot: shown.last_snapshot ?? 0, pin }));
+    const { head, content, needs } = await readContent(device, members, { chain, keys, snapshot: shown.last_snapshot ?? 0, pin });
+    Object.assign(session, { head, content });
+    session.#needs = needs;
     if (pin && session.head.seq < pin.seq) throw new Refused("state.rollback", "rollback");
     const holds = chain.holder === device.did && !chain.released && shown.holder === device.did;
     session.#held = holds ? chain.epoch : undefined;
@@ -235,6 +239,7 @@ export class Session {
     const { chain, keys, recipients, head, content } = fresh;
     Object.assign(this, { chain, keys, recipients, head, content });
     this.#added = fresh.#added;
+    this.#needs = fresh.#needs;
     this.#held = fresh.#held;
   }
 
@@ -285,6 +290,32 @@ export class Session {
     this.recipients = recipients;
     this.hold();
     await this.append(this.content, "snapshot");
+  }
+
+  /** What the session needs of the device it is on, as its holder said last. */
+  get needs(): Needs {
+    return this.#needs;
+  }
+
+  /** It needs this from the next write on. */
+  require(needs: Needs): void {
+    this.#needs = readNeeds(needs);
+  }
+
+  /** What the app has to adapt to on this device. */
+  get adapt(): string[] {
+    return fit(this.#needs, this.device.capabilities).adapt;
+  }
+
+  /**
+   * The person's other devices that can take it: what each said of itself has what the session needs. A hint for whoever chooses; identity tells it to full
+   * devices alone, and others see none.
+   */
+  async takers(): Promise<Taker[]> {
+    const members = await this.device.members();
+    const theirs = members.labels.filter(({ device }) => device !== this.device.did && members.tierOf(device) !== undefined);
+    const fits = theirs.map(({ device, name, capabilities = [] }) => ({ device, name, ...fit(this.#needs, capabilities) }));
+    return fits.filter(({ lacks }) => lacks.length === 0).map(({ device, name, adapt }) => ({ device, name, adapt }));
   }
 
   /** @internal What this device shows of the session, for those who have it. */
@@ -363,7 +394,7 @@ export class Session {
   #sealed(content: Uint8Array, kind: SealedUpdate["kind"]): Promise<SealedUpdate> {
     const key = this.#key();
     const place = { session: this.id, epoch: this.chain.epoch, seq: this.head.seq + 1, prev: this.head.hash, key_version: key.version, kind };
-    return sealUpdate(place, content, this.device.signer, key, this.device.http.around.random(12));
+    return sealUpdate(place, { content, needs: this.#needs }, this.device.signer, key, this.device.http.around.random(12));
   }
 
   /** @internal */

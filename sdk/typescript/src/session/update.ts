@@ -6,6 +6,7 @@ import { signBy, verifyBy } from "../jws.js";
 import { hash } from "../key.js";
 import { Refused } from "../refused.js";
 import type { SessionKey } from "./key.js";
+import { readNeeds, signedNeeds, type Needs } from "./needs.js";
 
 /** Most bytes of content in one update. */
 export const MAX_CONTENT = 192 * 1024;
@@ -36,10 +37,17 @@ export interface SealedUpdate extends Place {
   ct: string;
 }
 
+/** What is under a seal. */
+export interface State {
+  content: Uint8Array;
+  /** What the session needs of a device. */
+  needs: Needs;
+}
+
 /** Signs content for its place and seals both. `iv` must be fresh. */
-export async function sealUpdate(place: Place, content: Uint8Array, signer: Signer, key: SessionKey, iv: Bytes): Promise<SealedUpdate> {
+export async function sealUpdate(place: Place, { content, needs }: State, signer: Signer, key: SessionKey, iv: Bytes): Promise<SealedUpdate> {
   if (content.length > MAX_CONTENT || key.version !== place.key_version) throw new Refused("state.undecryptable", "too large, or another key");
-  const jws = utf8(await signBy("baton-update+jwt", signer, signed(place, content)));
+  const jws = utf8(await signBy("baton-update+jwt", signer, signed(place, { content, needs })));
   const plain = new Uint8Array(bucket(8 + jws.length + content.length));
   const view = new DataView(plain.buffer);
   view.setUint32(0, jws.length);
@@ -51,7 +59,7 @@ export async function sealUpdate(place: Place, content: Uint8Array, signer: Sign
 }
 
 /** Opens an update and checks its sender's signature over the very place it stands at. */
-export async function openUpdate(update: SealedUpdate, key: SessionKey, isSender: (device: string) => boolean): Promise<{ by: string; content: Bytes }> {
+export async function openUpdate(update: SealedUpdate, key: SessionKey, isSender: (device: string) => boolean): Promise<{ by: string; content: Bytes; needs: Needs }> {
   const place = placeOf(update);
   const plain = await opened(update, place, key);
   const view = new DataView(plain.buffer);
@@ -63,9 +71,11 @@ export async function openUpdate(update: SealedUpdate, key: SessionKey, isSender
   const jws = part(0);
   const content = part(4 + jws.length);
   if (plain.subarray(8 + jws.length + content.length).some((byte) => byte !== 0)) throw new Refused("state.undecryptable", "padding");
-  const { by, payloadHash } = verifyBy(new TextDecoder().decode(jws), "baton-update+jwt");
-  if (!isSender(by) || payloadHash !== hash(JSON.stringify(signed(place, content)))) throw new Refused("state.sender", "sender");
-  return { by, content: content.slice() };
+  const { by, claims, payloadHash } = verifyBy(new TextDecoder().decode(jws), "baton-update+jwt");
+  if (!isSender(by)) throw new Refused("state.sender", "sender");
+  const state = { content: content.slice(), needs: needsOf(claims["needs"]) };
+  if (payloadHash !== hash(JSON.stringify(signed(place, state)))) throw new Refused("state.sender", "sender");
+  return { by, ...state };
 }
 
 /** Digest of an update's ciphertext in its place: the next one's `prev`. */
@@ -77,8 +87,16 @@ function placeOf({ session, epoch, seq, prev, key_version, kind }: Place): Place
   return { session, epoch, seq, prev, key_version, kind };
 }
 
-function signed(place: Place, content: Uint8Array): object {
-  return { v: 1, ...placeOf(place), content: hash(content) };
+function signed(place: Place, { content, needs }: State): object {
+  return { v: 1, ...placeOf(place), content: hash(content), ...signedNeeds(needs) };
+}
+
+function needsOf(said: unknown): Needs {
+  try {
+    return readNeeds(said);
+  } catch {
+    throw new Refused("state.sender", "needs");
+  }
 }
 
 function aad({ session, epoch, seq, prev, key_version, kind }: Place): string {
