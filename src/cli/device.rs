@@ -33,6 +33,9 @@ enum Command {
         /// What the person will know it by
         #[arg(long, default_value = "Terminal")]
         name: String,
+        /// What sessions can count on here, in apps' own words; once for each
+        #[arg(long = "can", value_name = "WORD")]
+        capabilities: Vec<String>,
         /// Development builds only: approve here with this software passkey, which makes a full device
         #[cfg(debug_assertions)]
         #[arg(long, value_name = "FILE")]
@@ -98,12 +101,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Runs a command.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let passphrase = passphrase()?;
-    if let Command::Enrol { server, name, .. } = &args.command {
+    if let Command::Enrol { server, name, capabilities, .. } = &args.command {
+        let claims = DeviceClaims {
+            name: name.clone(),
+            kind: Kind::Other,
+            platform: Some(std::env::consts::OS.into()),
+            model: None,
+            capabilities: capabilities.clone(),
+        };
         #[cfg(debug_assertions)]
         if let Command::Enrol { person: Some(person), .. } = &args.command {
-            return enrol_full(&args.keystore, &passphrase, server, name, person).await;
+            return enrol_full(&args.keystore, &passphrase, server, &claims, person).await;
         }
-        return enrol(&args.keystore, &passphrase, server, name).await;
+        return enrol(&args.keystore, &passphrase, server, &claims).await;
     }
     let (keystore, kept) = Keystore::open(&args.keystore, passphrase.expose(), &system_entropy())?;
     let device = Device::from_kept(keystore, kept, http()?)?.context("this keystore is not enrolled")?;
@@ -161,13 +171,11 @@ async fn load(device: &Arc<Device>, session: &str) -> anyhow::Result<Session> {
     Ok(Session::load(device, &id).await?)
 }
 
-async fn enrol(path: &Path, passphrase: &Secret<String>, server: &str, name: &str) -> anyhow::Result<()> {
+async fn enrol(path: &Path, passphrase: &Secret<String>, server: &str, claims: &DeviceClaims) -> anyhow::Result<()> {
     let entropy = system_entropy();
     let kept = Kept::fresh(Servers::at(server), "baton-cli", &entropy);
     let keystore = Keystore::create(path, passphrase.expose(), &kept, &entropy)?;
-    let claims =
-        DeviceClaims { name: name.into(), kind: Kind::Other, platform: Some(std::env::consts::OS.into()), model: None, capabilities: Vec::new() };
-    let introduction = Introduction { claims: &claims, reason: Some("To take over sessions in this terminal") };
+    let introduction = Introduction { claims, reason: Some("To take over sessions in this terminal") };
     let (mut asking, screen) = match Enrolling::elsewhere(http()?, keystore, kept, introduction, crate::demo::SCOPES).await {
         Ok(asked) => asked,
         Err(error) => {
@@ -201,7 +209,7 @@ async fn enrol(path: &Path, passphrase: &Secret<String>, server: &str, name: &st
 
 /// Lane 1 with a software passkey, as a browser on this machine would do it.
 #[cfg(debug_assertions)]
-async fn enrol_full(path: &Path, passphrase: &Secret<String>, server: &str, name: &str, file: &Path) -> anyhow::Result<()> {
+async fn enrol_full(path: &Path, passphrase: &Secret<String>, server: &str, claims: &DeviceClaims, file: &Path) -> anyhow::Result<()> {
     let entropy = system_entropy();
     let mut person = super::approve::open(server, file).await?;
     let unlocked = person.unlock().await;
@@ -209,7 +217,7 @@ async fn enrol_full(path: &Path, passphrase: &Secret<String>, server: &str, name
     unlocked?;
     let kept = Kept::fresh(Servers::at(server), "baton-cli", &entropy);
     let keystore = Keystore::create(path, passphrase.expose(), &kept, &entropy)?;
-    let device = crate::demo::enrol_here(&mut person, http()?, keystore, kept, &crate::demo::claims(name, Kind::Laptop)).await;
+    let device = crate::demo::enrol_here(&mut person, http()?, keystore, kept, &DeviceClaims { kind: Kind::Laptop, ..claims.clone() }).await;
     super::approve::save(file, &person)?;
     if device.is_err() {
         std::fs::remove_file(path)?;
@@ -362,6 +370,9 @@ async fn take(waiting: &Waiting) -> anyhow::Result<()> {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let session = waiting.complete().await?;
+    if let adapt @ [_, ..] = &session.adapt()[..] {
+        eprintln!("to adapt to: {}", adapt.join(", "));
+    }
     println!("{} held at epoch {}\n{}", session.id(), session.epoch(), String::from_utf8_lossy(session.content()));
     Ok(())
 }

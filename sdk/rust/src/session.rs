@@ -83,6 +83,12 @@ impl Device {
 impl Session {
     /// Opens a session on this device, with its first content.
     pub async fn open(device: &Arc<Device>, content: &[u8]) -> Result<Self, Error> {
+        Self::open_needing(device, content, Needs::default()).await
+    }
+
+    /// The same, for devices that have what it needs.
+    pub async fn open_needing(device: &Arc<Device>, content: &[u8], needs: Needs) -> Result<Self, Error> {
+        needs.check().map_err(baton_protocol::Refusal::from)?;
         let entropy = device.http.entropy();
         let id = SessionId::new(device.http.now(), entropy.bytes());
         let key = SessionKey { version: 1, key: Secret::new(entropy.bytes()) };
@@ -100,8 +106,7 @@ impl Session {
         let keys = BTreeMap::from([(1, key)]);
         let device = device.clone();
         let added = BTreeSet::new();
-        let mut session =
-            Self { device, id, chain, keys, head, content: Vec::new(), needs: Needs::default(), held: Some(1), recipients, unanswered: None, added };
+        let mut session = Self { device, id, chain, keys, head, content: Vec::new(), needs, held: Some(1), recipients, unanswered: None, added };
         session.write_as(content, Kind::Snapshot).await?;
         Ok(session)
     }

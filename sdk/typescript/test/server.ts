@@ -138,10 +138,10 @@ export class Terminal {
   }
 
   /** Asks to join, as a person would at it: what its screen shows, and when it is in. */
-  static async asks(server: Server, name: string): Promise<{ terminal: Terminal; userCode: string; checkCode: string; joined: Promise<unknown> }> {
+  static async asks(server: Server, name: string, ...can: string[]): Promise<{ terminal: Terminal; userCode: string; checkCode: string; joined: Promise<unknown> }> {
     const terminal = new Terminal(join(mkdtempSync(join(tmpdir(), "baton-terminal-")), "device.key"));
     assert.ok(program);
-    const args = ["device", "--keystore", terminal.keystore, "enrol", "--server", server.url, "--name", name];
+    const args = ["device", "--keystore", terminal.keystore, "enrol", "--server", server.url, "--name", name, ...can.flatMap((word) => ["--can", word])];
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, BATON_PASSPHRASE: PASSPHRASE } });
     const joined = new Promise((resolve, reject) => child.on("close", (status) => (status === 0 ? resolve(status) : reject(new Error("not joined")))));
     let said = "";

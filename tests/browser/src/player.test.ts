@@ -111,7 +111,7 @@ test("a film moves from window to window, to a terminal and back", { timeout: 60
     await laptop.getByRole("status").getByText("It stays there (unwanted)").waitFor();
 
     // From the window to a terminal, which is another implementation of the protocol.
-    const asked = await Terminal.asks(server, "Terminal");
+    const asked = await Terminal.asks(server, "Terminal", "video");
     await approve(page, asked.userCode, asked.checkCode, "Terminal");
     await asked.joined;
     const receiving = asked.terminal.run("receive");
@@ -120,6 +120,10 @@ test("a film moves from window to window, to a terminal and back", { timeout: 60
     await television.getByLabel("Hand over to").selectOption(did);
     await television.getByRole("button", { name: "Hand over" }).click();
     assert.match(await receiving, /"queue":\["Metropolis".*"position":240/);
+    // A device that shows no films is not among those that can take one.
+    const radio = await Terminal.asks(server, "Radio");
+    await approve(page, radio.userCode, radio.checkCode, "Radio");
+    await radio.joined;
     // Asked for, and given: from the terminal to this window and back, from this window to the other.
     await plays(laptop, "Metropolis, 4:00, on another device");
     await laptop.getByRole("button", { name: "Bring it here" }).click();
@@ -134,6 +138,10 @@ test("a film moves from window to window, to a terminal and back", { timeout: 60
       await page.getByRole("status").filter({ hasText: "Saved" }).waitFor();
       await part.getByLabel(what).and(page.locator(":enabled")).waitFor();
     }
+    await laptop.reload();
+    await plays(laptop, "Metropolis, 4:00, here");
+    await laptop.getByLabel("Hand over to").waitFor();
+    assert.deepEqual((await laptop.getByLabel("Hand over to").locator("option").allTextContents()).sort(), ["Television", "Terminal"]);
     await laptop.getByLabel("Hand over to").selectOption({ label: "Television" });
     await laptop.getByRole("button", { name: "Hand over" }).click();
     await plays(television, "Metropolis, 4:00, here");

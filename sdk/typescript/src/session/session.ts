@@ -65,8 +65,9 @@ export class Session {
     return (await device.broker<{ sessions: Listed[] }>({ scope: "session:read", path: "/v1/sessions" })).sessions;
   }
 
-  /** Opens a session on this device, with its first content. */
-  static async open(device: Device, content: Uint8Array): Promise<Session> {
+  /** Opens a session on this device, with its first content, for devices that have what it needs. */
+  static async open(device: Device, content: Uint8Array, needs?: Needs): Promise<Session> {
+    const needed = readNeeds(needs);
     const { around } = device.http;
     const id = newId("ses", device.http.seconds() * 1000, around.random);
     const key = { version: 1, bytes: around.random(32) };
@@ -79,6 +80,7 @@ export class Session {
     const session = new Session(device, id, Chain.open(signed), new Map([[1, key]]), recipients);
     session.head = { epoch: 1, seq: 0, hash: signed.hash };
     session.#held = 1;
+    session.#needs = needed;
     await session.append(content, "snapshot");
     return session;
   }

@@ -4,6 +4,8 @@ import { Device, Http, IndexedDbStore, enrolElsewhere, enrolHere, redeemHere, se
 import { onClick, page, say } from "./page.js";
 
 const query = new URLSearchParams(location.search);
+/** In the player's own words: what a film may need, or adapt to. */
+const CAN = ["video", ...(matchMedia("(min-width: 60rem)").matches ? ["screen:large"] : [])];
 /** Each name is a device of its own: two windows of one browser can be two. */
 const name = query.get("device") ?? sessionStorage.getItem("device") ?? "browser";
 sessionStorage.setItem("device", name);
@@ -17,7 +19,7 @@ const asking = (): Asking => ({
   http,
   servers: serversAt(server),
   clientId: "baton-cli",
-  claims: { name: page.name.value, kind: "browser" },
+  claims: { name: page.name.value, kind: "browser", capabilities: CAN },
   reason: "To carry on with your film in this window",
   scope: "session:read session:write handoff:offer handoff:accept presence",
   store,

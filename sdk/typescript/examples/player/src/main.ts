@@ -1,6 +1,6 @@
 /** A small player whose film moves between a person's devices. Everything of Baton it needs is `@baton/sdk`. */
 
-import { Asked, Offered, Refused, Requested, Session, Waiting, issuerFingerprint, keepPresent, listen, type Device, type Present, type ReplaceRoot, type Showing } from "@baton/sdk";
+import { Asked, Offered, Refused, Requested, Session, Waiting, issuerFingerprint, keepPresent, listen, type Device, type Needs, type Present, type ReplaceRoot, type Showing } from "@baton/sdk";
 import { LENGTH, beginning, draw, read, write, type Film } from "./film.js";
 import { join } from "./joining.js";
 import { onClick, page, say } from "./page.js";
@@ -8,6 +8,9 @@ import { onClick, page, say } from "./page.js";
 /** How often a playing film's position is kept, and how often the holder shows that it is there: a lease lasts 45 s. */
 const KEEP_EVERY = 5000;
 const HEARTBEAT_EVERY = 15_000;
+
+/** A film is for devices that can show it; on a small screen it goes on as well. */
+const NEEDS: Needs = { needs: [["video"]], adapts: ["screen:large"] };
 
 class Player {
   film: Film = beginning;
@@ -34,7 +37,7 @@ class Player {
     const live = (await Session.list(this.device)).filter(({ phase, holder }) => phase !== "ended" && (this.device.tier === "full" || holder === this.device.did));
     const newest = live.at(-1);
     if (newest) this.#show(await Session.load(this.device, newest.session));
-    else if (this.device.tier === "full") this.#show(await Session.open(this.device, write(beginning)));
+    else if (this.device.tier === "full") this.#show(await Session.open(this.device, write(beginning), NEEDS));
     await this.look();
   }
 
@@ -137,9 +140,10 @@ class Player {
   async take(): Promise<void> {
     const { waiting } = this;
     if (!waiting) return;
-    this.#show(await waiting.take());
+    const session = await waiting.take();
+    this.#show(session);
     this.waiting = undefined;
-    say("Your film goes on here.");
+    say(session.adapt.length === 0 ? "Your film goes on here." : "Your film goes on here, on a small screen.");
     this.paint();
   }
 
@@ -151,7 +155,9 @@ class Player {
 
   async #targets(): Promise<void> {
     const members = await this.device.members();
-    const others = members.live.filter((did) => did !== this.device.did);
+    const all = members.live.filter((did) => did !== this.device.did);
+    // What the others can is told to full devices alone.
+    const others = this.session && this.device.tier === "full" ? (await this.session.takers()).map(({ device }) => device) : all;
     const label = (did: string): string => members.labels.find((one) => one.device === did)?.name ?? did.slice(-8);
     page.target.replaceChildren(...others.map((did) => new Option(label(did), did, false, did === page.target.value)));
     this.#asks(members.replaceRoot);
