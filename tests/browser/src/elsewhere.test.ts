@@ -49,7 +49,7 @@ test("sign up, both lanes, sessions and signing out from a static origin", { tim
     await films.join(page, "laptop");
     assert.match(person.seen.join("\n"), new RegExp(`${origin}/identity/authorize`));
 
-    const asking: Asking = { http: new Http(hurried), servers: serversAt(server.url), clientId: "baton-cli", claims: { name: "Television", kind: "tv" }, scope: "session:read session:write handoff:offer handoff:accept" };
+    const asking: Asking = { http: new Http(hurried), servers: serversAt(server.url), clientId: "baton-cli", claims: { name: "Television", kind: "tv", capabilities: ["video"] }, scope: "session:read session:write handoff:offer handoff:accept" };
     const asked = await enrolElsewhere(asking);
     assert.ok(asked.verificationUriComplete.startsWith(`${origin}/device#`));
     await page.goto(asked.verificationUriComplete);

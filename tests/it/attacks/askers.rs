@@ -103,7 +103,20 @@ async fn streams_end() {
     };
     let names = |told: Vec<(String, Value)>| told.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     let id = made(&rig).await;
-    let told = events(listen(&rig, &id).await, async |_| clock.advance_secs(301)).await;
+    let stream = listen(&rig, &id).await;
+    // However much moves meanwhile that is not its own.
+    let others = async {
+        loop {
+            let made = ask(&rig, RELYING_KEY, "redirect_uri").await.body;
+            let asked = parameters(made["authorization_request"].as_str().unwrap());
+            let no = [("error", "access_denied"), ("state", asked["state"].as_str())];
+            assert_eq!(Ask::new("POST", &asked["response_uri"]).form(&no).send().await.status, 200);
+        }
+    };
+    let told = tokio::select! {
+        told = events(stream, async |_| clock.advance_secs(301)) => told,
+        () = others => unreachable!(),
+    };
     assert_eq!(names(told), ["waiting", "expired"]);
     assert_eq!(listen(&rig, &id).await.status(), 404);
 

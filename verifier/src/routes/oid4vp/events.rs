@@ -17,6 +17,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::time::Instant;
 
 /// Most streams at once, of all relying services.
 const MOST: usize = 1024;
@@ -99,8 +100,10 @@ impl Watch {
         if self.over {
             return None;
         }
+        // However often the bell rings for others.
+        let mut until = Instant::now() + LOOK_EVERY;
         loop {
-            let heard = tokio::time::timeout(LOOK_EVERY, self.bell.recv()).await;
+            let heard = tokio::time::timeout_at(until, self.bell.recv()).await;
             if self.verifier.settled.places.is_closed() {
                 return None;
             }
@@ -108,6 +111,7 @@ impl Watch {
                 Ok(Ok(which)) if which != self.transaction => {}
                 // A look that failed is made again; whoever waits for longer asks anew.
                 heard => {
+                    until = Instant::now() + LOOK_EVERY;
                     let quiet = self.look().await.is_err() || self.waiting.is_empty();
                     match self.waiting.pop_front() {
                         Some(event) => return Some(event),

@@ -154,10 +154,11 @@ class Player {
   }
 
   async #targets(): Promise<void> {
-    const members = await this.device.members();
-    const all = members.live.filter((did) => did !== this.device.did);
     // What the others can is told to full devices alone.
-    const others = this.session && this.device.tier === "full" ? (await this.session.takers()).map(({ device }) => device) : all;
+    const takers = this.session && this.device.tier === "full" ? await this.session.takers() : undefined;
+    const members = takers ? await this.device.recentMembers() : await this.device.members();
+    const all = members.live.filter((did) => did !== this.device.did);
+    const others = takers?.map(({ device }) => device) ?? all;
     const label = (did: string): string => members.labels.find((one) => one.device === did)?.name ?? did.slice(-8);
     page.target.replaceChildren(...others.map((did) => new Option(label(did), did, false, did === page.target.value)));
     this.#asks(members.replaceRoot);
