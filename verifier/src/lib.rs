@@ -7,6 +7,7 @@ mod gate;
 mod issuer_cache;
 mod request_certificate;
 mod routes;
+mod settled;
 mod state;
 mod store;
 

@@ -3,7 +3,7 @@
 use crate::gate::Gate;
 use crate::issuer_cache::IssuerCache;
 use crate::request_certificate::RequestCertificate;
-use crate::routes::Settled;
+use crate::settled::Settled;
 use baton_protocol::standing::{Change, Feed};
 use baton_service::base::Base;
 use baton_service::database::Error;

@@ -10,8 +10,6 @@ mod token;
 #[cfg(feature = "w3c")]
 mod vc_api;
 
-pub(crate) use oid4vp::Settled;
-
 use crate::state::Verifier;
 use axum::Router;
 use axum::routing::{get, post};

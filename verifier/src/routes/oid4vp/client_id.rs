@@ -1,5 +1,6 @@
 //! Who asks (§5.9.3): a client identifier, by one of its prefixes.
 
+use crate::request_certificate::RequestCertificate;
 use crate::state::{RelyingService, Verifier};
 use crate::store::Transaction;
 use baton_protocol::refusal::Vp;
@@ -26,7 +27,7 @@ impl Prefix {
     pub fn kept(self, verifier: &Verifier, relying: &RelyingService) -> Result<String, Vp> {
         match self {
             Self::DecentralizedIdentifier => Ok(by_did(verifier)),
-            Self::X509Hash => verifier.config.request_certificate.as_ref().map(|own| format!("{X509_HASH}{}", own.hash())).ok_or(Vp::Prefix),
+            Self::X509Hash => verifier.config.request_certificate.as_ref().map(|own| by_certificate(own)).ok_or(Vp::Prefix),
             Self::RedirectUri if relying.unsigned => Ok(REDIRECT_URI.into()),
             Self::RedirectUri => Err(Vp::Prefix),
         }
@@ -40,6 +41,11 @@ impl Prefix {
             _ => Self::DecentralizedIdentifier,
         }
     }
+}
+
+/// Of a verifier with this certificate.
+pub fn by_certificate(own: &RequestCertificate) -> String {
+    format!("{X509_HASH}{}", own.hash())
 }
 
 fn by_did(verifier: &Verifier) -> String {

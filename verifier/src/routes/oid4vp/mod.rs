@@ -6,7 +6,7 @@ mod events;
 mod request;
 
 pub use answer::response;
-pub use events::{Settled, events};
+pub use events::events;
 pub use request::{request, request_for};
 
 use super::presentations::authenticate;

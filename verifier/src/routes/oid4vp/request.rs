@@ -78,7 +78,7 @@ async fn signed(verifier: &Verifier, reference: &str, wallet_nonce: Option<&str>
         }
         // Another certificate since the transaction was made would be another client.
         Prefix::X509Hash => {
-            let own = verifier.config.request_certificate.as_ref().filter(|own| claims["client_id"] == format!("x509_hash:{}", own.hash()));
+            let own = verifier.config.request_certificate.as_ref().filter(|own| claims["client_id"] == client_id::by_certificate(own));
             own.ok_or(Vp::State)?.sign(&claims)
         }
         // It is in the link, and nobody signs it.
