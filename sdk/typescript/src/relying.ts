@@ -65,7 +65,7 @@ export interface ForeignShown {
   checked_at: number;
 }
 
-/** By its DID; by the operator's certificate; or by the link alone, unsigned. */
+/** By its DID; by the operator's certificate; or by the link alone, unsigned: not with `crossDevice`, nor with transaction data. */
 export type ClientIdPrefix = "decentralized_identifier" | "x509_hash" | "redirect_uri";
 
 /** What came of a request. */

@@ -29,7 +29,7 @@ const ways = prefixes.flatMap((prefix) => (["direct_post", "direct_post.jwt"] as
 for (const [prefix, responseMode] of ways) {
   test(`a wallet answers a verifier known by ${prefix}, by ${responseMode}`, async () => {
     const query = { credentials: [{ id: "device", format: "dc+sd-jwt", meta: { vct_values: [VCT] }, claims: [{ path: ["kind"], values: ["tv", "phone"] }] }] };
-    const made = await relying<{ transaction: string; authorization_request: string }>("POST", "/transactions", { dcql_query: query, response_mode: responseMode, client_id_prefix: prefix, cross_device: true });
+    const made = await relying<{ transaction: string; authorization_request: string }>("POST", "/transactions", { dcql_query: query, response_mode: responseMode, client_id_prefix: prefix, ...(prefix === "redirect_uri" ? { device: device.did } : { cross_device: true }) });
     // Told as it happens, by server-sent events.
     const settled = new RelyingService(`${server.url}/verifier`, RELYING_KEY).settled(made.transaction);
     assert.deepEqual(await answer(device, made.authorization_request, { kind: "tv" }), { prefix, responseMode, status: 200 });

@@ -84,6 +84,11 @@ pub async fn create(State(verifier): State<Arc<Verifier>>, headers: HeaderMap, b
         return Err(Input::Invalid.into());
     }
     let agreed = ask.transaction_data.iter().map(|data| agreed(data, &ask.dcql_query)).collect::<Result<Vec<_>, _>>()?;
+    // Whoever passes an unsigned link on can change all that it says, so something else ties the answer to who started it, and nothing is agreed to by it.
+    let tied = (ask.redirect_uri.is_some() || ask.device.is_some()) && agreed.is_empty();
+    if ask.client_id_prefix == Prefix::RedirectUri && !tied {
+        return Err(Vp::Prefix.into());
+    }
     let client_id = ask.client_id_prefix.kept(&verifier, relying)?;
     let (now, entropy) = (verifier.base.now(), &verifier.base.entropy);
     let (id, reference) = (TransactionId::new(now, entropy.bytes()), entropy.token());
