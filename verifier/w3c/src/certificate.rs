@@ -12,7 +12,7 @@ use webpki::{
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
-use x509_cert::ext::pkix::AuthorityKeyIdentifier;
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectKeyIdentifier};
 
 /// Most certificates of a chain.
 const MOST: usize = 5;
@@ -68,8 +68,10 @@ pub fn key(chain: &[Vec<u8>], pem: &str, issuer: &str, now: i64) -> Result<Certi
     let leaf = EndEntityCert::try_from(&chain[0]).map_err(|_| bad)?;
     let at = UnixTime::since_unix_epoch(Duration::from_secs(now.try_into().map_err(|_| bad)?));
     let path = leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, Signs, None, None).map_err(|_| bad)?;
-    let between = path.intermediate_certificates().map(webpki::Cert::der);
-    let authorities = std::iter::once(chain[0].clone()).chain(between).filter_map(|der| authority(&der)).collect();
+    // The leaf, those between, and the root that vouches for them.
+    let root = anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor())).map(|at| roots[at].clone());
+    let line: Vec<_> = std::iter::once(chain[0].clone()).chain(path.intermediate_certificates().map(webpki::Cert::der)).chain(root).collect();
+    let authorities = line.windows(2).filter_map(|pair| authority(&pair[0], &pair[1])).collect();
     let url = Url::parse(issuer).map_err(|_| bad)?;
     // A host speaks for itself, and not for each of those who are issuers beneath it.
     let whole = url.port().is_none() && url.path() == "/";
@@ -81,8 +83,11 @@ pub fn key(chain: &[Vec<u8>], pem: &str, issuer: &str, now: i64) -> Result<Certi
     Ok(Certified { key, authorities })
 }
 
-fn authority(der: &[u8]) -> Option<String> {
-    let certificate = Certificate::from_der(der).ok()?;
-    let (_, authority) = certificate.tbs_certificate().get_extension::<AuthorityKeyIdentifier>().ok()??;
-    Some(b64::encode(authority.key_identifier?.as_bytes()))
+/// What a certificate says of who signed it, where they say the same of themselves: its own word alone could be anything.
+fn authority(der: &[u8], by: &[u8]) -> Option<String> {
+    let (certificate, by) = (Certificate::from_der(der).ok()?, Certificate::from_der(by).ok()?);
+    let (_, said) = certificate.tbs_certificate().get_extension::<AuthorityKeyIdentifier>().ok()??;
+    let (_, own) = by.tbs_certificate().get_extension::<SubjectKeyIdentifier>().ok()??;
+    let said = said.key_identifier?;
+    (said == own.0).then(|| b64::encode(said.as_bytes()))
 }

@@ -4,7 +4,7 @@ use crate::support::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use baton_w3c::{Host, Policy, Trusted};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use serde_json::{Value, json};
 use ssi::JWK;
 use std::collections::HashMap;
@@ -232,7 +232,15 @@ async fn an_issuer_is_under_the_authorities_of_its_path() {
     let (_, other) = certified(&key, named);
     let with_others = [chain, other].concat();
     assert_eq!(under(&with_others).await, own);
-    let (root, chain) = certified(&key, |_| ());
-    let report = verify_credential(&with_chain(&key, &chain, &claims()), &sd_jwt_policy(&root), NOW).await;
-    assert_eq!((report.verified, report.authorities), (true, Vec::new()));
+    // One that names another authority than it is under, or none, is under nobody that counts.
+    let foreign: fn(&mut CertificateParams) = |leaf| {
+        let mut named = vec![0x30, 22, 0x80, 20];
+        named.extend([7; 20]);
+        leaf.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 35], named)];
+    };
+    for change in [foreign, |_| ()] {
+        let (root, chain) = certified(&key, change);
+        let report = verify_credential(&with_chain(&key, &chain, &claims()), &sd_jwt_policy(&root), NOW).await;
+        assert_eq!((report.verified, report.authorities), (true, Vec::new()));
+    }
 }
