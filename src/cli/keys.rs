@@ -19,6 +19,13 @@ pub enum What {
         #[command(flatten)]
         flags: Flags,
     },
+    /// For a key file that somebody else has read: another key signs and another is next from the next start on. What those in the file signed does not
+    /// count, nor does what the secrets beside them made; persons keep the names by which apps know them. Of the broker: sessions that it accepted statements for become unreadable
+    Replace {
+        service: Service,
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// What an older key signed does not count from the next start on. Of the broker: sessions that it accepted statements for become unreadable
     Drop {
         service: Service,
@@ -56,6 +63,11 @@ pub fn run(what: What) -> anyhow::Result<()> {
             println!("{} signs with {kid} from its next start on", service.name());
             Ok(())
         }
+        What::Replace { service, flags } => {
+            let kid = KeyRing::replace(&path(flags, service)?)?;
+            println!("{} signs with {kid} from its next start on, and knows neither key that was in the file", service.name());
+            Ok(())
+        }
         What::Drop { service, kid, flags } => {
             KeyRing::drop_older(&path(flags, service)?, &kid)?;
             println!("{} does not know {kid} from its next start on", service.name());
@@ -65,7 +77,7 @@ pub fn run(what: What) -> anyhow::Result<()> {
 }
 
 fn list(service: &str, path: &Path) -> anyhow::Result<()> {
-    let ring = KeyRing::open(path, false).context("no keys yet: a server makes them when it starts")?;
+    let ring = KeyRing::read(path).context("no keys yet: a server makes them when it starts")?;
     for (part, kid, _) in ring.parts() {
         let part = match part {
             Part::Signs => "signs",

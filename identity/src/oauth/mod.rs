@@ -17,7 +17,7 @@ pub const RETRY_SECS: i64 = 10;
 
 /// The person as an app sees them (OpenID Connect Core §8.1): the same for all its clients, another for every other app.
 pub fn subject(identity: &Identity, app: &str, account: &str) -> String {
-    identity.base.keys.derived("baton/pairwise/1", &[app, account])
+    identity.base.keys.lasting("baton/pairwise/1", &[app, account])
 }
 
 /// The refresh token that follows another: only this service can tell, and it tells the same each time, so it need not be kept.
