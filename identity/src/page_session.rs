@@ -1,6 +1,7 @@
 //! The pages' own session: a cookie that scripts cannot read, given after a passkey ceremony. It authenticates the pages' API and nothing else.
 
 use crate::state::Identity;
+use crate::store::accounts;
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, ORIGIN};
 use baton_protocol::id::AccountId;
@@ -75,6 +76,14 @@ pub async fn find(identity: &Identity, db: &mut AnyConnection, headers: &HeaderM
     }
     let account = AccountId::parse(&account).map_err(|_| Problem::from(Webauthn::Credential))?;
     Ok(PageSession { account, verified_at, token_hash })
+}
+
+/// The session of a request, with its account held until the transaction ends: before requests, devices and whatever else is the account's, as everybody
+/// does. One that was ended before this had the account is none.
+pub async fn hold(identity: &Identity, db: &mut AnyConnection, headers: &HeaderMap) -> Result<PageSession, Problem> {
+    let session = find(identity, &mut *db, headers).await?;
+    accounts::hold(&mut *db, &session.account).await.internal()?;
+    find(identity, db, headers).await
 }
 
 /// When each browser of a person was verified, and until when it is signed in.

@@ -64,7 +64,7 @@ pub struct Identity {
     pub(crate) verifier_tokens: TokenIssuer,
     pub(crate) pump: Mutex<()>,
     pub(crate) starts: Rate,
-    /// Of what wallets ask again until it is there, and say afterwards.
+    /// Of what a wallet asks with one token: again until it is there, and says afterwards.
     pub(crate) collections: Rate,
     pub(crate) sign_ins: Rate,
     pub(crate) prompts: Rate,
@@ -76,7 +76,7 @@ impl Identity {
         let passkeys = Passkeys::new(&config.page_origin)?;
         let own_tokens = TokenIssuer { url: base.url.clone(), keys: base.keys.verifying() };
         let verifier_tokens = TokenIssuer { url: config.verifier_url.clone(), keys: config.verifier_keys.clone() };
-        let (starts, collections, sign_ins, prompts) = (Rate::new(120, 60), Rate::new(600, 60), Rate::new(120, 60), Rate::new(30, 3600));
+        let (starts, collections, sign_ins, prompts) = (Rate::new(120, 60), Rate::new(120, 60), Rate::new(120, 60), Rate::new(30, 3600));
         Ok(Self { base, config, passkeys, peers, own_tokens, verifier_tokens, pump: Mutex::new(()), starts, collections, sign_ins, prompts })
     }
 

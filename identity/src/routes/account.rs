@@ -3,7 +3,7 @@
 use super::devices::withdraw_grant;
 use super::passkeys::check_proof;
 use crate::state::Identity;
-use crate::store::{accounts, ceremonies, devices, requests, sign_ins};
+use crate::store::{accounts, ceremonies, devices, sign_ins};
 use crate::{ledger, outbox, page_session};
 use axum::Json;
 use axum::body::Body;
@@ -81,9 +81,8 @@ pub async fn replace_recovery(State(identity): State<Arc<Identity>>, headers: He
     let recovery_id = hash(body.recovery_id.as_bytes());
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Wrap::Reauth)?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     // A repeat after a lost reply: the code is this account's already.
     let repeated = accounts::by_recovery_id(&mut tx, &recovery_id).await.internal()?.is_some_and(|account| account == session.account.as_str());
     if !repeated {
@@ -124,8 +123,7 @@ pub async fn sign_out(State(identity): State<Arc<Identity>>, headers: HeaderMap,
     }
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     if body.but_here {
         page_session::end_others(&mut tx, &session).await?;
     } else {
@@ -144,11 +142,8 @@ pub async fn delete(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
     page_session::check_origin(&identity, &headers)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Wrap::Reauth)?;
-    // Requests before their account, as whoever looks at one or approves it holds them.
-    requests::hold_all(&mut tx, &session.account).await.internal()?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     for grant in devices::grants(&mut tx, &session.account).await.internal()? {
         withdraw_grant(&mut tx, &session.account, &grant.grant_id, now).await?;
     }

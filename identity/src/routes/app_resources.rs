@@ -3,8 +3,8 @@
 use crate::ledger;
 use crate::oauth::subject;
 use crate::state::Identity;
-use crate::store::credential_offers;
 use crate::store::sign_ins::{self, Family};
+use crate::store::{accounts, credential_offers};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
@@ -68,12 +68,17 @@ pub async fn revoke(
     let known = sign_ins::refresh(&mut db, &token).await.internal()?.is_some() || sign_ins::access(&mut db, &token).await.internal()?.is_some();
     let wallets = credential_offers::of_token(&mut db, &token).await.internal()?;
     drop(db);
-    if let Some((offer, of)) = wallets {
+    if let Some((offer, of, account)) = wallets {
         if of != client {
             return Err(Problem::oauth(Oauth::UnauthorizedClient));
         }
+        let account = AccountId::parse(&account)?;
         let mut tx = identity.base.db.begin().await.internal()?;
-        credential_offers::end_tokens(&mut tx, &offer).await.internal()?;
+        // What the wallet asks for at the same time is asked before this, and ends, or after it, and is refused.
+        accounts::hold(&mut tx, &account).await.internal()?;
+        if credential_offers::end_tokens(&mut tx, &offer).await.internal()? {
+            ledger::write(&mut tx, &account, "wallet.gave_back", &json!({"client": of}), now).await.internal()?;
+        }
         tx.commit().await.internal()?;
         return Ok(StatusCode::OK);
     }

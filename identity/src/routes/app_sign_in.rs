@@ -5,7 +5,6 @@ use super::approval::redirect_to;
 use super::oid4vci::{self, By};
 use crate::clients::Client;
 use crate::state::Identity;
-use crate::store::accounts;
 use crate::store::sign_ins::{self, REQUEST_SECS, SignIn};
 use crate::{ledger, page_session};
 use axum::Json;
@@ -149,11 +148,8 @@ pub async fn allow(State(identity): State<Arc<Identity>>, Path(id): Path<String>
     let id = SignInId::parse(&id)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
-    // Whoever was signed out before this had the account gives no code any more.
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
     let asked = sign_ins::of_account(&mut tx, id.as_str(), &session.account).await.internal()?.ok_or(NOT_FOUND)?;
     let since = session.verified_at();
     // Verified for this very request is always recent enough.

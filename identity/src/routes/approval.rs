@@ -49,7 +49,7 @@ pub async fn offer(State(identity): State<Arc<Identity>>, Path(id): Path<String>
     let ask: Ask = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
     let request = bound(&mut tx, &id, &session.account).await?;
     check_open(&identity, &request)?;
@@ -171,7 +171,7 @@ pub async fn approve(State(identity): State<Arc<Identity>>, Path(id): Path<Strin
     let approval: Approval = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     let request = bound(&mut tx, &id, &session.account).await?;
     check_open(&identity, &request)?;
     check_shown(&identity, &request, &approval.shown_hash)?;
@@ -235,7 +235,6 @@ async fn commit_device(
         Some(false) => return Err(Enrol::KeyInUse.into()),
         None => {}
     }
-    accounts::hold(&mut *db, &session.account).await.internal()?;
     if devices::count(&mut *db, &session.account).await.internal()? >= identity.config.max_devices {
         return Err(Limit::Devices.into());
     }

@@ -1,7 +1,7 @@
 //! A person looks after their devices and consents. Taking away never needs the root.
 
 use crate::state::Identity;
-use crate::store::{accounts, devices, logs, sign_ins, status};
+use crate::store::{devices, logs, sign_ins, status};
 use crate::{ledger, outbox, page_session};
 use axum::Json;
 use axum::body::Body;
@@ -42,8 +42,7 @@ pub async fn revoke(State(identity): State<Arc<Identity>>, Path(id): Path<String
     let id = DeviceId::parse(&id)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     match devices::revoke(&mut tx, &session.account, id.as_str(), now).await.internal()? {
         Some((did, idx)) => {
             if !status::revoke(&mut tx, idx).await.internal()? {
@@ -127,8 +126,7 @@ pub async fn withdraw(State(identity): State<Arc<Identity>>, Path(id): Path<Stri
     let id = GrantId::parse(&id)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     if withdraw_grant(&mut tx, &session.account, id.as_str(), now).await? {
         ledger::write(&mut tx, &session.account, "grant.withdrawn", &json!({"grant": id}), now).await.internal()?;
     } else if !devices::grants(&mut tx, &session.account).await.internal()?.iter().any(|g| g.grant_id == id.as_str()) {

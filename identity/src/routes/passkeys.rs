@@ -69,12 +69,11 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
 
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Webauthn::Reauth)?;
     if account.as_deref() != Some(session.account.as_str()) {
         return Err(Webauthn::Challenge.into());
     }
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     if accounts::passkeys(&mut tx, &session.account).await.internal()?.len() >= MAX_PASSKEYS {
         return Err(Limit::Devices.into());
     }
@@ -118,9 +117,8 @@ pub async fn remove(State(identity): State<Arc<Identity>>, Path(id): Path<String
     page_session::check_origin(&identity, &headers)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Webauthn::Reauth)?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     let known = accounts::passkeys(&mut tx, &session.account).await.internal()?;
     if !known.iter().any(|row| row.credential_id == id) {
         return Err(NOT_FOUND.into());

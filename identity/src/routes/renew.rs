@@ -4,7 +4,7 @@
 use super::approval::{CREDENTIAL_SECS, check_entries};
 use crate::page_session;
 use crate::state::Identity;
-use crate::store::{accounts, devices, logs, status};
+use crate::store::{devices, logs, status};
 use crate::{ledger, outbox};
 use axum::Json;
 use axum::body::Body;
@@ -128,9 +128,8 @@ pub async fn approve(State(identity): State<Arc<Identity>>, Path(id): Path<Strin
     let approval: Approval = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     let device = devices::of_account(&mut tx, &session.account, id.as_str()).await.internal()?.ok_or(NOT_FOUND)?;
     if device.credential == approval.credential && device.revoked_at.is_none() {
         // A repeat after a lost reply.

@@ -1,7 +1,6 @@
 //! The person looks at a request: by the authorization request of this device, or by the code another device shows.
 
 use crate::state::Identity;
-use crate::store::accounts;
 use crate::store::requests::{self, LIFETIME_SECS, Request};
 use crate::{ledger, page_session};
 use axum::Json;
@@ -47,7 +46,10 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     }
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    if body.user_code.is_some() {
+        requests::one_guess_at_a_time(&mut tx).await.internal()?;
+    }
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     let found = match (&body.request_uri, &body.user_code, &body.request) {
         (Some(uri), None, None) => requests::by_request_uri(&mut tx, &hash(uri.as_bytes())).await.internal()?,
         (None, Some(code), None) => by_code(&identity, &mut tx, &session.account, code).await?,
@@ -61,7 +63,6 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     };
     let id = RequestId::parse(&request.request_id).map_err(|_| NOT_FOUND)?;
     check_open(&identity, &request)?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     // Whoever signs in for it wants it: no flood of links keeps a person from adding a device of theirs.
     if !session.is_fresh(now) && requests::prompts(&mut tx, &session.account, &id, now).await.internal()? >= MAX_PROMPTS {
         return Err(Limit::Prompts.into());
@@ -118,7 +119,7 @@ pub async fn deny(State(identity): State<Arc<Identity>>, Path(id): Path<String>,
     page_session::check_origin(&identity, &headers)?;
     let id = RequestId::parse(&id)?;
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     let request = bound(&mut tx, &id, &session.account).await?;
     if requests::deny(&mut tx, &id).await.internal()?.is_none() && request.state != "denied" {
         return Err(Enrol::State.into());

@@ -94,9 +94,8 @@ pub async fn ask(State(identity): State<Arc<Identity>>, headers: HeaderMap, body
     let proof = AccountProof::check(&body.proof, &key, &identity.base.url, body.ceremony.as_str())?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Wrap::Reauth)?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     let repeated =
         root_changes::find(&mut tx, &session.account, now).await.internal()?.is_some_and(|asked| asked.change_id == body.ceremony.as_str());
     if !repeated {
@@ -200,9 +199,8 @@ pub async fn cancel(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
     page_session::check_origin(&identity, &headers)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Wrap::Reauth)?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     if root_changes::drop(&mut tx, &session.account).await.internal()? {
         ledger::write(&mut tx, &session.account, "root.cancelled", &json!({}), now).await.internal()?;
     }
@@ -215,9 +213,8 @@ pub async fn offer(State(identity): State<Arc<Identity>>, headers: HeaderMap) ->
     page_session::check_origin(&identity, &headers)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Wrap::Reauth)?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     let asked = root_changes::find(&mut tx, &session.account, now).await.internal()?.ok_or(Root::NotAsked)?;
     let issuers: BTreeMap<String, Did> = serde_json::from_str::<BTreeMap<String, String>>(&asked.issuers)
         .internal()?
@@ -305,9 +302,8 @@ pub async fn approve(State(identity): State<Arc<Identity>>, headers: HeaderMap, 
     let body: Switch = edge::json(&edge::bytes(body, MAX_SWITCH).await?)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Wrap::Reauth)?;
-    accounts::hold(&mut tx, &session.account).await.internal()?;
     let account = accounts::find(&mut tx, &session.account).await.internal()?.ok_or(NOT_FOUND)?;
     // A repeat after a lost reply finds it done.
     if account.root != body.root {

@@ -168,16 +168,17 @@ pub async fn add_token(db: &mut AnyConnection, new: &NewToken<'_>) -> Result<(),
     Ok(())
 }
 
-/// Ends the tokens of an offer, and what was asked for with them, unless the person has approved it.
-pub async fn end_tokens(db: &mut AnyConnection, offer: &str) -> Result<(), Error> {
+/// Ends the tokens of an offer, and what was asked for with them, unless the person has approved it; false when there were none. The caller holds the
+/// account.
+pub async fn end_tokens(db: &mut AnyConnection, offer: &str) -> Result<bool, Error> {
     sqlx::query(
         "UPDATE requests SET state = 'denied' WHERE state = 'requested' AND request_id IN (SELECT request_id FROM credential_tokens WHERE offer_id = $1)",
     )
     .bind(offer)
     .execute(&mut *db)
     .await?;
-    sqlx::query("DELETE FROM credential_tokens WHERE offer_id = $1").bind(offer).execute(db).await?;
-    Ok(())
+    let done = sqlx::query("DELETE FROM credential_tokens WHERE offer_id = $1").bind(offer).execute(db).await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// Ends every offer of a person, and what wallets ask for: whoever had their passkey or root may be behind any. What was approved is still fetched. The
@@ -216,18 +217,21 @@ pub async fn token(db: &mut AnyConnection, hash: &str, now: Millis) -> Result<Op
 
 /// Whose an offer to this client is that still waits.
 pub async fn open_for(db: &mut AnyConnection, offer: &str, client: &str, now: Millis) -> Result<Option<String>, Error> {
-    sqlx::query_scalar("SELECT account_id FROM credential_offers WHERE offer_id = $1 AND client_id = $2 AND redeemed_at IS NULL AND expires_at > $3")
-        .bind(offer)
-        .bind(client)
-        .bind(now.0)
-        .fetch_optional(db)
-        .await
+    sqlx::query_scalar(
+        "SELECT account_id FROM credential_offers WHERE offer_id = $1 AND client_id = $2 AND redeemed_at IS NULL AND tx_failures < $3 AND expires_at > $4",
+    )
+    .bind(offer)
+    .bind(client)
+    .bind(MAX_TX_FAILURES)
+    .bind(now.0)
+    .fetch_optional(db)
+    .await
 }
 
-/// The offer behind a token, and the client it is for.
-pub async fn of_token(db: &mut AnyConnection, hash: &str) -> Result<Option<(String, String)>, Error> {
+/// The offer behind a token, the client it is for, and whose it is.
+pub async fn of_token(db: &mut AnyConnection, hash: &str) -> Result<Option<(String, String, String)>, Error> {
     sqlx::query_as(
-        "SELECT o.offer_id, o.client_id FROM credential_tokens t JOIN credential_offers o ON o.offer_id = t.offer_id WHERE t.token_hash = $1",
+        "SELECT o.offer_id, o.client_id, o.account_id FROM credential_tokens t JOIN credential_offers o ON o.offer_id = t.offer_id WHERE t.token_hash = $1",
     )
     .bind(hash)
     .fetch_optional(db)

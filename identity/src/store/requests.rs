@@ -328,13 +328,6 @@ pub async fn of_account(db: &mut AnyConnection, account: &AccountId) -> Result<V
     sqlx::query_as("SELECT * FROM requests WHERE account_id = $1 ORDER BY created_at DESC LIMIT 1000").bind(account.as_str()).fetch_all(db).await
 }
 
-/// Holds every request of an account until the transaction ends.
-pub async fn hold_all(db: &mut AnyConnection, account: &AccountId) -> Result<(), Error> {
-    let sql = locked!("SELECT request_id FROM requests WHERE account_id = $1 ORDER BY request_id").on(db);
-    let _: Vec<(String,)> = sqlx::query_as(sql).bind(account.as_str()).fetch_all(db).await?;
-    Ok(())
-}
-
 /// Wallets' requests that wait for an account's approval, with what is typed for them, where something is.
 pub async fn waiting(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<Vec<(String, Option<String>)>, Error> {
     sqlx::query_as(
@@ -371,8 +364,8 @@ pub async fn wrong_recovery(db: &mut AnyConnection, caller: &str, now: Millis) -
     Ok(())
 }
 
-/// Parallel guesses must not all read a count before any of them is counted.
-async fn one_guess_at_a_time(db: &mut AnyConnection) -> Result<(), Error> {
+/// Parallel guesses must not all read a count before any of them is counted. Before an account, whoever holds one too.
+pub async fn one_guess_at_a_time(db: &mut AnyConnection) -> Result<(), Error> {
     let hold = locked!("SELECT value FROM counters WHERE name = 'wrong_codes'").on(db);
     let _: Option<(i64,)> = sqlx::query_as(hold).fetch_optional(db).await?;
     Ok(())

@@ -17,6 +17,7 @@ mod refresh;
 mod register;
 pub mod routes;
 mod wallet_codes;
+mod wallet_turns;
 mod wallets;
 mod webauthn;
 

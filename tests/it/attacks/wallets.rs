@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:pre-authorized_code";
 
-struct Wallet<'a> {
+pub(super) struct Wallet<'a> {
     server: &'a Server,
     key: SoftKey,
-    token: String,
+    pub(super) token: String,
 }
 
 impl<'a> Wallet<'a> {
-    fn new(server: &'a Server) -> Self {
+    pub(super) fn new(server: &'a Server) -> Self {
         Self { server, key: SoftKey::generate(&system_entropy()), token: String::new() }
     }
 
@@ -44,7 +44,7 @@ impl<'a> Wallet<'a> {
     }
 
     /// A wallet that took an offer of this person.
-    async fn with_token(server: &'a Server, person: &mut Person) -> (Self, String) {
+    pub(super) async fn with_token(server: &'a Server, person: &mut Person) -> (Self, String) {
         let made = person.post("/v1/credential-offers", &json!({"client_id": "baton-cli"})).await.unwrap();
         let mut wallet = Self::new(server);
         let tx_code = made["tx_code"].as_str().unwrap().to_owned();
@@ -54,22 +54,22 @@ impl<'a> Wallet<'a> {
         (wallet, tx_code)
     }
 
-    async fn nonce(&self) -> String {
+    pub(super) async fn nonce(&self) -> String {
         let answer = Ask::new("POST", self.url("/nonce")).send().await;
         answer.body["c_nonce"].as_str().unwrap().to_owned()
     }
 
     /// A key proof with this header and these claims, signed by this wallet's key.
-    fn proof_of(&self, header: &Value, claims: &Value) -> String {
+    pub(super) fn proof_of(&self, header: &Value, claims: &Value) -> String {
         let input = format!("{}.{}", b64::encode(header.to_string()), b64::encode(claims.to_string()));
         format!("{input}.{}", b64::encode(self.key.sign_now(input.as_bytes())))
     }
 
-    fn header(&self) -> Value {
+    pub(super) fn header(&self) -> Value {
         json!({"alg": "ES256", "typ": "openid4vci-proof+jwt", "jwk": self.key.key().jwk_value()})
     }
 
-    fn claims(&self, nonce: &str) -> Value {
+    pub(super) fn claims(&self, nonce: &str) -> Value {
         json!({"aud": self.url(""), "iat": self.server.http().now().secs(), "nonce": nonce})
     }
 
@@ -77,16 +77,16 @@ impl<'a> Wallet<'a> {
         Ask::new("POST", self.url(path)).header("authorization", format!("Bearer {}", self.token)).json(body).send().await
     }
 
-    async fn credential(&self, proof: &str) -> Answer {
+    pub(super) async fn credential(&self, proof: &str) -> Answer {
         self.ask("/credential", &json!({"credential_configuration_id": "baton_device", "proofs": {"jwt": [proof]}, "unheard_of": true})).await
     }
 
-    async fn request(&self) -> Answer {
+    pub(super) async fn request(&self) -> Answer {
         let nonce = self.nonce().await;
         self.credential(&self.proof_of(&self.header(), &self.claims(&nonce))).await
     }
 
-    async fn deferred(&self, transaction: &Value) -> Answer {
+    pub(super) async fn deferred(&self, transaction: &Value) -> Answer {
         self.ask("/deferred_credential", &json!({"transaction_id": transaction})).await
     }
 }
@@ -154,7 +154,7 @@ async fn requests_and_responses_are_encrypted_where_the_wallet_wants_it() {
     assert_eq!(plain.body["credentials"][0]["credential"], credential);
 }
 
-async fn approve(person: &mut Person, tx_code: &str) -> anyhow::Result<()> {
+pub(super) async fn approve(person: &mut Person, tx_code: &str) -> anyhow::Result<()> {
     let waiting = person.get("/v1/requests").await?["requests"].clone();
     let shown = person.open_waiting(&waiting[0]).await?;
     person.approve(&shown, Some(tx_code)).await.map(|_| ())

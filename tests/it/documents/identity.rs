@@ -104,11 +104,13 @@ fn standards() -> Vec<Op> {
             .answers(200, &json!({"credentials": [{"credential": "sd-jwt"}], "notification_id": "text"}))
             .text(200, "application/jwt")
             .answers(202, &json!("#Later"))
-            .text(202, "application/jwt"),
+            .text(202, "application/jwt")
+            .refuses(&[429]),
         op("POST /identity/notification", "What the wallet did with it (OpenID4VCI 11).")
             .oauth()
             .asks_openly(&json!({"notification_id": "text", "event": "=credential_accepted|credential_failure|credential_deleted", "event_description?": "text"}))
-            .empty(204),
+            .empty(204)
+            .refuses(&[429]),
         op("GET /identity/credential-offers/{reference}", "An offer by reference (OpenID4VCI 4.1.3).").answers(200, &json!("#CredentialOffer")),
         op("POST /identity/register", "Registers a public client (RFC 7591), where the operator switched it on.")
             .oauth()

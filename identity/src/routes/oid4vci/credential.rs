@@ -55,11 +55,13 @@ fn presented(headers: &HeaderMap) -> Result<(&str, &str), TokenRefusal> {
     value.split_once(' ').ok_or(TokenRefusal::Scheme)
 }
 
-/// Refuses a token nobody was given before anything is written or waited for: the one writer is for those who have one.
+/// Refuses a token nobody was given, or that comes too often, before anything is written or waited for: the one writer is for those who have one.
 async fn known(identity: &Identity, headers: &HeaderMap) -> Result<(), Problem> {
     let (_, text) = presented(headers)?;
+    let (token, now) = (hash(text.as_bytes()), identity.base.now());
     let mut db = identity.base.db.reader().acquire().await.internal()?;
-    credential_offers::token(&mut db, &hash(text.as_bytes()), identity.base.now()).await.internal()?.ok_or(TokenRefusal::Expired)?;
+    credential_offers::token(&mut db, &token, now).await.internal()?.ok_or(TokenRefusal::Expired)?;
+    identity.collections.count(&token, now)?;
     Ok(())
 }
 
@@ -173,13 +175,7 @@ fn later(identity: &Identity, request: &RequestId, recipient: Option<&Recipient>
 }
 
 /// `POST /deferred_credential`
-pub async fn deferred(
-    State(identity): State<Arc<Identity>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    identity.collections.count(&address_key(peer.ip()), identity.base.now())?;
+pub async fn deferred(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     known(&identity, &headers).await?;
     // Opened before anything is held.
     let asked = Asked::open(&identity, &headers, &edge::bytes(body, edge::MAX_BODY).await?)?;
@@ -212,13 +208,7 @@ pub async fn deferred(
 }
 
 /// `POST /notification`: what the wallet did with it, for the person to see. The same again is the same.
-pub async fn notification(
-    State(identity): State<Arc<Identity>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode, Problem> {
-    identity.collections.count(&address_key(peer.ip()), identity.base.now())?;
+pub async fn notification(State(identity): State<Arc<Identity>>, headers: HeaderMap, body: Body) -> Result<StatusCode, Problem> {
     known(&identity, &headers).await?;
     let body = edge::bytes(body, edge::MAX_BODY).await?;
     let mut tx = identity.base.db.begin().await.internal()?;

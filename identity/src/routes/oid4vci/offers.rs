@@ -45,7 +45,7 @@ pub async fn create(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
     let (now, entropy) = (identity.base.now(), &identity.base.entropy);
     let (offer, reference, tx_code) = (OfferId::new(now, entropy.bytes()), entropy.token(), check_code(entropy.bytes()));
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
     identity.prompts.count(session.account.as_str(), now).map_err(|_| Limit::Prompts)?;
     let new = New {

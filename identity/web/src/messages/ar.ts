@@ -214,6 +214,7 @@ export const ar: Messages = {
       "app.denied": "رفضت تسجيل الدخول إلى تطبيق",
       "app.signed_out": "سجّلت الخروج من تطبيق",
       "wallet.offer_taken": "تم قبول عرض لمحفظة",
+      "wallet.gave_back": "أعادت محفظة الإذن الذي كان يسمح لها بالطلب",
       "wallet.allowed": "سمحت لمحفظة بطلب اعتماد",
       "wallet.wrong_code": "جُرّب رمز خاطئ لعرض محفظة",
       "wallet.accepted": "استلمت محفظة اعتمادها",

@@ -214,6 +214,7 @@ export const de: Messages = {
       "app.denied": "Sie haben eine Anmeldung bei einer App abgelehnt",
       "app.signed_out": "Sie haben sich von einer App abgemeldet",
       "wallet.offer_taken": "Ein Angebot an eine Wallet wurde angenommen",
+      "wallet.gave_back": "Eine Wallet hat zurückgegeben, womit sie anfragen durfte",
       "wallet.allowed": "Sie ließen eine Wallet um einen Nachweis bitten",
       "wallet.wrong_code": "Für ein Angebot an eine Wallet wurde ein falscher Code versucht",
       "wallet.accepted": "Eine Wallet hat ihren Nachweis übernommen",

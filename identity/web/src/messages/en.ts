@@ -213,6 +213,7 @@ export const en = {
       "app.denied": "You refused to sign in to an app",
       "app.signed_out": "You signed out of an app",
       "wallet.offer_taken": "An offer to a wallet was taken",
+      "wallet.gave_back": "A wallet gave back what let it ask",
       "wallet.allowed": "You let a wallet ask for a credential",
       "wallet.wrong_code": "A wrong code was tried for an offer to a wallet",
       "wallet.accepted": "A wallet took its credential",

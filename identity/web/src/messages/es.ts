@@ -214,6 +214,7 @@ export const es: Messages = {
       "app.denied": "Rechazaste iniciar sesión en una aplicación",
       "app.signed_out": "Cerraste sesión en una aplicación",
       "wallet.offer_taken": "Se aceptó una oferta para una cartera",
+      "wallet.gave_back": "Una cartera devolvió su autorización para solicitar",
       "wallet.allowed": "Dejaste que una cartera pidiera una credencial",
       "wallet.wrong_code": "Se probó un código erróneo para una oferta a una cartera",
       "wallet.accepted": "Una cartera tomó su credencial",

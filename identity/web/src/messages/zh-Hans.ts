@@ -214,6 +214,7 @@ export const zhHans: Messages = {
       "app.denied": "您拒绝登录某个应用",
       "app.signed_out": "您退出了某个应用",
       "wallet.offer_taken": "提供给钱包的凭证邀请已被领取",
+      "wallet.gave_back": "一个钱包归还了它的请求授权",
       "wallet.allowed": "您允许了钱包请求凭证",
       "wallet.wrong_code": "有人为钱包邀请输入了错误的代码",
       "wallet.accepted": "钱包接收了凭证",
