@@ -1,10 +1,11 @@
 //! Services' keys change: what was signed before goes on, also on devices that keep the public keys, until an operator drops the key.
 
 use crate::attacks::{Ask, Rig};
+use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
 use baton_sdk::{Session, Waiting};
 use baton_service::key_ring::KeyRing;
-use baton_service::testing::On;
+use baton_service::testing::{ManualClock, On};
 use serde_json::Value;
 
 const SERVICES: [&str; 3] = ["identity", "verifier", "broker"];
@@ -64,4 +65,22 @@ async fn keys_change_under_running_devices() {
     assert_eq!(now[2..], stolen[2..], "those that signed before and were not in it");
     rig.laptop.forget_tokens();
     rig.allow(&listing(&rig).await).await;
+}
+
+/// A device that keeps running finds out: it believes a key that the service does not publish any more for an hour at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_replaced_is_forgotten_within_an_hour() {
+    let clock = ManualClock::start();
+    let mut rig = Rig::at(Server::start_at(On::Sqlite, clock.clock()).await).await;
+    let before = rig.session().await;
+    Session::load(&rig.laptop, before.id()).await.unwrap();
+    KeyRing::replace(&rig.server.key_file("broker")).unwrap();
+    rig = Rig { server: rig.server.restart().await, ..rig };
+    clock.advance_secs(3590);
+    rig.server.running.identity.pump().await.unwrap();
+    Session::load(&rig.laptop, before.id()).await.unwrap();
+    clock.advance_secs(10);
+    assert!(Session::load(&rig.laptop, before.id()).await.is_err(), "the broker accepted it with a key that is nobody's");
+    let since = rig.session().await;
+    Session::load(&rig.laptop, since.id()).await.unwrap();
 }

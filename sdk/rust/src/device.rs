@@ -36,10 +36,16 @@ pub struct Device {
     status_uri: String,
     kept: Mutex<(Keystore, Kept)>,
     tokens: Mutex<HashMap<String, (String, i64)>>,
-    keys: Mutex<HashMap<String, Vec<(String, PublicKey)>>>,
+    keys: Mutex<HashMap<String, Keys>>,
     /// The log as it was last read, and when.
     recent: Mutex<Option<(Millis, Arc<Members>)>>,
 }
+
+/// A service's own keys, by name, and when it was asked for them.
+type Keys = (Millis, Vec<(String, PublicKey)>);
+
+/// How long a service's key is believed without asking again: one that was dropped or replaced counts no longer than this.
+const KEYS_SECS: i64 = 3600;
 
 /// How old what is known of the log may be when something is sealed.
 const RECENT_SECS: i64 = 60;
@@ -356,10 +362,12 @@ impl Device {
         self.identity("POST", "/v1/log/consent", Some(&json!({"consent": consent}))).await.map(|_| ())
     }
 
-    /// A service's key of that name. Keys change while devices run: one that is not known is asked for.
+    /// A service's key of that name. Keys change while devices run: one that is not known, or was known long ago, is asked for.
     pub(crate) async fn key_of(&self, service: &str, kid: Option<&str>) -> Result<Option<PublicKey>, Error> {
         let named = |keys: &[(String, PublicKey)]| keys.iter().find(|(name, _)| Some(name.as_str()) == kid).map(|(_, key)| key.clone());
-        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(service).and_then(|keys| named(keys));
+        let now = self.http.now();
+        let recent = |(at, _): &&Keys| (at.0..at.plus_secs(KEYS_SECS).0).contains(&now.0);
+        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(service).filter(recent).and_then(|(_, keys)| named(keys));
         if known.is_some() {
             return Ok(known);
         }
@@ -372,7 +380,7 @@ impl Device {
             .filter_map(|jwk| Some((jwk.get("kid")?.as_str()?.to_owned(), PublicKey::from_jwk(jwk).ok()?)))
             .collect();
         let found = named(&keys);
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(service.to_owned(), keys);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(service.to_owned(), (now, keys));
         Ok(found)
     }
 

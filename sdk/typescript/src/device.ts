@@ -56,6 +56,8 @@ export interface ReplaceRoot {
 
 /** How old what is known of the log may be when something is sealed, in seconds. */
 const RECENT_SECS = 60;
+/** How long a service's key is believed without asking again: one that was dropped or replaced counts no longer than this. */
+const KEYS_SECS = 3600;
 
 interface LogAnswer {
   entries: string[];
@@ -76,7 +78,8 @@ export interface BrokerRequest {
 
 /** A device. Make one with `enrolHere` or `enrolElsewhere`; {@link Device.load} is for the next start. */
 export class Device {
-  readonly #keys = new Map<string, { kid: string; key: PublicKey }[]>();
+  /** Services' own keys, and when each was asked for them. */
+  readonly #keys = new Map<string, { at: number; keys: { kid: string; key: PublicKey }[] }>();
   #recent: { at: number; members: Members } | undefined;
 
   private constructor(
@@ -291,20 +294,21 @@ export class Device {
     return recent && this.http.seconds() < recent.at + RECENT_SECS ? recent.members : this.members();
   }
 
-  /** A service's key of that name. */
+  /** A service's key of that name. Keys change while devices run: one that is not known, or was known long ago, is asked for. */
   async keyOf(service: string, kid: unknown): Promise<PublicKey> {
-    const named = (keys: { kid: string; key: PublicKey }[] | undefined): PublicKey | undefined => keys?.find((one) => one.kid === kid)?.key;
-    // Keys change while devices run: one that is not known is asked for.
-    const key = named(this.#keys.get(service)) ?? named(await this.#fetchKeys(service));
-    if (!key) throw new Refused("jose.invalid", "no such key of the service");
-    return key;
+    const now = this.http.seconds();
+    const known = this.#keys.get(service);
+    const recent = known && known.at <= now && now < known.at + KEYS_SECS ? known.keys.find((one) => one.kid === kid) : undefined;
+    const found = recent ?? (await this.#fetchKeys(service, now)).find((one) => one.kid === kid);
+    if (!found) throw new Refused("jose.invalid", "no such key of the service");
+    return found.key;
   }
 
-  async #fetchKeys(service: string): Promise<{ kid: string; key: PublicKey }[]> {
-    const { keys } = (await this.http.plain({ method: "GET", service, path: "/jwks" })) as { keys: { kid: string }[] };
-    const read = keys.map((jwk) => ({ kid: jwk.kid, key: PublicKey.fromJwk(jwk) }));
-    this.#keys.set(service, read);
-    return read;
+  async #fetchKeys(service: string, at: number): Promise<{ kid: string; key: PublicKey }[]> {
+    const answer = (await this.http.plain({ method: "GET", service, path: "/jwks" })) as { keys: { kid: string }[] };
+    const keys = answer.keys.map((jwk) => ({ kid: jwk.kid, key: PublicKey.fromJwk(jwk) }));
+    this.#keys.set(service, { at, keys });
+    return keys;
   }
 
   /** Refuses a credential whose status, in identity's signed list as it is now, is anything but valid. */

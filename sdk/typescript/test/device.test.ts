@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Http, enrolElsewhere, enrolHere, redeemHere } from "../src/index.js";
-import { CALLBACK, asking, full, restarted, refusal } from "./people.js";
+import { CALLBACK, around, asking, full, restarted, refusal } from "./people.js";
 import { Server, hurried } from "./server.js";
 
 
@@ -39,6 +39,26 @@ test("lane 2 gives a limited device, once its check code was typed", async () =>
   assert.equal(device.tier, "limited");
   const scope = device.token(device.kept.servers.broker, "session:manage");
   await assert.rejects(scope, refusal("invalid_scope"));
+});
+
+test("a service's key is believed for an hour without asking again", async () => {
+  let [ahead, asked] = [0, 0];
+  const fetch: typeof around.fetch = (input, init) => {
+    if (String(input).endsWith("/jwks")) asked++;
+    return around.fetch(input, init);
+  };
+  const device = await restarted(await full(server, "Wall clock"), new Http({ ...around, fetch, now: () => around.now() + ahead }));
+  const { broker } = device.kept.servers;
+  const published = (await device.http.plain({ method: "GET", service: broker, path: "/jwks" })) as { keys: { kid: string }[] };
+  const kid = published.keys[0]?.kid;
+  asked = 0;
+  const key = await device.keyOf(broker, kid);
+  for (const [later, times] of [[3_590_000, 1], [3_610_000, 2], [0, 3]] as const) {
+    ahead = later;
+    assert.equal((await device.keyOf(broker, kid)).did, key.did);
+    assert.equal(asked, times, "and anew when the clock went back");
+  }
+  await assert.rejects(device.keyOf(broker, "unheard-of"), refusal("jose.invalid"));
 });
 
 test("a relying service is told what was shown to it, once", async () => {
