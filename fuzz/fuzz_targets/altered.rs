@@ -86,7 +86,9 @@ fuzz_target!(|data: &[u8]| {
             let Some(said) = of(&HANDOFF["update"].to_string()) else { return };
             let Ok(update) = serde_json::from_str::<SealedUpdate>(&said) else { return };
             if let Ok(opened) = update.open(&key(), |by| *by == laptop()) {
-                assert_eq!((opened.by, &opened.content[..]), (laptop(), text(&HANDOFF, "content").as_bytes()));
+                let right = serde_json::from_value::<SealedUpdate>(HANDOFF["update"].clone()).unwrap().open(&key(), |by| *by == laptop()).unwrap();
+                assert_eq!((opened.by, opened.needs), (laptop(), right.needs));
+                assert_eq!(&opened.content[..], text(&HANDOFF, "content").as_bytes());
                 assert_eq!(serde_json::to_value(&update).unwrap(), HANDOFF["update"], "and nothing of where it stands");
             }
         }

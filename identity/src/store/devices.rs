@@ -146,9 +146,8 @@ pub struct Listed {
 impl Listed {
     /// What it said of itself: an array of texts, as its credential discloses it.
     pub fn capabilities(&self) -> Value {
-        let compact = Compact::parse(&self.credential).ok();
-        let said = compact.as_ref().and_then(|compact| compact.disclosures.iter().find(|one| one.name() == Some("capabilities")));
-        said.map_or_else(|| json!([]), |one| one.value().to_value())
+        let said = Compact::parse(&self.credential).ok().and_then(|compact| compact.disclosed("capabilities"));
+        said.unwrap_or_else(|| json!([]))
     }
 }
 

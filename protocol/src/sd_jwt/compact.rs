@@ -4,6 +4,7 @@ use super::{Disclosure, MAX_DISCLOSURES};
 use crate::jose::MAX_TOKEN;
 use crate::key;
 use crate::refusal::{Jose, Vc};
+use serde_json::Value;
 
 /// The parts of an SD-JWT or SD-JWT+KB, nothing of it verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,11 @@ impl<'a> Compact<'a> {
     /// The `sd_hash` a KB-JWT over this must carry (RFC 9901 §4.3.1).
     pub fn sd_hash(&self) -> String {
         key::hash(self.bound.as_bytes())
+    }
+
+    /// What is said under this name, to whoever has no need to know who says it; nothing of it is verified.
+    pub fn disclosed(&self, name: &str) -> Option<Value> {
+        self.disclosures.iter().find(|one| one.name() == Some(name)).map(|one| one.value().to_value())
     }
 
     /// Keeps the issuer-signed JWT and the disclosures of the named top-level claims: what a holder shows.

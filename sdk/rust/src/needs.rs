@@ -12,7 +12,7 @@ use baton_protocol::sd_jwt::Compact;
 pub struct Taker {
     /// Which.
     pub device: Did,
-    /// What the person calls it; empty where this device is not told.
+    /// What the person calls it.
     pub name: String,
     /// What the app has to adapt to there.
     pub adapt: Vec<String>,
@@ -22,9 +22,8 @@ impl Device {
     /// What it said of itself when it was enrolled.
     pub fn capabilities(&self) -> Vec<String> {
         let credential = self.enrolled().credential;
-        let Ok(compact) = Compact::parse(&credential) else { return Vec::new() };
-        let said = compact.disclosures.iter().find(|one| one.name() == Some("capabilities"));
-        said.and_then(|one| serde_json::from_value(one.value().to_value()).ok()).unwrap_or_default()
+        let said = Compact::parse(&credential).ok().and_then(|compact| compact.disclosed("capabilities"));
+        said.and_then(|said| serde_json::from_value(said).ok()).unwrap_or_default()
     }
 }
 

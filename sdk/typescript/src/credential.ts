@@ -59,18 +59,26 @@ export interface Occasion {
   data?: string[];
 }
 
+/** The signed part of a credential, and what it could disclose: each as it is shown, with its name and value. */
+function parts(credential: string): { jwt: string; disclosures: { text: string; name: unknown; value: unknown }[] } {
+  const [jwt = "", ...disclosures] = credential.split("~").filter((part) => part !== "");
+  const read = disclosures.map((text) => {
+    const [, name, value] = JSON.parse(new TextDecoder().decode(decode(text))) as unknown[];
+    return { text, name, value };
+  });
+  return { jwt, disclosures: read };
+}
+
 /** A claim that a device's own credential could disclose. */
 export function disclosed(credential: string, name: string): unknown {
-  const [, ...disclosures] = credential.split("~").filter((part) => part !== "");
-  const read = disclosures.map((text) => JSON.parse(new TextDecoder().decode(decode(text))) as unknown[]);
-  return read.find((parts) => parts[1] === name)?.[2];
+  return parts(credential).disclosures.find((one) => one.name === name)?.value;
 }
 
 /** Shows a credential with the named claims and no other. */
 export async function present(credential: string, { audience, nonce, data = [] }: Occasion, disclose: string[], now: number, signer: Signer): Promise<string> {
-  const [jwt, ...disclosures] = credential.split("~").filter((part) => part !== "");
-  const named = (text: string): boolean => disclose.includes(String((JSON.parse(new TextDecoder().decode(decode(text))) as unknown[])[1]));
-  const shown = [jwt, ...disclosures.filter(named), ""].join("~");
+  const { jwt, disclosures } = parts(credential);
+  const named = disclosures.filter((one) => disclose.includes(String(one.name)));
+  const shown = [jwt, ...named.map((one) => one.text), ""].join("~");
   const hashes = data.map((one) => hash(one));
   const claims = { aud: audience, iat: now, nonce, sd_hash: hash(shown), ...(hashes.length === 0 ? {} : { transaction_data_hashes: hashes }) };
   const input = `${encode(JSON.stringify({ alg: "ES256", typ: "kb+jwt" }))}.${encode(JSON.stringify(claims))}`;
