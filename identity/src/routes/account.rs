@@ -3,7 +3,7 @@
 use super::devices::withdraw_grant;
 use super::passkeys::check_proof;
 use crate::state::Identity;
-use crate::store::{accounts, ceremonies, devices, sign_ins};
+use crate::store::{accounts, ceremonies, devices, requests, sign_ins};
 use crate::{ledger, outbox, page_session};
 use axum::Json;
 use axum::body::Body;
@@ -144,6 +144,7 @@ pub async fn delete(State(identity): State<Arc<Identity>>, headers: HeaderMap) -
     let mut tx = identity.base.db.begin().await.internal()?;
     let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Wrap::Reauth)?;
+    requests::hold_all(&mut tx, &session.account).await.internal()?;
     for grant in devices::grants(&mut tx, &session.account).await.internal()? {
         withdraw_grant(&mut tx, &session.account, &grant.grant_id, now).await?;
     }

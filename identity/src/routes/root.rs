@@ -7,7 +7,7 @@ use super::sign_up::check_wraps;
 use crate::page_session::{self, PageSession};
 use crate::state::Identity;
 use crate::store::root_changes::{Consent, RootChange};
-use crate::store::{accounts, ceremonies, devices, logs, root_changes, sign_ins, status};
+use crate::store::{accounts, ceremonies, devices, logs, requests, root_changes, sign_ins, status};
 use crate::{ledger, outbox};
 use axum::Json;
 use axum::body::Body;
@@ -310,6 +310,7 @@ pub async fn approve(State(identity): State<Arc<Identity>>, headers: HeaderMap, 
         let asked =
             root_changes::find(&mut tx, &session.account, now).await.internal()?.filter(|asked| asked.root == body.root).ok_or(Root::NotAsked)?;
         check_statement(&body.statement, Typ::RootStatement, &account.root, &asked.root)?;
+        requests::hold_all(&mut tx, &session.account).await.internal()?;
         switch(&mut tx, &session, &account, &asked, &body, now).await?;
     }
     tx.commit().await.internal()?;

@@ -49,7 +49,7 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
 
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let (owner, passkey) = accounts::passkey(&mut tx, &credential_id).await.internal()?.ok_or(Webauthn::Credential)?;
+    let (owner, _) = accounts::passkey(&mut tx, &credential_id).await.internal()?.ok_or(Webauthn::Credential)?;
     let account = AccountId::parse(&owner).map_err(|_| Webauthn::Credential)?;
     // A page that is somebody's goes on for nobody else, whoever's passkey is there.
     let meant = headers.get("baton-account").is_none_or(|meant| meant.as_bytes() == account.as_str().as_bytes());
@@ -57,6 +57,9 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
         return Err(Webauthn::Credential.into());
     }
     accounts::hold(&mut tx, &account).await.internal()?;
+    // As it is now: it may have been removed before this had the account.
+    let (_, passkey) =
+        accounts::passkey(&mut tx, &credential_id).await.internal()?.filter(|(owner, _)| *owner == account.as_str()).ok_or(Webauthn::Credential)?;
     let changed = identity.passkeys.finish_sign_in(&body.credential, &state, &passkey)?;
     accounts::used(&mut tx, &credential_id, changed.as_deref(), now).await.internal()?;
     let row = accounts::find(&mut tx, &account).await.internal()?.ok_or(Webauthn::Credential)?;

@@ -328,6 +328,14 @@ pub async fn of_account(db: &mut AnyConnection, account: &AccountId) -> Result<V
     sqlx::query_as("SELECT * FROM requests WHERE account_id = $1 ORDER BY created_at DESC LIMIT 1000").bind(account.as_str()).fetch_all(db).await
 }
 
+/// Holds every request of an account until the transaction ends, before its devices: whoever redeems one holds them in this order. The caller holds the
+/// account.
+pub async fn hold_all(db: &mut AnyConnection, account: &AccountId) -> Result<(), Error> {
+    let sql = locked!("SELECT request_id FROM requests WHERE account_id = $1 ORDER BY request_id").on(db);
+    let _: Vec<(String,)> = sqlx::query_as(sql).bind(account.as_str()).fetch_all(db).await?;
+    Ok(())
+}
+
 /// Wallets' requests that wait for an account's approval, with what is typed for them, where something is.
 pub async fn waiting(db: &mut AnyConnection, account: &AccountId, now: Millis) -> Result<Vec<(String, Option<String>)>, Error> {
     sqlx::query_as(

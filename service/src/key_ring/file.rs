@@ -61,7 +61,11 @@ impl KeyRing {
         }
         let held = hold(path)?;
         // Another process may have made it meanwhile.
-        let ring = read(path)?.map_or_else(Self::generate, |read| read.ring);
+        let ring = match read(path)? {
+            Some(read) => read.ring,
+            None if fresh => Self::generate(),
+            None => return Err(failed(path, ErrorKind::NotFound.into())),
+        };
         held.write(&ring, true)?;
         Ok(ring)
     }
@@ -182,7 +186,8 @@ impl Held<'_> {
         // An operator is seldom the user that the service runs as.
         if let Ok(before) = fs::metadata(self.path) {
             let made = out.metadata()?;
-            if (before.uid(), before.gid()) != (made.uid(), made.gid()) {
+            // The mode lets no group in: only whose it is matters.
+            if before.uid() != made.uid() {
                 fchown(&out, Some(before.uid()), Some(before.gid()))?;
             }
         }
