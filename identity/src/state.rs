@@ -91,11 +91,10 @@ impl Identity {
 
     /// Forgets what has lapsed.
     pub async fn sweep(&self) -> Result<(), baton_service::database::Error> {
-        let mut tx = self.base.db.begin().await?;
-        crate::store::requests::sweep(&mut tx, self.base.now()).await?;
-        crate::store::credential_offers::sweep(&mut tx, self.base.now()).await?;
-        crate::store::sign_ins::sweep(&mut tx, self.base.now()).await?;
-        tx.commit().await
+        let (now, db) = (self.base.now(), &self.base.db);
+        crate::store::requests::sweep(db, now).await?;
+        crate::store::credential_offers::sweep(db, now).await?;
+        crate::store::sign_ins::sweep(db, now).await
     }
 
     /// The URL of the one status list.

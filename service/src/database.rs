@@ -3,6 +3,7 @@
 //! Every write happens in a transaction ended by `commit`: a lone `.. RETURNING` may report a row whose commit failed. SQLite has one
 //! writer connection and begins with `BEGIN IMMEDIATE`; PostgreSQL locks what it read first with [`locked!`].
 
+use baton_protocol::time::Millis;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::{Migration, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Transaction};
@@ -108,6 +109,16 @@ impl Database {
             Backend::Sqlite => self.write.begin_with("BEGIN IMMEDIATE").await,
             Backend::Postgres => self.write.begin().await,
         }
+    }
+
+    /// Forgets what had lapsed by then: each DELETE in a transaction of its own, so that none holds rows of one table while it waits for another's.
+    pub async fn forget(&self, lapsed: &[(&'static str, Millis)]) -> Result<(), Error> {
+        for (delete, by) in lapsed {
+            let mut tx = self.begin().await?;
+            sqlx::query(*delete).bind(by.0).execute(&mut *tx).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// For lone reads.

@@ -64,8 +64,13 @@ pub fn run(what: What) -> anyhow::Result<()> {
             Ok(())
         }
         What::Replace { service, flags } => {
-            let kid = KeyRing::replace(&path(flags, service)?)?;
+            let path = path(flags, service)?;
+            let kid = KeyRing::replace(&path)?;
             println!("{} signs with {kid} from its next start on, and knows neither key that was in the file", service.name());
+            // Whoever read the file before a rotation has the private half of one of these.
+            for (_, kid, _) in KeyRing::read(&path)?.parts().filter(|(part, ..)| *part == Part::Older) {
+                println!("it still knows {kid}, which signed before: if the file was read while it did, baton keys drop {} {kid}", service.name());
+            }
             Ok(())
         }
         What::Drop { service, kid, flags } => {

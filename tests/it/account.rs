@@ -73,6 +73,34 @@ async fn the_last_two_passkeys_are_not_both_removed() {
     }
 }
 
+/// A sign-in that waits for its account while its passkey is removed, as it is now, is nobody's. SQLite has one writer: nobody waits with what was read before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passkey_removed_while_a_sign_in_with_it_waits() {
+    use sqlx::Connection as _;
+    let server = Server::start(On::Postgres).await;
+    for remove in [true, false] {
+        let mut person = server.person().await;
+        let account = person.get("/v1/account").await.unwrap()["account"].as_str().unwrap().to_owned();
+        let mut db = sqlx::AnyConnection::connect(&server.database("identity")).await.unwrap();
+        let mut watch = sqlx::AnyConnection::connect(&server.database("identity")).await.unwrap();
+        let mut held = db.begin().await.unwrap();
+        sqlx::query("SELECT account_id FROM identity.accounts WHERE account_id = $1 FOR UPDATE").bind(&account).execute(&mut *held).await.unwrap();
+        let decide = async move {
+            let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM accounts%FOR UPDATE%'
+                AND datname = current_database()";
+            while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watch).await.unwrap() == 0 {
+                tokio::task::yield_now().await;
+            }
+            if remove {
+                sqlx::query("DELETE FROM identity.passkeys WHERE account_id = $1").bind(&account).execute(&mut *held).await.unwrap();
+            }
+            held.commit().await.unwrap();
+        };
+        let (signed_in, ()) = tokio::join!(person.unlock(), decide);
+        assert_eq!(signed_in.err().as_ref().and_then(code), remove.then_some("webauthn.invalid"));
+    }
+}
+
 /// A copy that the holder of the root did not vouch for, or of another root, is not taken; nothing changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_another_root_is_not_taken() {

@@ -1,7 +1,7 @@
 //! OpenID4VP transactions, `waiting -> answered | refused`, or past their time.
 
 use baton_protocol::time::Millis;
-use baton_service::database::Error;
+use baton_service::database::{Database, Error};
 use sqlx::{AnyConnection, FromRow};
 
 /// How long a transaction waits, and how long its result is kept, in seconds.
@@ -103,7 +103,6 @@ pub async fn answer(db: &mut AnyConnection, id: &str, state: &str, result: &str,
 }
 
 /// Forgets what is over.
-pub async fn sweep(db: &mut AnyConnection, now: Millis) -> Result<(), Error> {
-    sqlx::query("DELETE FROM vp_transactions WHERE expires_at < $1").bind(now.0).execute(db).await?;
-    Ok(())
+pub async fn sweep(db: &Database, now: Millis) -> Result<(), Error> {
+    db.forget(&[("DELETE FROM vp_transactions WHERE expires_at < $1", now)]).await
 }

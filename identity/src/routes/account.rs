@@ -41,7 +41,7 @@ pub async fn confirm_recovery(State(identity): State<Arc<Identity>>, headers: He
     page_session::check_origin(&identity, &headers)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     if accounts::confirm_recovery(&mut tx, &session.account, now).await.internal()? {
         ledger::write(&mut tx, &session.account, "recovery.confirmed", &json!({}), now).await.internal()?;
     }

@@ -131,7 +131,7 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     let body: Open = edge::json(&edge::bytes(body, edge::MAX_BODY).await?)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     let asked = sign_ins::open(&mut tx, &hash(body.request_uri.as_bytes()), &session.account, now).await.internal()?.ok_or(Enrol::Code)?;
     let known = sign_ins::consent(&mut tx, session.account.as_str(), &asked.client_id, now).await.internal()?.is_some();
     tx.commit().await.internal()?;
@@ -167,7 +167,7 @@ pub async fn deny(State(identity): State<Arc<Identity>>, Path(id): Path<String>,
     page_session::check_origin(&identity, &headers)?;
     let id = SignInId::parse(&id)?;
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     let asked = sign_ins::of_account(&mut tx, id.as_str(), &session.account).await.internal()?.ok_or(NOT_FOUND)?;
     sign_ins::deny(&mut tx, id.as_str()).await.internal()?.ok_or(Enrol::State)?;
     if asked.state == "requested" {

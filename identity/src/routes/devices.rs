@@ -109,7 +109,7 @@ pub async fn rename(State(identity): State<Arc<Identity>>, Path(id): Path<String
     check_name(&name)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
     if devices::rename(&mut tx, &session.account, id.as_str(), &name).await.internal()? {
         ledger::write(&mut tx, &session.account, "device.renamed", &json!({"device": id}), now).await.internal()?;

@@ -29,7 +29,7 @@ pub async fn create(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
     let proven = guard::proof(base, &headers, "POST", "/v1/manage-tokens", None, Form::Problem)?;
     let now = base.now();
     let mut tx = base.db.begin().await.internal()?;
-    let session = page_session::find(&identity, &mut tx, &headers).await?;
+    let session = page_session::hold(&identity, &mut tx, &headers).await?;
     proven.consume(base, &mut tx).await?;
     let issuer = logs::issuer(&mut tx, &session.account, &app).await.internal()?.ok_or(NOT_FOUND)?;
     tx.commit().await.internal()?;

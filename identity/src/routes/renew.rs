@@ -44,7 +44,7 @@ async fn make_offer(identity: &Identity, id: &str, headers: &HeaderMap, raise: b
     let id = DeviceId::parse(id)?;
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
-    let session = page_session::find(identity, &mut tx, headers).await?;
+    let session = page_session::hold(identity, &mut tx, headers).await?;
     session.needs_fresh(now, Enrol::Reauth)?;
     let device = devices::of_account(&mut tx, &session.account, id.as_str()).await.internal()?.ok_or(NOT_FOUND)?;
     if device.revoked_at.is_some() {

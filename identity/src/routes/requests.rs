@@ -47,6 +47,8 @@ pub async fn open(State(identity): State<Arc<Identity>>, headers: HeaderMap, bod
     let now = identity.base.now();
     let mut tx = identity.base.db.begin().await.internal()?;
     if body.user_code.is_some() {
+        // Nobody who is not signed in makes others wait.
+        page_session::find(&identity, &mut tx, &headers).await?;
         requests::one_guess_at_a_time(&mut tx).await.internal()?;
     }
     let session = page_session::hold(&identity, &mut tx, &headers).await?;

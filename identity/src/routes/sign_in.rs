@@ -61,7 +61,9 @@ pub async fn finish(State(identity): State<Arc<Identity>>, headers: HeaderMap, b
     let (_, passkey) =
         accounts::passkey(&mut tx, &credential_id).await.internal()?.filter(|(owner, _)| *owner == account.as_str()).ok_or(Webauthn::Credential)?;
     let changed = identity.passkeys.finish_sign_in(&body.credential, &state, &passkey)?;
-    accounts::used(&mut tx, &credential_id, changed.as_deref(), now).await.internal()?;
+    if !accounts::used(&mut tx, &credential_id, changed.as_deref(), now).await.internal()? {
+        return Err(Webauthn::Credential.into());
+    }
     let row = accounts::find(&mut tx, &account).await.internal()?.ok_or(Webauthn::Credential)?;
     let wraps = accounts::wraps(&mut tx, &account).await.internal()?;
     let cookie = page_session::begin(&identity, &mut tx, &account).await?;

@@ -128,15 +128,15 @@ pub async fn passkey(db: &mut AnyConnection, credential_id: &str) -> Result<Opti
     sqlx::query_as("SELECT account_id, passkey FROM passkeys WHERE credential_id = $1").bind(credential_id).fetch_optional(db).await
 }
 
-/// Notes a use; `changed` is the passkey's new state.
-pub async fn used(db: &mut AnyConnection, credential_id: &str, changed: Option<&str>, now: Millis) -> Result<(), Error> {
-    sqlx::query("UPDATE passkeys SET used_at = $2, passkey = COALESCE($3, passkey) WHERE credential_id = $1")
+/// Notes a use; `changed` is the passkey's new state. False when there is no such passkey.
+pub async fn used(db: &mut AnyConnection, credential_id: &str, changed: Option<&str>, now: Millis) -> Result<bool, Error> {
+    let done = sqlx::query("UPDATE passkeys SET used_at = $2, passkey = COALESCE($3, passkey) WHERE credential_id = $1")
         .bind(credential_id)
         .bind(now.0)
         .bind(changed)
         .execute(db)
         .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Notes that the recovery code is kept; false when it was noted before.

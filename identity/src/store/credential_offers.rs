@@ -2,7 +2,7 @@
 
 use baton_protocol::id::AccountId;
 use baton_protocol::time::Millis;
-use baton_service::database::Error;
+use baton_service::database::{Database, Error};
 use baton_service::locked;
 use sqlx::{AnyConnection, FromRow};
 
@@ -250,12 +250,15 @@ pub async fn requested(db: &mut AnyConnection, hash: &str, now: Millis) -> Resul
 }
 
 /// Forgets what can no longer matter.
-pub async fn sweep(db: &mut AnyConnection, now: Millis) -> Result<(), Error> {
-    let day_ago = now.plus_secs(-24 * 3600).0;
-    sqlx::query("DELETE FROM credential_tokens WHERE expires_at < $1").bind(day_ago).execute(&mut *db).await?;
-    sqlx::query("DELETE FROM credential_offers WHERE expires_at < $1 AND NOT EXISTS (SELECT 1 FROM credential_tokens t WHERE t.offer_id = credential_offers.offer_id)")
-        .bind(day_ago)
-        .execute(db)
-        .await?;
-    Ok(())
+pub async fn sweep(db: &Database, now: Millis) -> Result<(), Error> {
+    let day_ago = now.plus_secs(-24 * 3600);
+    db.forget(&[
+        ("DELETE FROM credential_tokens WHERE expires_at < $1", day_ago),
+        (
+            "DELETE FROM credential_offers WHERE expires_at < $1
+               AND NOT EXISTS (SELECT 1 FROM credential_tokens t WHERE t.offer_id = credential_offers.offer_id)",
+            day_ago,
+        ),
+    ])
+    .await
 }

@@ -5,7 +5,7 @@ use baton_protocol::enrolment::{DeviceClaims, Lane, Shown};
 use baton_protocol::id::{AccountId, RequestId};
 use baton_protocol::key::{Jwk, PublicKey, Thumbprint};
 use baton_protocol::time::Millis;
-use baton_service::database::Error;
+use baton_service::database::{Database, Error};
 use baton_service::locked;
 use sqlx::{AnyConnection, FromRow};
 
@@ -392,14 +392,16 @@ pub async fn wrong_codes(db: &mut AnyConnection, account: &AccountId, since: i64
 }
 
 /// Forgets what can no longer matter.
-pub async fn sweep(db: &mut AnyConnection, now: Millis) -> Result<(), Error> {
-    let day_ago = now.plus_secs(-24 * 3600).0;
-    sqlx::query("DELETE FROM requests WHERE expires_at < $1 AND state <> 'approved'").bind(day_ago).execute(&mut *db).await?;
-    sqlx::query("DELETE FROM page_sessions WHERE expires_at < $1").bind(now.0).execute(&mut *db).await?;
-    sqlx::query("DELETE FROM wrong_codes WHERE at < $1").bind(day_ago).execute(&mut *db).await?;
-    sqlx::query("DELETE FROM wrong_recoveries WHERE at < $1").bind(day_ago).execute(&mut *db).await?;
-    sqlx::query("DELETE FROM ceremonies WHERE expires_at < $1").bind(now.0).execute(db).await?;
-    Ok(())
+pub async fn sweep(db: &Database, now: Millis) -> Result<(), Error> {
+    let day_ago = now.plus_secs(-24 * 3600);
+    db.forget(&[
+        ("DELETE FROM requests WHERE expires_at < $1 AND state <> 'approved'", day_ago),
+        ("DELETE FROM page_sessions WHERE expires_at < $1", now),
+        ("DELETE FROM wrong_codes WHERE at < $1", day_ago),
+        ("DELETE FROM wrong_recoveries WHERE at < $1", day_ago),
+        ("DELETE FROM ceremonies WHERE expires_at < $1", now),
+    ])
+    .await
 }
 
 /// Counts a wrong user code.

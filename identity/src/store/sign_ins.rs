@@ -2,7 +2,7 @@
 
 use baton_protocol::id::AccountId;
 use baton_protocol::time::Millis;
-use baton_service::database::Error;
+use baton_service::database::{Database, Error};
 use baton_service::locked;
 use sqlx::{AnyConnection, FromRow};
 
@@ -336,23 +336,16 @@ pub async fn families_of(db: &mut AnyConnection, account: &AccountId) -> Result<
 }
 
 /// Forgets what can no longer matter.
-pub async fn sweep(db: &mut AnyConnection, now: Millis) -> Result<(), Error> {
-    sqlx::query("DELETE FROM access_tokens WHERE expires_at < $1").bind(now.0).execute(&mut *db).await?;
-    sqlx::query("DELETE FROM sign_ins WHERE expires_at < $1 AND (state IN ('requested', 'denied') OR expires_at < $2)")
-        .bind(now.0)
-        .bind(now.plus_secs(-24 * 3600).0)
-        .execute(&mut *db)
-        .await?;
-    // Past its month a family's tokens are refused because nobody knows them.
-    let over = now.plus_secs(-24 * 3600).0;
-    sqlx::query("DELETE FROM access_tokens WHERE family_id IN (SELECT family_id FROM families WHERE ends_at < $1)")
-        .bind(over)
-        .execute(&mut *db)
-        .await?;
-    sqlx::query("DELETE FROM refresh_tokens WHERE family_id IN (SELECT family_id FROM families WHERE ends_at < $1)")
-        .bind(over)
-        .execute(&mut *db)
-        .await?;
-    sqlx::query("DELETE FROM families WHERE ends_at < $1").bind(over).execute(db).await?;
-    Ok(())
+pub async fn sweep(db: &Database, now: Millis) -> Result<(), Error> {
+    let day_ago = now.plus_secs(-24 * 3600);
+    db.forget(&[
+        ("DELETE FROM access_tokens WHERE expires_at < $1", now),
+        ("DELETE FROM sign_ins WHERE expires_at < $1 AND state IN ('requested', 'denied')", now),
+        ("DELETE FROM sign_ins WHERE expires_at < $1", day_ago),
+        // Past its month a family's tokens are refused because nobody knows them.
+        ("DELETE FROM access_tokens WHERE family_id IN (SELECT family_id FROM families WHERE ends_at < $1)", day_ago),
+        ("DELETE FROM refresh_tokens WHERE family_id IN (SELECT family_id FROM families WHERE ends_at < $1)", day_ago),
+        ("DELETE FROM families WHERE ends_at < $1", day_ago),
+    ])
+    .await
 }

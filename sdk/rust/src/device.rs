@@ -365,7 +365,7 @@ impl Device {
     /// A service's key of that name. Keys change while devices run: one that is not known, or was known long ago, is asked for.
     pub(crate) async fn key_of(&self, service: &str, kid: Option<&str>) -> Result<Option<PublicKey>, Error> {
         let named = |keys: &[(String, PublicKey)]| keys.iter().find(|(name, _)| Some(name.as_str()) == kid).map(|(_, key)| key.clone());
-        let now = self.http.now();
+        let now = self.http.local_now();
         let recent = |(at, _): &&Keys| (at.0..at.plus_secs(KEYS_SECS).0).contains(&now.0);
         let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(service).filter(recent).and_then(|(_, keys)| named(keys));
         if known.is_some() {

@@ -48,6 +48,11 @@ impl Http {
         Ok(Self { client, clock, entropy, offset_ms: AtomicI64::new(0), nonces: Mutex::default() })
     }
 
+    /// By this machine's clock, which no answer moves.
+    pub(crate) fn local_now(&self) -> Millis {
+        self.clock.now()
+    }
+
     /// Now, by the server's clock as far as it is known.
     pub fn now(&self) -> Millis {
         Millis(self.clock.now().0 + self.offset_ms.load(Ordering::Relaxed))

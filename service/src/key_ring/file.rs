@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{Error, ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Serialize, Deserialize)]
 struct Form {
@@ -37,8 +37,8 @@ const fn yes() -> bool {
 }
 
 /// The file at `path`, with no other writer.
-struct Held<'a> {
-    path: &'a Path,
+struct Held {
+    path: PathBuf,
     /// Its folder, locked until this goes: a lock on the file itself would stay on the one that was replaced.
     folder: fs::File,
 }
@@ -149,19 +149,24 @@ fn parse(bytes: &[u8]) -> Option<Read> {
     Some(Read { ring, has_next: form.next.is_some(), published: form.published })
 }
 
-fn hold(path: &Path) -> Result<Held<'_>, KeyError> {
+fn hold(path: &Path) -> Result<Held, KeyError> {
+    // Where the file is a link to one elsewhere, that one is what changes.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let lock = || {
         let folder = fs::File::open(folder)?;
         folder.lock()?;
         Ok(folder)
     };
-    lock().map(|folder| Held { path, folder }).map_err(|why| failed(path, why))
+    match lock() {
+        Ok(folder) => Ok(Held { path, folder }),
+        Err(why) => Err(failed(&path, why)),
+    }
 }
 
-impl Held<'_> {
+impl Held {
     fn write(&self, ring: &KeyRing, published: bool) -> Result<(), KeyError> {
-        self.put(ring, published).map_err(|why| failed(self.path, why))
+        self.put(ring, published).map_err(|why| failed(&self.path, why))
     }
 
     fn put(&self, ring: &KeyRing, published: bool) -> std::io::Result<()> {
@@ -184,7 +189,7 @@ impl Held<'_> {
         }
         let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
         // An operator is seldom the user that the service runs as.
-        if let Ok(before) = fs::metadata(self.path) {
+        if let Ok(before) = fs::metadata(&self.path) {
             let made = out.metadata()?;
             // The mode lets no group in: only whose it is matters.
             if before.uid() != made.uid() {
@@ -193,7 +198,7 @@ impl Held<'_> {
         }
         out.write_all(&serde_json::to_vec(&form)?)?;
         out.sync_all()?;
-        fs::rename(&next, self.path)?;
+        fs::rename(&next, &self.path)?;
         self.folder.sync_all()
     }
 }
@@ -203,7 +208,6 @@ mod tests {
     use super::super::Part;
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
-    use std::path::PathBuf;
     use std::thread;
 
     fn place() -> (tempfile::TempDir, PathBuf) {
@@ -311,6 +315,18 @@ mod tests {
         assert_eq!((rotated, names(&KeyRing::read(&path).unwrap()).len()), (1, 3), "one of them, and none lost");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_stays_a_link_to_what_changed() {
+        let (dir, path) = place();
+        let elsewhere = tempfile::tempdir().unwrap();
+        KeyRing::open(&elsewhere.path().join("there.key"), true).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path().join("there.key"), &path).unwrap();
+        let kid = KeyRing::rotate(&path).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(KeyRing::read(&elsewhere.path().join("there.key")).unwrap().kid(), kid);
+        assert_eq!((fs::read_dir(dir.path()).unwrap().count(), fs::read_dir(elsewhere.path()).unwrap().count()), (1, 1));
     }
 
     #[test]
