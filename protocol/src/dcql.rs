@@ -118,6 +118,28 @@ impl Query {
         };
         known && whole && !came.is_empty()
     }
+
+    /// What a wallet answers that has one credential, with these claims: the name of each query it stands for, with the claims it shows for it, no more than
+    /// are wanted. `also` are to be among them. `None` when that is no answer.
+    pub fn answer_with<'a>(&'a self, claims: &Value, also: &BTreeSet<&'a str>) -> Option<BTreeMap<&'a str, BTreeSet<&'a str>>> {
+        let names = |wanted: Vec<&'a ClaimQuery>| wanted.into_iter().filter_map(|claim| claim.path.first()?.as_str()).collect::<BTreeSet<_>>();
+        let met = self.credentials.iter().filter(|one| one.is_met_by(claims, &[]));
+        let able: BTreeMap<_, _> = met.filter_map(|one| Some((one.id.as_str(), names(one.wanted_of(claims)?)))).collect();
+        let fits = |set: &'a CredentialSet| set.options.iter().find(|option| option.iter().all(|id| able.contains_key(id.as_str())));
+        let mut ids = also.clone();
+        match &self.credential_sets {
+            None => ids.extend(self.credentials.iter().map(|one| one.id.as_str())),
+            Some(sets) => {
+                for set in sets.iter().filter(|set| set.required) {
+                    ids.extend(fits(set)?.iter().map(String::as_str));
+                }
+                if ids.is_empty() {
+                    ids.extend(sets.iter().find_map(fits)?.iter().map(String::as_str));
+                }
+            }
+        }
+        ids.into_iter().map(|id| Some((id, able.get(id)?.clone()))).collect()
+    }
 }
 
 fn is_id(id: &str) -> bool {
@@ -155,13 +177,18 @@ impl CredentialQuery {
             return false;
         }
         let vct = claims.get("vct").and_then(Value::as_str).is_some_and(|vct| self.meta.vct_values.iter().any(|wanted| wanted == vct));
+        vct && self.wanted_of(claims).is_some()
+    }
+
+    /// What is asked of these claims, if they meet it: the most wanted set of it that they do (§6.4.1).
+    fn wanted_of(&self, claims: &Value) -> Option<Vec<&ClaimQuery>> {
         let asked = self.claims.as_deref().unwrap_or_default();
-        let by_id: BTreeMap<_, _> = asked.iter().filter_map(|claim| Some((claim.id.as_deref()?, claim))).collect();
-        let met = match &self.claim_sets {
-            None => asked.iter().all(|claim| claim.is_met_by(claims)),
-            Some(sets) => sets.iter().any(|set| set.iter().all(|id| by_id.get(id.as_str()).is_some_and(|claim| claim.is_met_by(claims)))),
-        };
-        vct && met
+        let met = |wanted: Vec<_>| Some(wanted).filter(|wanted: &Vec<&ClaimQuery>| wanted.iter().all(|claim| claim.is_met_by(claims)));
+        let named = |id: &String| asked.iter().find(|claim| claim.id.as_ref() == Some(id));
+        match &self.claim_sets {
+            None => met(asked.iter().collect()),
+            Some(sets) => sets.iter().find_map(|set| met(set.iter().map(named).collect::<Option<_>>()?)),
+        }
     }
 }
 
@@ -252,6 +279,48 @@ mod tests {
         assert!(!answered(&["y"]) && !answered(&["z"]) && !answered(&[]) && !answered(&["x", "other"]));
         let all = query(json!({"credentials": [one(&json!({"id": "x"})), one(&json!({"id": "y"}))]}));
         assert!(all.is_answered_by(&["x", "y"].into()) && !all.is_answered_by(&["x"].into()));
+    }
+
+    #[test]
+    fn what_one_credential_answers() {
+        let claims = json!({"vct": "v", "kind": "tv", "name": "Television", "deep": {"er": 1}});
+        let answer = |asked: &Value, also: &[&str]| {
+            let asked = query(asked.clone());
+            let also = also.iter().copied().collect();
+            let answer = asked.answer_with(&claims, &also).map(|answer| json!(answer));
+            let came: BTreeSet<_> = answer.iter().flat_map(|answer| answer.as_object().unwrap().keys().map(String::as_str)).collect();
+            assert!(answer.is_none() || asked.is_answered_by(&came));
+            answer
+        };
+        let kind = |more: Value| json!({"credentials": [one(&more)]});
+        for (asked, expected) in [
+            (kind(json!({})), Some(json!({"device": []}))),
+            (kind(json!({"claims": [{"path": ["kind"]}, {"path": ["deep", "er"]}]})), Some(json!({"device": ["deep", "kind"]}))),
+            (kind(json!({"claims": [{"path": ["kind"], "values": ["phone"]}]})), None),
+            (kind(json!({"claims": [{"path": ["kind"]}, {"path": ["model"]}]})), None),
+            (kind(json!({"meta": {"vct_values": ["w"]}})), None),
+            (kind(json!({"trusted_authorities": [{"type": "aki", "values": ["AQ"]}]})), None),
+            (
+                kind(json!({"claims": [{"id": "m", "path": ["model"]}, {"id": "n", "path": ["name"]}, {"id": "k", "path": ["kind"]}],
+                    "claim_sets": [["m", "k"], ["k"], ["n"]]})),
+                Some(json!({"device": ["kind"]})),
+            ),
+        ] {
+            assert_eq!(answer(&asked, &[]), expected, "{asked}");
+        }
+        let no = json!({"id": "y", "claims": [{"path": ["model"]}]});
+        let with = |sets: Value| json!({"credentials": [one(&json!({"id": "x"})), one(&no), one(&json!({"id": "z"}))], "credential_sets": sets});
+        let optional = json!({"options": [["z"]], "required": false});
+        for (sets, also, expected) in [
+            (json!([{"options": [["x"], ["z"]]}, optional]), &[][..], Some(json!({"x": []}))),
+            (json!([{"options": [["x"], ["z"]]}]), &["z"], Some(json!({"x": [], "z": []}))),
+            (json!([{"options": [["x"]]}]), &["y"], None),
+            (json!([{"options": [["y"], ["z"]]}]), &[], Some(json!({"z": []}))),
+            (json!([{"options": [["x"]]}, {"options": [["y"]]}]), &[], None),
+            (json!([{"options": [["y"]], "required": false}, optional]), &[], Some(json!({"z": []}))),
+        ] {
+            assert_eq!(answer(&with(sets.clone()), also), expected, "{sets}");
+        }
     }
 
     #[test]

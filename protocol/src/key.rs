@@ -34,6 +34,12 @@ pub fn hash(bytes: &[u8]) -> String {
     b64::encode(sha256(bytes))
 }
 
+/// The `did:web` of a service at this URL (W3C CCG did:web §2.1).
+pub fn did_web(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    format!("did:web:{}", rest.replace(':', "%3A").replace('/', ":"))
+}
+
 /// A P-256 public key that is known to lie on the curve.
 #[derive(Clone)]
 pub struct PublicKey {

@@ -2,7 +2,7 @@
 
 use crate::database::Database;
 use crate::key_ring::KeyRing;
-use baton_protocol::key::Thumbprint;
+use baton_protocol::key::{Thumbprint, did_web};
 use baton_protocol::nonce::{NonceKey, Purpose};
 use baton_protocol::ports::{Clock, Entropy};
 use baton_protocol::time::Millis;
@@ -27,8 +27,7 @@ pub struct Base {
 impl Base {
     /// The service's `did:web` (W3C CCG did:web §2.1).
     pub fn did_web(&self) -> String {
-        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
-        format!("did:web:{}", rest.replace(':', "%3A").replace('/', ":"))
+        did_web(&self.url)
     }
     /// Its DID document (DID Core 1.0), served at `{url}/did.json`.
     pub fn did_document(&self) -> Value {

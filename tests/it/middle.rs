@@ -21,6 +21,8 @@ pub enum Deed {
     Twice,
     /// This body goes back instead.
     Replace(Vec<u8>),
+    /// Whoever asked is told to go elsewhere.
+    Redirect(u16, String),
 }
 
 /// All that the one in the middle sees of a request and its answer.
@@ -97,6 +99,7 @@ async fn forward(State(middle): State<Middle>, request: Request) -> Response {
             answer
         }
         Deed::Replace(other) => other.into(),
+        Deed::Redirect(status, elsewhere) => return (StatusCode::from_u16(status).unwrap(), [("location", elsewhere)]).into_response(),
         Deed::Pass => answer,
     };
     headers.remove("content-length");

@@ -451,7 +451,7 @@ struct LogAnswer {
 }
 
 /// Claims of a credential this device already checked when it got it.
-fn unverified_claims(credential: &str) -> Result<serde_json::Map<String, Value>, Error> {
+pub(crate) fn unverified_claims(credential: &str) -> Result<serde_json::Map<String, Value>, Error> {
     let compact = Compact::parse(credential)?;
     Ok(Unverified::parse(compact.jwt, Typ::Credential)?.unverified_claims().to_map())
 }

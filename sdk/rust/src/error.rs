@@ -1,7 +1,7 @@
 //! What can go wrong, as an app wants to know it.
 
 use baton_protocol::Refusal;
-use baton_protocol::refusal::{Handoff, Jose, Log, State, Vc, Wrap};
+use baton_protocol::refusal::{Handoff, Jose, Log, State, Vc, Vp, Wrap};
 use baton_protocol::signer::SignError;
 use serde_json::Value;
 
@@ -21,6 +21,14 @@ pub enum Error {
     /// This device's own check failed: somebody, perhaps a service, is not telling the truth.
     #[error("own check failed: {0}")]
     Check(Refusal),
+    /// A relying service's request that this device does not answer: who asks, for what, or where the answer would go. Nothing was told to anybody.
+    #[error("not answered: {code} ({reason})")]
+    NotAnswered {
+        /// `vp.request`, or `vp.unmet` when its credential is not what is asked for.
+        code: &'static str,
+        /// The precise cause.
+        reason: &'static str,
+    },
     /// Nobody answered, after retries.
     #[error("no answer: {0}")]
     Transport(String),
@@ -41,6 +49,7 @@ impl Error {
         match self {
             Self::Refused { code, .. } => Some(code),
             Self::Check(refusal) => Some(refusal.code()),
+            Self::NotAnswered { code, .. } => Some(code),
             _ => None,
         }
     }
@@ -53,7 +62,7 @@ impl Error {
 macro_rules! own_checks {
     ($($family:ty),*) => { $(impl From<$family> for Error { fn from(why: $family) -> Self { Self::Check(why.into()) } })* };
 }
-own_checks!(Handoff, Jose, Log, State, Vc, Wrap);
+own_checks!(Handoff, Jose, Log, State, Vc, Vp, Wrap);
 
 impl From<Refusal> for Error {
     fn from(why: Refusal) -> Self {

@@ -12,6 +12,7 @@ use baton_sdk::keystore::Keystore;
 use baton_sdk::system_entropy;
 use baton_service::base::system_clock;
 use baton_service::testing::On;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 fn details(agreement: &SoftKey, name: &str) -> String {
@@ -156,7 +157,7 @@ async fn the_limit_of_devices_holds(on: On) {
             }
         }
     };
-    let outcomes = futures_util::future::join_all(asked.iter().map(approve)).await;
+    let outcomes = join_all(asked.iter().map(approve)).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     for refused in outcomes.into_iter().filter(Result::is_err) {
         is(refused, "limit.devices");
@@ -212,4 +213,28 @@ async fn what_identity_stores_opens_nothing() {
     assert!(stored.contains("Television"), "the search would find something");
     let seed_like: Vec<Value> = stored.lines().filter(|line| line.contains("identity.wraps")).map(|line| json!(line)).collect();
     assert_eq!(seed_like.len(), 2, "one copy for the passkey, one for the code");
+}
+
+/// A person leaves while devices they have approved fetch what was signed: neither waits for the other for ever, and nobody is told that the service is not
+/// there.
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_redeem_while_their_account_is_deleted() {
+    let mut rig = Rig::new(On::Postgres).await;
+    for _ in 0..4 {
+        rig.person = rig.server.person().await;
+        let mut asked = Vec::new();
+        for name in ["One", "Two", "Three"] {
+            let key = SoftKey::generate(&system_entropy());
+            let started = rig.allow(&device_authorization(&rig, &key, name).await).await;
+            let shown = rig.person.open_elsewhere(started["user_code"].as_str().unwrap()).await.unwrap();
+            rig.person.approve(&shown, started["check_code"].as_str()).await.unwrap();
+            asked.push(poll(&rig, &key, started["device_code"].as_str().unwrap()).await);
+        }
+        let nothing = json!({});
+        let (polls, left) = tokio::join!(join_all(asked.iter().map(Ask::send)), rig.person.post("/v1/account/delete", &nothing));
+        left.unwrap();
+        for answer in polls {
+            assert!([200, 400].contains(&answer.status), "{} {}", answer.status, answer.body);
+        }
+    }
 }

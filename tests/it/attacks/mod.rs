@@ -1,6 +1,7 @@
 //! attacks.md over real HTTP. Each row: the exact refusal, no effect on any row of any database, one security event with the precise
 //! reason and no secret in any log, and the same request with only the attacked bit mended goes through.
 
+mod answering;
 mod approvals;
 mod askers;
 mod broker;
