@@ -281,45 +281,23 @@ mod tests {
         assert!(all.is_answered_by(&["x", "y"].into()) && !all.is_answered_by(&["x"].into()));
     }
 
+    /// `fixtures/dcql-v1.json`, which the TypeScript SDK reads too.
     #[test]
     fn what_one_credential_answers() {
-        let claims = json!({"vct": "v", "kind": "tv", "name": "Television", "deep": {"er": 1}});
-        let answer = |asked: &Value, also: &[&str]| {
-            let asked = query(asked.clone());
-            let also = also.iter().copied().collect();
-            let answer = asked.answer_with(&claims, &also).map(|answer| json!(answer));
-            let came: BTreeSet<_> = answer.iter().flat_map(|answer| answer.as_object().unwrap().keys().map(String::as_str)).collect();
-            assert!(answer.is_none() || asked.is_answered_by(&came));
-            answer
-        };
-        let kind = |more: Value| json!({"credentials": [one(&more)]});
-        for (asked, expected) in [
-            (kind(json!({})), Some(json!({"device": []}))),
-            (kind(json!({"claims": [{"path": ["kind"]}, {"path": ["deep", "er"]}]})), Some(json!({"device": ["deep", "kind"]}))),
-            (kind(json!({"claims": [{"path": ["kind"], "values": ["phone"]}]})), None),
-            (kind(json!({"claims": [{"path": ["kind"]}, {"path": ["model"]}]})), None),
-            (kind(json!({"meta": {"vct_values": ["w"]}})), None),
-            (kind(json!({"trusted_authorities": [{"type": "aki", "values": ["AQ"]}]})), None),
-            (
-                kind(json!({"claims": [{"id": "m", "path": ["model"]}, {"id": "n", "path": ["name"]}, {"id": "k", "path": ["kind"]}],
-                    "claim_sets": [["m", "k"], ["k"], ["n"]]})),
-                Some(json!({"device": ["kind"]})),
-            ),
-        ] {
-            assert_eq!(answer(&asked, &[]), expected, "{asked}");
-        }
-        let no = json!({"id": "y", "claims": [{"path": ["model"]}]});
-        let with = |sets: Value| json!({"credentials": [one(&json!({"id": "x"})), one(&no), one(&json!({"id": "z"}))], "credential_sets": sets});
-        let optional = json!({"options": [["z"]], "required": false});
-        for (sets, also, expected) in [
-            (json!([{"options": [["x"], ["z"]]}, optional]), &[][..], Some(json!({"x": []}))),
-            (json!([{"options": [["x"], ["z"]]}]), &["z"], Some(json!({"x": [], "z": []}))),
-            (json!([{"options": [["x"]]}]), &["y"], None),
-            (json!([{"options": [["y"], ["z"]]}]), &[], Some(json!({"z": []}))),
-            (json!([{"options": [["x"]]}, {"options": [["y"]]}]), &[], None),
-            (json!([{"options": [["y"]], "required": false}, optional]), &[], Some(json!({"z": []}))),
-        ] {
-            assert_eq!(answer(&with(sets.clone()), also), expected, "{sets}");
+        let vectors: Value = serde_json::from_str(include_str!("../../fixtures/dcql-v1.json")).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let credentials: Vec<_> = case["credentials"].as_array().unwrap().iter().map(one).collect();
+            let mut asked = json!({"credentials": credentials});
+            if let Some(sets) = case.get("credential_sets") {
+                asked["credential_sets"] = sets.clone();
+            }
+            let asked = query(asked);
+            asked.check().unwrap();
+            let also: Vec<String> = case.get("also").map(|ids| serde_json::from_value(ids.clone()).unwrap()).unwrap_or_default();
+            let answer = asked.answer_with(&vectors["claims"], &also.iter().map(String::as_str).collect());
+            let came: Option<BTreeSet<_>> = answer.as_ref().map(|answer| answer.keys().copied().collect());
+            assert!(came.is_none_or(|came| asked.is_answered_by(&came)), "{case}");
+            assert_eq!(json!(answer), case["answer"], "{case}");
         }
     }
 

@@ -7,7 +7,7 @@ use baton_protocol::id::SessionId;
 use baton_protocol::secret::Secret;
 use baton_sdk::enroll::{Enrolling, Introduction, issuer_fingerprint, log_fingerprint};
 use baton_sdk::keystore::{Kept, Keystore};
-use baton_sdk::{Asked, Device, Error, Http, Offered, Servers, Session, Waiting, Written, system_clock, system_entropy};
+use baton_sdk::{Asked, Device, Error, Http, Offered, PresentationRequest, Servers, Session, Waiting, Written, system_clock, system_entropy};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +50,14 @@ enum Command {
         /// Claims to show
         #[arg(long)]
         disclose: Vec<String>,
+    },
+    /// Answer a relying service that asks for this device's credential (OpenID4VP); asks before it does
+    Answer {
+        /// The link, or what its QR code says: openid4vp://?..
+        link: String,
+        /// A type of transaction data that may be agreed to; once for each
+        #[arg(long = "agree", value_name = "TYPE")]
+        known: Vec<String>,
     },
     /// Show this device, its log and its sessions
     Show,
@@ -126,6 +134,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             println!("{}", device.present(&audience, &nonce, &[], &names).await?);
             Ok(())
         }
+        Command::Answer { link, known } => answer(&device, &link, &known).await,
         Command::Open { content } => {
             let session = Session::open(&device, content.as_bytes()).await?;
             println!("{}", session.id());
@@ -258,6 +267,33 @@ async fn agree(device: &Arc<Device>) -> anyhow::Result<()> {
     ensure!(says_yes().await?, "nothing was agreed to");
     device.agree(asked).await?;
     println!("agreed; your page goes on");
+    Ok(())
+}
+
+async fn answer(device: &Arc<Device>, link: &str, known: &[String]) -> anyhow::Result<()> {
+    let known: Vec<_> = known.iter().map(String::as_str).collect();
+    let request = PresentationRequest::read(device, link, &known).await?;
+    println!("{} asks for your credential and would see", request.relying().unwrap_or("Somebody"));
+    println!("    that you are {} to this app, and this device", log_fingerprint(device.subject()));
+    for (name, value) in request.discloses() {
+        println!("    {name}: {value}");
+    }
+    for data in request.agrees_to() {
+        println!("You would agree to\n    {}", serde_json::Value::Object(data.clone()));
+    }
+    println!("Type yes to show it, anything else to decline:");
+    let goes_on = if says_yes().await? {
+        let goes_on = request.answer().await?;
+        println!("shown");
+        goes_on
+    } else {
+        let goes_on = request.decline().await?;
+        println!("declined");
+        goes_on
+    };
+    if let Some(url) = goes_on {
+        println!("go on at {url}");
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! A relying service asks to see this device's credential (OpenID4VP 1.0). The device answers the verifier it is enrolled with, whose request it can check,
-//! and nobody else: nothing is sent to an address that a request names but the verifier's own (docs/protocol.md §9).
+//! and nobody else: nothing is sent to an address that a request names but the verifier's own (docs/protocol.md §15).
 
 use crate::device::{Device, unverified_claims};
 use crate::error::Error;

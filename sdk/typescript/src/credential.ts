@@ -74,6 +74,14 @@ export function disclosed(credential: string, name: string): unknown {
   return parts(credential).disclosures.find((one) => one.name === name)?.value;
 }
 
+/** Every claim of a device's own credential, whether in clear or not disclosed before. */
+export function allClaims(credential: string): Record<string, unknown> {
+  const { jwt, disclosures } = parts(credential);
+  const clear = JSON.parse(new TextDecoder().decode(decode(jwt.split(".")[1] ?? ""))) as Record<string, unknown>;
+  const open = Object.entries(clear).filter(([name]) => !name.startsWith("_sd"));
+  return Object.fromEntries([...open, ...disclosures.map(({ name, value }) => [String(name), value] as const)]);
+}
+
 /** Shows a credential with the named claims and no other. */
 export async function present(credential: string, { audience, nonce, data = [] }: Occasion, disclose: string[], now: number, signer: Signer): Promise<string> {
   const { jwt, disclosures } = parts(credential);

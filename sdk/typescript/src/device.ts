@@ -133,9 +133,9 @@ export class Device {
     return this.credential.log;
   }
 
-  /** A presentation for an occasion, showing the named claims and no other. */
-  present(occasion: Occasion, disclose: string[] = []): Promise<string> {
-    return present(this.kept.credential, occasion, disclose, this.http.seconds(occasion.audience), this.signer);
+  /** A presentation for an occasion, showing the named claims and no other; dated by the clock of its audience, or of the service that looks at it. */
+  present(occasion: Occasion, disclose: string[] = [], service: string = occasion.audience): Promise<string> {
+    return present(this.kept.credential, occasion, disclose, this.http.seconds(service), this.signer);
   }
 
   /** A nonce of a service, for a presentation to it. */

@@ -23,6 +23,7 @@ export type { Frame, Gap, Listening, Open, PresenceFrame, SessionEvent } from ".
 export { keepPresent, presentDevices, sayPresent } from "./presence.js";
 export type { Presence, Present, Showing, Status, Surface } from "./presence.js";
 export type { SealedView } from "./session/view.js";
+export { PresentationRequest } from "./presenting.js";
 export type { Occasion } from "./credential.js";
 export { generateDeviceKeys, signerOf } from "./deviceKeys.js";
 export type { DeviceKeys, Signer } from "./deviceKeys.js";

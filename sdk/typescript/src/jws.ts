@@ -10,6 +10,7 @@ export type Typ =
   | "dc+sd-jwt"
   | "kb+jwt"
   | "statuslist+jwt"
+  | "oauth-authz-req+jwt"
   | `baton-${"log" | "account" | "issuer" | "root" | "root-request" | "root-consent" | "statement" | "offer" | "update" | "key" | "accepted"}+jwt`;
 
 const MAX_TOKEN = 64 * 1024;

@@ -15,6 +15,10 @@ type OwnCode =
   /** The passkey was not used, or is somebody else's. */
   | "webauthn.cancelled"
   | "webauthn.other"
+  /** A relying service's request that a device does not answer: who asks, or where the answer would go. */
+  | "vp.request"
+  /** The device's credential is not what is asked for. */
+  | "vp.unmet"
   /** The root was asked for with another passkey. */
   | "root.passkey";
 
