@@ -11,7 +11,7 @@ import { answerWith, readQuery } from "../src/dcql.js";
 import { systemRandom } from "../src/random.js";
 import { fixture } from "./files.js";
 import { around, full, refusal, restarted } from "./people.js";
-import { RELYING_KEY, Server } from "./server.js";
+import { RELYING_KEY, Server, Terminal } from "./server.js";
 
 type Members = Record<string, unknown>;
 
@@ -70,6 +70,16 @@ test("what is asked for is shown and no more", async () => {
   const code = new URL((await second.answer()) ?? "").searchParams.get("response_code") ?? "";
   const agreed = await shop().outcome(made["transaction"] ?? "", code);
   assert.ok(agreed.state === "answered" && agreed.transaction_data.length === 1);
+});
+
+test("a terminal shows what is asked, and answers what is typed", async () => {
+  const terminal = await Terminal.enrol(server, "Shell");
+  for (const [typed, state] of [["yes", "answered"], ["no", "refused"]] as const) {
+    const asked = await ask(query(), [{ type: "purchase", credential_ids: ["device"], amount: "12.00" }]);
+    const said = await terminal.answers(asked.authorizationRequest, typed);
+    for (const shown of ["shop asks", "kind: \"laptop\"", "\"amount\":\"12.00\""]) assert.ok(said.includes(shown), said);
+    assert.equal((await shop().outcome(asked.transaction)).state, state);
+  }
 });
 
 /** The device behind somebody who holds the verifier's keys, or sits before it. */

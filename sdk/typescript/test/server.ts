@@ -165,6 +165,11 @@ export class Terminal {
     return run(["device", "--keystore", this.keystore, "give"], "yes\n", { BATON_PASSPHRASE: PASSPHRASE });
   }
 
+  /** Answers a relying service, once it has shown what is asked. */
+  answers(link: string, typed: string): Promise<string> {
+    return run(["device", "--keystore", this.keystore, "answer", "--agree", "purchase", link], `${typed}\n`, { BATON_PASSPHRASE: PASSPHRASE });
+  }
+
   /** Its DID. */
   async did(): Promise<string> {
     return /^device +(\S+)$/m.exec(await this.run("show"))?.[1] ?? "";
