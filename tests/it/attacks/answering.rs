@@ -146,7 +146,7 @@ async fn kb_14_nothing_goes_to_another_address() {
     // What is signed: by the verifier itself, with one thing changed.
     let base = rig.server.running.verifier.base();
     let kid = format!("{}#{}", base.did_web(), base.keys.kid());
-    let signed_by_verifier = |change: Box<dyn Fn(&mut Map<String, Value>) + Send>| {
+    let signed_by_verifier = |change: Change| {
         let (verifier, kid) = (rig.server.running.verifier.clone(), kid.clone());
         middle.meddle(signed_anew(change, move |claims| verifier.base().keys.sign(Draft::new(Typ::AuthorizationRequest, &kid, &claims))));
     };
@@ -203,11 +203,10 @@ async fn kb_14_nothing_goes_to_another_address() {
     assert!(elsewhere.was_visited(), "had anybody come, it would have been seen");
 }
 
+type Change = Box<dyn Fn(&mut Map<String, Value>) + Send>;
+
 /// Changes what a request says and signs it again.
-fn signed_anew(
-    change: Box<dyn Fn(&mut Map<String, Value>) + Send>,
-    sign: impl Fn(Map<String, Value>) -> String + Send + 'static,
-) -> impl FnMut(&Seen) -> Deed + Send + 'static {
+fn signed_anew(change: Change, sign: impl Fn(Map<String, Value>) -> String + Send + 'static) -> impl FnMut(&Seen) -> Deed + Send + 'static {
     move |seen| {
         if !seen.path.contains("/oid4vp/requests/") {
             return Deed::Pass;
