@@ -8,6 +8,7 @@ mod faults;
 mod layering;
 mod lifecycle;
 mod manage;
+mod merging;
 mod middle;
 mod presence;
 mod privacy;

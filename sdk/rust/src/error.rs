@@ -29,6 +29,9 @@ pub enum Error {
         /// The precise cause.
         reason: &'static str,
     },
+    /// Content that is no document, or a register that none can have.
+    #[error("state.form: no document")]
+    NotADocument,
     /// Nobody answered, after retries.
     #[error("no answer: {0}")]
     Transport(String),
@@ -50,6 +53,7 @@ impl Error {
             Self::Refused { code, .. } => Some(code),
             Self::Check(refusal) => Some(refusal.code()),
             Self::NotAnswered { code, .. } => Some(code),
+            Self::NotADocument => Some("state.form"),
             _ => None,
         }
     }

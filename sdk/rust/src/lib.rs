@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod device;
+pub mod document;
 pub mod enroll;
 mod error;
 mod events;
@@ -28,6 +29,7 @@ mod session;
 mod system;
 
 pub use device::{Device, Label, Members, ReplaceRoot, Unasked};
+pub use document::Document;
 pub use error::Error;
 pub use events::{Ended, Events, Told};
 pub use handoff::{Offered, Waiting};
@@ -40,3 +42,5 @@ pub use session::{Branch, Listed, Session, Written};
 pub use system::{system_clock, system_entropy};
 
 pub use baton_protocol as protocol;
+/// What documents are edited with.
+pub use yrs;

@@ -53,7 +53,7 @@ export function verify(token: string, typ: Typ, keyOf: (kid: string | undefined)
   if (token.length > MAX_TOKEN || parts.length !== 3 || !head || body === undefined || signature === undefined) throw new Refused("jose.invalid", "form");
   const decoded = decode(head);
   if (decoded.length > MAX_HEADER) throw new Refused("jose.invalid", "limit");
-  const header = object(decoded);
+  const header = strictJson(decoded);
   if (header["alg"] !== "ES256") throw new Refused("jose.invalid", "alg");
   if (FORBIDDEN.some((name) => name in header)) throw new Refused("jose.invalid", "header");
   if (header["typ"] !== typ) throw new Refused("jose.invalid", "typ");
@@ -61,7 +61,7 @@ export function verify(token: string, typ: Typ, keyOf: (kid: string | undefined)
   if (kid !== undefined && (typeof kid !== "string" || !KID.test(kid))) throw new Refused("jose.invalid", "kid");
   if (!keyOf(kid).verifies(utf8(`${head}.${body}`), decodeExactly(signature, 64))) throw new Refused("jose.invalid", "sig");
   const payload = decode(body);
-  return { kid, claims: object(payload), payloadHash: hash(payload) };
+  return { kid, claims: strictJson(payload), payloadHash: hash(payload) };
 }
 
 /** Verifies what a device signed under its own DID URL; says which. */
@@ -78,10 +78,11 @@ export function verifyBy(token: string, typ: Typ): Verified & { by: string } {
 
 /** The key a token names, unproven: to find who might have signed it. */
 export function unverifiedKid(token: string): unknown {
-  return object(decode(token.split(".")[0] ?? ""))["kid"];
+  return strictJson(decode(token.split(".")[0] ?? ""))["kid"];
 }
 
-function object(bytes: Uint8Array): Record<string, unknown> {
+/** A JSON object in UTF-8 that names no member twice. */
+export function strictJson(bytes: Uint8Array): Record<string, unknown> {
   let text = "";
   let value: unknown;
   try {

@@ -15,6 +15,8 @@ type OwnCode =
   /** The passkey was not used, or is somebody else's. */
   | "webauthn.cancelled"
   | "webauthn.other"
+  /** Content that is no document, or a register that none can have. */
+  | "state.form"
   /** A relying service's request that a device does not answer: who asks, or where the answer would go. */
   | "vp.request"
   /** The device's credential is not what is asked for. */

@@ -1,0 +1,174 @@
+//! Values of which only the last counts, such as a playback position: each replaces the one before and leaves no history.
+
+use super::state::Outdone;
+use crate::error::Error;
+use baton_protocol::json;
+use baton_protocol::key::{Did, hash};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+/// Most registers of a document.
+const MOST: usize = 64;
+/// Longest name, and longest value as JSON.
+const LONGEST: (usize, usize) = (128, 4096);
+
+/// One value, with where it stands among others of its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// The session's epoch when it was set.
+    epoch: i64,
+    /// One more than what its device knew of.
+    n: i64,
+    /// The device's DID.
+    by: String,
+    /// JSON, as the device wrote it: read when it is asked for, compared as text.
+    value: String,
+}
+
+impl Register {
+    pub fn value(&self) -> Value {
+        json::value(self.value.as_bytes(), LONGEST.1).unwrap_or_default()
+    }
+
+    /// Which of two counts: every device finds the same.
+    fn against(&self, other: &Self) -> Ordering {
+        let place = |one: &Self| (one.epoch, one.n, one.by.clone(), hash(one.value.as_bytes()));
+        place(self).cmp(&place(other))
+    }
+
+    fn is_sound(&self) -> bool {
+        let counts = [self.epoch, self.n].iter().all(|count| (1..1 << 53).contains(count));
+        let by = self
+            .by
+            .strip_prefix("did:key:z")
+            .is_some_and(|key| (40..=64).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        counts && by && self.value.len() <= LONGEST.1
+    }
+}
+
+/// All of a document, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Registers(BTreeMap<String, Register>);
+
+impl Registers {
+    pub fn get(&self, name: &str) -> Option<&Register> {
+        self.0.get(name)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    pub fn set(&mut self, name: &str, value: &Value, epoch: i64, by: &Did) -> Result<(), Error> {
+        // Whoever sets it knows of what it is set over.
+        let (before, n) = self.0.get(name).map_or((1, 0), |known| (known.epoch, known.n));
+        let register = Register { epoch: epoch.max(before), n: n + 1, by: by.to_string(), value: value.to_string() };
+        let room = self.0.contains_key(name) || self.0.len() < MOST;
+        if !room || !is_name(name) || !register.is_sound() {
+            return Err(Error::NotADocument);
+        }
+        self.0.insert(name.to_owned(), register);
+        Ok(())
+    }
+
+    pub fn text(&self) -> String {
+        serde_json::to_string(&self.0).unwrap_or_default()
+    }
+
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        // By our own reader first: no name twice, nothing nested without end.
+        let read = json::object(text, MOST * (LONGEST.0 + LONGEST.1 + 512) * 2).ok()?;
+        let all: BTreeMap<String, Register> = serde_json::from_value(Value::Object(read)).ok()?;
+        let sound = all.len() <= MOST && all.iter().all(|(name, one)| is_name(name) && one.is_sound());
+        sound.then_some(Self(all))
+    }
+
+    /// Takes in those that count; says whether any did, and which did not.
+    pub fn merge(&mut self, other: Self) -> (bool, Vec<Outdone>) {
+        let (mut moved, mut outdone) = (false, Vec::new());
+        for (name, theirs) in other.0 {
+            match self.0.get(&name).map(|ours| theirs.against(ours)) {
+                Some(Ordering::Equal) => {}
+                Some(Ordering::Less) => outdone.push(Outdone { name, by: theirs.by.clone(), value: theirs.value() }),
+                // Of two that were full with others, those that count are the same wherever they meet: the first by name.
+                Some(Ordering::Greater) | None => {
+                    moved = true;
+                    self.0.insert(name, theirs);
+                }
+            }
+        }
+        while self.0.len() > MOST {
+            self.0.pop_last();
+        }
+        (moved, outdone)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= LONGEST.0 && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::SoftKey;
+    use baton_protocol::secret::Secret;
+    use baton_protocol::signer::Signer as _;
+    use serde_json::json;
+
+    fn did(n: u8) -> Did {
+        SoftKey::from_scalar(&Secret::new([n; 32])).unwrap().key().did()
+    }
+
+    #[test]
+    fn the_last_counts_and_the_order_of_arrival_does_not() {
+        let (a, b) = (did(1), did(2));
+        let mut one = Registers::default();
+        one.set("position", &json!(43), 1, &a).unwrap();
+        let mut two = Registers::parse(one.text().as_bytes()).unwrap();
+        two.set("position", &json!(60), 2, &b).unwrap();
+        for _ in 0..5 {
+            one.set("position", &json!(50), 1, &a).unwrap();
+        }
+        let (mut there, mut here) = (two.clone(), one.clone());
+        assert_eq!(there.merge(one), (false, vec![Outdone { name: "position".into(), by: a.to_string(), value: json!(50) }]), "an earlier epoch");
+        assert_eq!(here.merge(two.clone()), (true, Vec::new()));
+        assert_eq!((here.text(), here.get("position").unwrap().value()), (there.text(), json!(60)));
+        assert_eq!(here.merge(two), (false, Vec::new()), "again");
+    }
+
+    #[test]
+    fn what_is_not_sound_is_refused() {
+        let mut all = Registers::default();
+        for n in 0..MOST {
+            all.set(&format!("{n}"), &json!(n), 1, &did(1)).unwrap();
+        }
+        all.set("0", &json!("x".repeat(4000)), 1, &did(1)).unwrap();
+        for (name, value) in [("another", json!(1)), ("0", json!("x".repeat(5000)))] {
+            assert!(all.set(name, &value, 1, &did(1)).is_err());
+        }
+        assert!(Registers::default().set("a\nb", &json!(1), 1, &did(1)).is_err());
+        let with = |change: &dyn Fn(&mut Value)| {
+            let mut one = json!({"x": {"epoch": 1, "n": 1, "by": did(1), "value": "1"}});
+            change(&mut one);
+            Registers::parse(one.to_string().as_bytes()).is_some()
+        };
+        assert!(with(&|_| ()));
+        let unreadable = Registers::parse(json!({"x": {"epoch": 1, "n": 1, "by": did(1), "value": "{"}}).to_string().as_bytes()).unwrap();
+        assert_eq!(unreadable.get("x").unwrap().value(), Value::Null, "another device's mistake keeps nobody from the rest");
+        for change in [
+            (|one: &mut Value| one["x"]["n"] = json!(0)) as fn(&mut Value),
+            |one| one["x"]["epoch"] = json!(1_i64 << 53),
+            |one| one["x"]["value"] = json!("x".repeat(4097)),
+            |one| one["x"]["value"] = json!(1),
+            |one| one["x"]["by"] = json!("did:web:x"),
+            |one| one["x"]["more"] = json!(1),
+            |one| drop(one["x"].as_object_mut().unwrap().remove("by")),
+        ] {
+            assert!(!with(&change));
+        }
+    }
+}

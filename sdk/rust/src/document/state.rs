@@ -1,0 +1,106 @@
+//! What is in a document, by itself: text, maps and lists that merge (a Yjs document), and registers. The same edits give the same state on every device,
+//! in whatever order they come. `sdk/typescript/src/document/state.ts` is the same in TypeScript; `sdk/rust/tests/it/document.rs` holds the two against each other.
+
+use super::registers::{Register, Registers};
+use crate::error::Error;
+use baton_protocol::key::Did;
+use serde_json::Value;
+use std::sync::Arc;
+use yrs::updates::decoder::Decode as _;
+use yrs::{Doc, OffsetKind, Options, ReadTxn as _, StateVector, Transact as _, Update, block::ClientID};
+
+/// What the first byte says.
+const VERSION: u8 = 1;
+
+/// A document's state.
+pub struct State {
+    doc: Doc,
+    registers: Registers,
+}
+
+/// What merging brought.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Merged {
+    /// Whether anything is other than it was.
+    pub changed: bool,
+    /// Registers of what came that another value stands for: nothing of them is in the state.
+    pub outdone: Vec<Outdone>,
+}
+
+/// A register's value that another took the place of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outdone {
+    /// The register.
+    pub name: String,
+    /// The device that had set it.
+    pub by: String,
+    /// To what.
+    pub value: Value,
+}
+
+impl State {
+    /// An empty one. No two that are edited at the same time may have the same `client`: take random bytes.
+    pub fn new(client: [u8; 4]) -> Self {
+        let options = Options {
+            client_id: ClientID::new(u64::from(u32::from_be_bytes(client))),
+            // Nothing reads it; the default is random.
+            guid: Arc::from("baton"),
+            // As JavaScript counts.
+            offset_kind: OffsetKind::Utf16,
+            ..Options::default()
+        };
+        Self { doc: Doc::with_options(options), registers: Registers::default() }
+    }
+
+    /// The document, to read and edit with `yrs`.
+    pub fn doc(&self) -> &Doc {
+        &self.doc
+    }
+
+    /// A register's value.
+    pub fn get(&self, name: &str) -> Option<Value> {
+        self.registers.get(name).map(Register::value)
+    }
+
+    /// Every register's name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.registers.names()
+    }
+
+    /// Sets a register: a value of which only the last counts, such as a position. A later epoch outdoes an earlier one, and in one epoch the later of
+    /// each device's own.
+    pub fn set(&mut self, name: &str, value: &Value, epoch: i64, by: &Did) -> Result<(), Error> {
+        self.registers.set(name, value, epoch, by)
+    }
+
+    /// As it is written into a session.
+    pub fn encode(&self) -> Vec<u8> {
+        let registers = self.registers.text();
+        let document = self.doc.transact().encode_state_as_update_v1(&StateVector::default());
+        let mut out = vec![VERSION];
+        out.extend_from_slice(&(registers.len() as u32).to_be_bytes());
+        out.extend_from_slice(registers.as_bytes());
+        out.extend_from_slice(&document);
+        out
+    }
+
+    /// Takes in what another has written: all of it or, when it is none, nothing.
+    pub fn merge(&mut self, content: &[u8]) -> Result<Merged, Error> {
+        let (registers, document) = split(content).ok_or(Error::NotADocument)?;
+        let registers = Registers::parse(registers).ok_or(Error::NotADocument)?;
+        let update = Update::decode_v1(document).map_err(|_| Error::NotADocument)?;
+        let mut tx = self.doc.transact_mut();
+        let before = tx.snapshot();
+        tx.apply_update(update).map_err(|_| Error::NotADocument)?;
+        let edited = tx.snapshot() != before;
+        drop(tx);
+        let (moved, outdone) = self.registers.merge(registers);
+        Ok(Merged { changed: edited || moved, outdone })
+    }
+}
+
+fn split(content: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&VERSION, rest) = content.split_first()? else { return None };
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+}

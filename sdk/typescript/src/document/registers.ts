@@ -1,0 +1,120 @@
+/** Values of which only the last counts, such as a playback position: each replaces the one before and leaves no history. */
+
+import { utf8 } from "../base64url.js";
+import { strictJson } from "../jws.js";
+import { hash } from "../key.js";
+import { Refused } from "../refused.js";
+
+/** Most registers of a document. */
+const MOST = 64;
+const LONGEST_NAME = 128;
+/** As JSON. */
+const LONGEST_VALUE = 4096;
+
+/** One value, with where it stands among others of its name. */
+interface Register {
+  /** The session's epoch when it was set. */
+  epoch: number;
+  /** One more than what its device knew of. */
+  n: number;
+  /** The device's DID. */
+  by: string;
+  /** JSON, as the device wrote it: read when it is asked for, compared as text. */
+  value: string;
+}
+
+/** A register's value that another took the place of. */
+export interface Outdone {
+  name: string;
+  /** The device that had set it. */
+  by: string;
+  value: unknown;
+}
+
+/** All of a document, by name. */
+export class Registers {
+  #all = new Map<string, Register>();
+
+  /** From how they are written; refuses what is none. */
+  static parse(bytes: Uint8Array): Registers {
+    const registers = new Registers();
+    const all = Object.entries(read(bytes));
+    if (all.length > MOST || !all.every(([name, one]) => isName(name) && isSound(one))) throw new Refused("state.form", "registers");
+    registers.#all = new Map(all as [string, Register][]);
+    return registers;
+  }
+
+  get(name: string): unknown {
+    const register = this.#all.get(name);
+    return register && valueOf(register);
+  }
+
+  names(): string[] {
+    return [...this.#all.keys()].sort();
+  }
+
+  set(name: string, value: unknown, epoch: number, by: string): void {
+    // Whoever sets it knows of what it is set over.
+    const { epoch: before, n } = this.#all.get(name) ?? { epoch: 1, n: 0 };
+    const register = { epoch: Math.max(epoch, before), n: n + 1, by, value: JSON.stringify(value) };
+    const room = this.#all.has(name) || this.#all.size < MOST;
+    if (!room || !isName(name) || !isSound(register)) throw new Refused("state.form", "register");
+    this.#all.set(name, register);
+  }
+
+  text(): string {
+    return JSON.stringify(Object.fromEntries(this.names().map((name) => [name, this.#all.get(name)])));
+  }
+
+  /** Takes in those that count; says whether any did, and which did not. */
+  merge(other: Registers): { moved: boolean; outdone: Outdone[] } {
+    let moved = false;
+    const outdone: Outdone[] = [];
+    for (const name of other.names()) {
+      const [theirs, ours] = [other.#all.get(name), this.#all.get(name)];
+      if (!theirs) continue;
+      const order = ours ? against(theirs, ours) : 1;
+      if (order < 0) outdone.push({ name, by: theirs.by, value: valueOf(theirs) });
+      if (order <= 0) continue;
+      moved = true;
+      this.#all.set(name, theirs);
+    }
+    // Of two that were full with others, those that count are the same wherever they meet: the first by name.
+    for (const name of this.names().slice(MOST)) this.#all.delete(name);
+    return { moved, outdone };
+  }
+}
+
+/** Which of two counts: every device finds the same. */
+function against(one: Register, other: Register): number {
+  const [a, b] = [hash(one.value), hash(other.value)];
+  return one.epoch - other.epoch || one.n - other.n || Number(one.by > other.by) - Number(one.by < other.by) || Number(a > b) - Number(a < b);
+}
+
+function read(bytes: Uint8Array): Record<string, unknown> {
+  try {
+    return strictJson(bytes);
+  } catch {
+    throw new Refused("state.form", "registers");
+  }
+}
+
+function isName(name: string): boolean {
+  return name.length <= LONGEST_NAME && /^[!-~]+$/.test(name);
+}
+
+function isSound(value: unknown): value is Register {
+  const { epoch, n, by, value: text, ...more } = (value ?? {}) as Partial<Register>;
+  const counts = [epoch, n].every((count) => Number.isSafeInteger(count) && Number(count) >= 1);
+  const texts = typeof by === "string" && /^did:key:z[A-Za-z0-9]{40,64}$/.test(by) && typeof text === "string" && utf8(text).length <= LONGEST_VALUE;
+  return counts && texts && Object.keys(more).length === 0;
+}
+
+/** Another device's mistake keeps nobody from the rest. */
+function valueOf({ value }: Register): unknown {
+  try {
+    return JSON.parse(value);
+  } catch {
+    return null;
+  }
+}
