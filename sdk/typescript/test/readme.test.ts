@@ -33,7 +33,7 @@ function needed(name: string, done: Set<string> = new Set()): Example[] {
 /** An example as a module: imports first, the rest a function of what a test gives. */
 function module(name: string): string {
   const parts = needed(name).map(({ body }) => body);
-  const imports = parts.flatMap((body) => body.match(/^import .*$/gm) ?? []).map((line) => line.replace(/"@baton\/sdk(?:\/(words|node))?"/, (_, part = "index") => `"../../src/${part}.js"`));
+  const imports = parts.flatMap((body) => body.match(/^import .*$/gm) ?? []).map((line) => line.replace(/"@baton\/sdk(?:\/(words|node|document))?"/, (_, part = "index") => `"../../src/${part === "document" ? "document/index" : part}.js"`));
   const rest = parts.map((body) => body.replace(/^import .*$/gm, "")).join("\n");
   return `import assert from "node:assert/strict";
 import { mkdtempSync } from "node:fs";

@@ -1,5 +1,5 @@
 //! A session whose content is a document: edits of several devices come together instead of one replacing the other, also those that came too late for the
-//! session and were kept beside it (docs/protocol.md §8.3).
+//! session and were kept beside it (docs/protocol.md §7, Documents).
 
 mod registers;
 mod state;

@@ -1,6 +1,6 @@
 /**
  * `@baton/sdk/document`: a session whose content is a document. Edits of several devices come together instead of one replacing the other, also those that
- * came too late for the session and were kept beside it (docs/protocol.md §8.3).
+ * came too late for the session and were kept beside it (docs/protocol.md §7, Documents).
  */
 
 import type { Doc } from "yjs";

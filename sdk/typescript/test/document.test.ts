@@ -1,0 +1,102 @@
+/** Sessions that hold documents: what two devices wrote is all there in the end, whoever was first, and whoever was away. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Http, Session, type Device, type Surroundings } from "../src/index.js";
+import { Document } from "../src/document/index.js";
+import { State } from "../src/document/state.js";
+import { utf8 } from "../src/base64url.js";
+import { around, full, handOver, refusal, restarted } from "./people.js";
+import { Server } from "./server.js";
+
+let server: Server;
+before(async () => {
+  server = await Server.start();
+});
+after(() => server.stop());
+
+const notes = ({ doc }: Document): string => doc.getText("notes").toJSON();
+const reopened = async ({ session: { id } }: Document, device: Device): Promise<Document> => (await Document.of(await Session.load(device, id))).document;
+
+test("who writes too late is merged", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const here = await Document.open(laptop);
+  here.doc.getText("notes").insert(0, "bread");
+  here.set("position", 43);
+  assert.equal((await here.save())?.to, "session");
+  assert.equal(await here.save(), undefined, "it is there");
+  const stale = await reopened(here, laptop);
+
+  const { document: there } = await Document.of(await handOver(here.session, phone));
+  assert.deepEqual([notes(there), there.get("position")], ["bread", 43]);
+  there.doc.getText("notes").insert(5, ", milk");
+  there.set("position", 60);
+  await there.save();
+
+  stale.doc.getText("notes").insert(0, "butter, ");
+  stale.set("position", 50);
+  assert.deepEqual(await stale.save(), { to: "branch", epoch: 2 });
+
+  const changes = await there.follow();
+  const outdone = [{ name: "position", by: laptop.did, value: 50 }];
+  assert.deepEqual(changes, { changed: true, late: [{ device: laptop.did, epoch: 1, outcome: { is: "merged", outdone } }] });
+  assert.deepEqual([notes(there), there.get("position")], ["butter, bread, milk", 60]);
+  assert.equal((await there.save())?.to, "session");
+
+  // The same on the laptop, which does not hold it.
+  await stale.follow();
+  assert.deepEqual([notes(stale), stale.get("position")], ["butter, bread, milk", 60]);
+  assert.equal((await stale.follow()).changed, false);
+});
+
+test("two windows of one device write into one document", async () => {
+  const laptop = await full(server, "Laptop");
+  const one = await Document.open(laptop);
+  const two = await reopened(one, laptop);
+  one.doc.getText("notes").insert(0, "one ");
+  two.doc.getText("notes").insert(0, "two ");
+  await one.save();
+  assert.equal((await two.save())?.to, "session");
+  await one.follow();
+  assert.equal(notes(one), notes(two));
+  assert.ok(notes(one).includes("one ") && notes(one).includes("two "));
+});
+
+test("away from the network everything stays where it was written", async () => {
+  let away = false;
+  const fetch: typeof around.fetch = (input, init) => (away ? Promise.reject(new TypeError("no network")) : around.fetch(input, init));
+  const surroundings: Surroundings = { ...around, fetch };
+  const laptop = await restarted(await full(server, "Train"), new Http(surroundings));
+  const document = await Document.open(laptop);
+  away = true;
+  document.doc.getText("notes").insert(0, "written in a tunnel");
+  await assert.rejects(document.save(), refusal("transport"));
+  document.set("position", { at: 12.5, rate: 1 });
+  await assert.rejects(document.follow(), refusal("transport"));
+  away = false;
+  assert.equal((await document.save())?.to, "session");
+  const read = await reopened(document, laptop);
+  assert.deepEqual([notes(read), read.get("position")], ["written in a tunnel", { at: 12.5, rate: 1 }]);
+});
+
+test("what is no document is said to be none, and kept", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const bytes = await Session.open(laptop, utf8("00:43"));
+  await assert.rejects(Document.of(await Session.load(laptop, bytes.id)), refusal("state.form"));
+  const document = await Document.open(laptop);
+  const stale = await Session.load(laptop, document.session.id);
+  const { document: there } = await Document.of(await handOver(document.session, phone));
+  await stale.write(utf8("00:44"));
+  const [late] = (await there.follow()).late;
+  assert.deepEqual(late?.outcome, { is: "beside", content: utf8("00:44") });
+
+  const good = document.state.encode();
+  const state = new State(Uint8Array.of(0, 0, 0, 9));
+  for (const bad of [new Uint8Array(), good.subarray(0, 4), Uint8Array.of(2, ...good.subarray(1)), Uint8Array.of(1, 0, 0, 0, 200, ...good.subarray(5)), Uint8Array.of(...good.subarray(0, 5), 1, 2, 3)]) {
+    assert.throws(() => state.merge(bad), refusal("state.form"));
+  }
+  for (const [name, value] of [["no spaces", 1], ["", 1], ["x", "x".repeat(5000)]] as const) {
+    assert.throws(() => document.set(name, value), refusal("state.form"));
+  }
+});
+
