@@ -3,11 +3,12 @@
 use crate::middle::{Deed, Middle};
 use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
-use baton_sdk::document::{Late, Outcome, Outdone};
+use baton_sdk::document::{Late, Outcome, Outdone, Replica, State};
+use baton_sdk::keystore::Keystore;
 use baton_sdk::yrs::{GetString as _, Text as _, Transact as _};
-use baton_sdk::{Device, Document, Session, Waiting, Written};
+use baton_sdk::{Device, Document, Session, Waiting, Written, system_entropy};
 use baton_service::base::system_clock;
-use baton_service::testing::On;
+use baton_service::testing::{ManualClock, On};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -16,9 +17,13 @@ fn write(document: &Document, at: u32, text: &str) {
     doc.get_or_insert_text("notes").insert(&mut doc.transact_mut(), at, text);
 }
 
-fn text(document: &Document) -> String {
-    let doc = document.state().doc();
+fn notes(state: &State) -> String {
+    let doc = state.doc();
     doc.get_or_insert_text("notes").get_string(&doc.transact())
+}
+
+fn text(document: &Document) -> String {
+    notes(document.state())
 }
 
 async fn hand_over(document: &mut Document, to: &Arc<Device>) -> Document {
@@ -126,4 +131,118 @@ async fn what_is_no_document_stays_what_it_is() {
     stale.write(b"00:44").await.unwrap();
     let changes = there.follow().await.unwrap();
     assert_eq!((changes.changed, &changes.late[0].outcome), (false, &Outcome::Beside(b"00:44".to_vec())));
+}
+
+/// A device that is started without a network has its documents as it left them, and its person goes on writing; sealed, to nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_there_without_a_network() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let memory = server.full(&mut person, "Laptop").await;
+    let dir = tempfile::tempdir().unwrap();
+    let (path, entropy) = (dir.path().join("device.key"), system_entropy());
+    drop(Keystore::create(&path, "a passphrase", &memory.kept(), &entropy).unwrap());
+    let start = || {
+        let (keystore, kept) = Keystore::open(&path, "a passphrase", &entropy).unwrap();
+        Arc::new(Device::from_kept(keystore, kept, server.http()).unwrap().unwrap())
+    };
+    let laptop = start();
+    assert!(Replica::list(&laptop).unwrap().is_empty());
+    let mut document = Document::open(&laptop).await.unwrap();
+    write(&document, 0, "bread");
+    document.set("position", &json!(43)).unwrap();
+    document.save().await.unwrap();
+    write(&document, 5, ", milk");
+    document.keep().unwrap();
+    let id = document.session().id().clone();
+    drop(document);
+
+    // Another run, which asks nobody anything.
+    let laptop = start();
+    assert_eq!(Replica::list(&laptop).unwrap(), std::slice::from_ref(&id));
+    let mut replica = Replica::load(&laptop, &id).unwrap().unwrap();
+    assert_eq!((notes(replica.state()).as_str(), replica.state().get("position")), ("bread, milk", Some(json!(43))));
+    let doc = replica.state().doc();
+    doc.get_or_insert_text("notes").insert(&mut doc.transact_mut(), 0, "butter, ");
+    replica.set("position", &json!(50)).unwrap();
+    replica.keep().unwrap();
+    let file = std::fs::read(path.with_extension("key.documents").join(id.as_str())).unwrap();
+    assert!(!file.windows(5).any(|window| window == b"bread"));
+    let theirs = server.full(&mut person, "Another").await;
+    assert!(Replica::load(&theirs, &id).unwrap().is_none());
+
+    // And one with a network.
+    let laptop = start();
+    let mut document = Document::of(Session::load(&laptop, &id).await.unwrap()).await.unwrap().0;
+    assert_eq!((text(&document).as_str(), document.state().get("position")), ("butter, bread, milk", Some(json!(50))));
+    assert!(matches!(document.save().await.unwrap(), Some(Written::Session(_))));
+    let mut there = Document::of(Session::load(&theirs, &id).await.unwrap()).await.unwrap().0;
+    assert_eq!(text(&there), "butter, bread, milk");
+    assert_eq!(there.save().await.unwrap(), None);
+
+    // What is damaged is said to be, and what is forgotten is gone.
+    let damaged = path.with_extension("key.documents").join(id.as_str());
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&damaged, &bytes).unwrap();
+    assert!(Replica::load(&laptop, &id).is_err());
+    bytes[20] ^= 1;
+    std::fs::write(&damaged, &bytes).unwrap();
+    Replica::load(&laptop, &id).unwrap().unwrap().forget().unwrap();
+    assert!(Replica::load(&laptop, &id).unwrap().is_none() && Replica::list(&laptop).unwrap().is_empty());
+}
+
+/// F31: a device that is revoked while it is away is refused when it comes back, and its person still has what they wrote there.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_revoked_while_away_keeps_what_they_wrote() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+    let mut document = Document::open(&laptop).await.unwrap();
+    let shared = Document::open(&phone).await.unwrap();
+    write(&document, 0, "written on a boat");
+    document.keep().unwrap();
+    clock.advance_secs(30 * 24 * 3600);
+    person.unlock().await.unwrap();
+    person.revoke(&laptop.enrolled().device_id).await.unwrap();
+    server.running.identity.pump().await.unwrap();
+    assert_eq!(document.save().await.unwrap_err().code(), Some("status.revoked"));
+    assert_eq!(notes(Replica::load(&laptop, document.session().id()).unwrap().unwrap().state()), "written on a boat");
+    // The other device's is not harmed, and it claims what the one that is out had held.
+    assert_eq!(text(&shared), "");
+    let mut session = Session::load(&phone, document.session().id()).await.unwrap();
+    session.claim().await.unwrap();
+    let mut there = Document::of(session).await.unwrap().0;
+    write(&there, 0, "goes on");
+    assert!(matches!(there.save().await.unwrap(), Some(Written::Session(_))));
+}
+
+/// F32: two devices that had the session write while a third has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_were_away_are_both_merged() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let devices = [server.full(&mut person, "One").await, server.full(&mut person, "Two").await, server.full(&mut person, "Three").await];
+    let mut document = Document::open(&devices[0]).await.unwrap();
+    let id = document.session().id().clone();
+    let mut away = Vec::new();
+    for two in devices.windows(2) {
+        away.push(Document::of(Session::load(&two[0], &id).await.unwrap()).await.unwrap().0);
+        document = hand_over(&mut document, &two[1]).await;
+    }
+    for (n, late) in away.iter_mut().enumerate() {
+        write(late, 0, &format!("{n} "));
+        late.set("position", &json!(n)).unwrap();
+        assert!(matches!(late.save().await.unwrap(), Some(Written::Branch { .. })));
+    }
+    let late = document.follow().await.unwrap().late;
+    assert!(late.iter().all(|one| matches!(one.outcome, Outcome::Merged(_))) && late.len() == 2);
+    assert!(text(&document).contains("0 ") && text(&document).contains("1 "));
+    assert_eq!(document.state().get("position"), Some(json!(1)), "the later epoch's");
+    document.save().await.unwrap();
+    for one in &mut away {
+        one.follow().await.unwrap();
+        assert_eq!(text(one), text(&document));
+    }
 }

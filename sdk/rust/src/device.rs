@@ -18,7 +18,7 @@ use baton_protocol::time::Millis;
 use futures_util::future::try_join;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How often an exchange is tried whose answer may have been lost.
@@ -35,6 +35,8 @@ pub struct Device {
     subject: String,
     status_uri: String,
     kept: Mutex<(Keystore, Kept)>,
+    /// Sealed documents, where the keystore is memory.
+    documents: Mutex<BTreeMap<String, Vec<u8>>>,
     tokens: Mutex<HashMap<String, (String, i64)>>,
     keys: Mutex<HashMap<String, Keys>>,
     /// The log as it was last read, and when.
@@ -137,6 +139,7 @@ impl Device {
             signing,
             agreement,
             kept: Mutex::new((keystore, kept)),
+            documents: Mutex::default(),
             tokens: Mutex::default(),
             keys: Mutex::default(),
             recent: Mutex::default(),
@@ -412,6 +415,33 @@ impl Device {
         }
         kept.1.status_seen = iat;
         kept.0.save(&kept.1)
+    }
+
+    /// The names of what [`Self::keep_replica`] keeps.
+    pub(crate) fn replicas(&self) -> Result<Vec<String>, Error> {
+        match &self.kept.lock().unwrap_or_else(PoisonError::into_inner).0 {
+            Keystore::Memory => Ok(self.documents.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()),
+            Keystore::File(sealed) => sealed.documents(),
+        }
+    }
+
+    pub(crate) fn replica(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        match &self.kept.lock().unwrap_or_else(PoisonError::into_inner).0 {
+            Keystore::Memory => Ok(self.documents.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()),
+            Keystore::File(sealed) => sealed.document(name),
+        }
+    }
+
+    /// Keeps something sealed beside the device, or no more.
+    pub(crate) fn keep_replica(&self, name: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
+        match (&self.kept.lock().unwrap_or_else(PoisonError::into_inner).0, sealed) {
+            (Keystore::Memory, Some(sealed)) => {
+                drop(self.documents.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), sealed.into()))
+            }
+            (Keystore::Memory, None) => drop(self.documents.lock().unwrap_or_else(PoisonError::into_inner).remove(name)),
+            (Keystore::File(file), sealed) => file.keep_document(name, sealed)?,
+        }
+        Ok(())
     }
 
     /// What it saw last of a session.

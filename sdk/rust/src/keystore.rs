@@ -12,8 +12,8 @@ use baton_protocol::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -87,7 +87,7 @@ fn key(text: &str) -> Result<SoftKey, Error> {
     scalar.and_then(|scalar| SoftKey::from_scalar(&scalar)).ok_or_else(|| Error::Store("a stored key is damaged".into()))
 }
 
-/// A place to keep it.
+/// A place to keep it, and documents beside it, which come sealed.
 pub enum Keystore {
     /// Gone when the process is.
     Memory,
@@ -148,22 +148,76 @@ impl Keystore {
 }
 
 impl Sealed {
+    /// Where documents are: beside the file, one file for each.
+    fn beside(&self) -> PathBuf {
+        with(&self.path, ".documents")
+    }
+
+    pub(crate) fn documents(&self) -> Result<Vec<String>, Error> {
+        let folder = self.beside();
+        match fs::read_dir(&folder) {
+            Ok(files) => Ok(files.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(failed(&folder, &error)),
+        }
+    }
+
+    pub(crate) fn document(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.beside().join(name);
+        match fs::read(&path) {
+            Ok(sealed) => Ok(Some(sealed)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(&path, &error)),
+        }
+    }
+
+    pub(crate) fn keep_document(&self, name: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
+        let (folder, path) = (self.beside(), self.beside().join(name));
+        match sealed {
+            Some(sealed) => {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| failed(&folder, &error))?;
+                replace(&path, sealed)
+            }
+            None => match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(&path, &error)),
+                Ok(()) | Err(_) => Ok(()),
+            },
+        }
+    }
+
     fn save(&self, kept: &Kept) -> Result<(), Error> {
-        let failed = |e: std::io::Error| Error::Store(format!("{}: {e}", self.path.display()));
         let iv = self.entropy.bytes();
         let mut bytes = Zeroizing::new(serde_json::to_vec(kept).map_err(|e| Error::Store(e.to_string()))?);
         self.key
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), Aad::from(b"baton/keystore/1"), &mut *bytes)
             .map_err(|_| Error::Store("sealing failed".into()))?;
         let file = File { v: 1, salt: b64::encode(self.salt), iv: b64::encode(iv), ct: b64::encode(&*bytes) };
-        let mut next = self.path.clone().into_os_string();
-        next.push(".new");
-        let next = PathBuf::from(next);
-        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next).map_err(failed)?;
-        out.write_all(&serde_json::to_vec(&file).map_err(|e| Error::Store(e.to_string()))?).map_err(failed)?;
-        out.sync_all().map_err(failed)?;
-        fs::rename(&next, &self.path).map_err(failed)
+        replace(&self.path, &serde_json::to_vec(&file).map_err(|e| Error::Store(e.to_string()))?)
     }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::Store(format!("{}: {error}", path.display()))
+}
+
+fn with(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// All of it or nothing, and durable.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let next = with(path, ".new");
+    let put = || {
+        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        fs::rename(&next, path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::File::open(folder)?.sync_all()
+    };
+    put().map_err(|error| failed(path, &error))
 }
 
 /// Argon2id with the parameters OWASP names for 19 MiB.

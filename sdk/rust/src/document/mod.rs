@@ -2,8 +2,10 @@
 //! session and were kept beside it (docs/protocol.md §7, Documents).
 
 mod registers;
+mod replica;
 mod state;
 
+pub use replica::Replica;
 pub use state::{Merged, Outdone, State};
 
 use crate::device::Device;
@@ -88,6 +90,11 @@ impl Document {
         self.state.set(name, value, self.session.epoch(), self.session.device.did())
     }
 
+    /// Keeps it on this device as it is now, sealed: [`Replica`] reads it without a network. Saving does this first.
+    pub fn keep(&self) -> Result<(), Error> {
+        replica::keep(&self.session.device, self.session.id(), self.session.epoch(), &self.state)
+    }
+
     /// Reads what others wrote since, into what is here.
     pub async fn follow(&mut self) -> Result<Changes, Error> {
         self.session.follow().await?;
@@ -96,6 +103,8 @@ impl Document {
 
     async fn take_in(&mut self) -> Result<Changes, Error> {
         let mut changed = self.state.merge(self.session.content())?.changed;
+        // What this device has written itself, in another window or before it was started again.
+        replica::take_in(&self.session.device, self.session.id(), &mut self.state)?;
         let mut late = Vec::new();
         for branch in self.session.branches().await? {
             let outcome = match self.state.merge(&branch.content) {
@@ -112,9 +121,10 @@ impl Document {
         Ok(Changes { changed, late })
     }
 
-    /// Writes what is not in the session yet; nothing when all of it is. When the session has moved on, it is kept beside it, and merged by whoever reads it.
-    /// Without a network it fails, and everything stays here for the next time.
+    /// Keeps it here, and writes what is not in the session yet; nothing when all of it is. When the session has moved on, it is kept beside it, and merged by
+    /// whoever reads it. Without a network it fails, and everything stays here for the next time, also when that is another run.
     pub async fn save(&mut self) -> Result<Option<Written>, Error> {
+        self.keep()?;
         let mut tries = 0;
         loop {
             let content = self.state.encode();

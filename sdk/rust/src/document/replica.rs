@@ -1,0 +1,99 @@
+//! A document as this device has it, with or without a network: kept sealed between runs, read and edited offline.
+
+use super::state::State;
+use crate::device::Device;
+use crate::error::Error;
+use crate::keys::SoftKey;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
+use aws_lc_rs::hkdf;
+use baton_protocol::id::SessionId;
+use baton_protocol::signer::Signer as _;
+use serde_json::Value;
+use std::sync::Arc;
+
+const INFO: &[u8] = b"baton/replica/1";
+
+/// A document of this device that needs nobody to be read. [`Document::of`](super::Document::of) takes it in, once there is a network.
+pub struct Replica {
+    device: Arc<Device>,
+    session: SessionId,
+    epoch: i64,
+    state: State,
+}
+
+impl Replica {
+    /// The sessions whose documents are kept here.
+    pub fn list(device: &Device) -> Result<Vec<SessionId>, Error> {
+        Ok(device.replicas()?.iter().filter_map(|name| SessionId::parse(name).ok()).collect())
+    }
+
+    /// The document of a session as it was kept; `None` when there is none.
+    pub fn load(device: &Arc<Device>, session: &SessionId) -> Result<Option<Self>, Error> {
+        let mut state = super::fresh(device);
+        let epoch = take_in(device, session, &mut state)?;
+        Ok(epoch.map(|epoch| Self { device: device.clone(), session: session.clone(), epoch, state }))
+    }
+
+    /// Its session.
+    pub fn session(&self) -> &SessionId {
+        &self.session
+    }
+
+    /// Its state, to read and edit.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Sets a register, as [`Document::set`](super::Document::set) does.
+    pub fn set(&mut self, name: &str, value: &Value) -> Result<(), Error> {
+        self.state.set(name, value, self.epoch, self.device.did())
+    }
+
+    /// Keeps it as it is now.
+    pub fn keep(&self) -> Result<(), Error> {
+        keep(&self.device, &self.session, self.epoch, &self.state)
+    }
+
+    /// Keeps it no more: what was not saved is gone.
+    pub fn forget(self) -> Result<(), Error> {
+        self.device.keep_replica(self.session.as_str(), None)
+    }
+}
+
+/// Keeps a document, with whatever another window has kept of it meanwhile.
+pub fn keep(device: &Device, session: &SessionId, epoch: i64, state: &State) -> Result<(), Error> {
+    let mut whole = State::new([0; 4]);
+    whole.merge(&state.encode())?;
+    let before = take_in(device, session, &mut whole)?;
+    let mut plain = epoch.max(before.unwrap_or(1)).to_be_bytes().to_vec();
+    plain.extend_from_slice(&whole.encode());
+    let iv = device.http.entropy().bytes::<NONCE_LEN>();
+    let sealed = key(&device.agreement)?.seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), Aad::from(session.as_str()), &mut plain);
+    sealed.map_err(|_| Error::Store("sealing failed".into()))?;
+    device.keep_replica(session.as_str(), Some(&[&iv[..], &plain].concat()))
+}
+
+/// Takes what is kept of a document into its state; gives the epoch at which it was kept.
+pub fn take_in(device: &Device, session: &SessionId, state: &mut State) -> Result<Option<i64>, Error> {
+    let Some(sealed) = device.replica(session.as_str())? else { return Ok(None) };
+    let damaged = || Error::Store("a kept document is damaged".into());
+    let (iv, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
+    let mut rest = rest.to_vec();
+    let plain =
+        key(&device.agreement)?.open_in_place(Nonce::assume_unique_for_key(*iv), Aad::from(session.as_str()), &mut rest).map_err(|_| damaged())?;
+    let (epoch, content) = plain.split_first_chunk::<8>().ok_or_else(damaged)?;
+    state.merge(content)?;
+    Ok(Some(i64::from_be_bytes(*epoch)))
+}
+
+/// What only this device can derive: from what its agreement key agrees on with itself.
+fn key(own: &SoftKey) -> Result<LessSafeKey, Error> {
+    let failed = || Error::Store("key".into());
+    let private = PrivateKey::from_private_key(&ECDH_P256, own.scalar().expose()).map_err(|_| failed())?;
+    agree(&private, UnparsedPublicKey::new(&ECDH_P256, own.key().sec1()), failed(), |shared| {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(shared);
+        let okm = prk.expand(&[INFO], &AES_256_GCM).map_err(|_| failed())?;
+        Ok(LessSafeKey::new(UnboundKey::from(okm)))
+    })
+}
