@@ -87,7 +87,8 @@ export class Device {
     readonly http: Http,
     readonly signer: Signer,
     private credential: Credential,
-    private readonly store: Store,
+    /** @internal */
+    readonly store: Store,
   ) {}
 
   /** The device a store keeps; `undefined` when nothing was enrolled there yet. */

@@ -1,8 +1,8 @@
 /** `@baton/sdk/node`: a keystore file for Node, a WebSocket from elsewhere, and a relying service's side. */
 
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from "node:crypto";
-import { open, readFile, rename } from "node:fs/promises";
-import { dirname } from "node:path";
+import { mkdir, open, readFile, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { decode, encode } from "./base64url.js";
 import type { DeviceKeys } from "./deviceKeys.js";
 import { surroundings, type Socket, type Surroundings } from "./http.js";
@@ -48,10 +48,7 @@ export class FileStore implements Store {
   }
 
   async load(): Promise<Kept | undefined> {
-    const text = await readFile(this.path, "utf8").catch((error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") return undefined;
-      throw error;
-    });
+    const text = await readFile(this.path, "utf8").catch(absent);
     if (text === undefined) return undefined;
     const { v, salt, iv, ct } = JSON.parse(text) as Sealed;
     if (v !== VERSION) throw new Refused("wrap.invalid", "a keystore of another version");
@@ -75,18 +72,34 @@ export class FileStore implements Store {
     const plain = JSON.stringify({ ...kept, keys: await exported(kept.keys) });
     const ct = Buffer.concat([cipher.update(plain, "utf8"), cipher.final(), cipher.getAuthTag()]);
     const sealed: Sealed = { v: VERSION, salt: encode(salt), iv: encode(iv), ct: encode(ct) };
-    const next = `${this.path}.${encode(randomBytes(6))}`;
-    const file = await open(next, "wx", 0o600);
-    try {
-      await file.writeFile(JSON.stringify(sealed));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(next, this.path);
-    // The new name is durable as well.
-    const directory = await open(dirname(this.path), "r");
-    await directory.sync().finally(() => directory.close());
+    await replace(this.path, JSON.stringify(sealed));
+  }
+
+  /** Where documents are: beside the file, one file for each. */
+  get #documents(): string {
+    return `${this.path}.documents`;
+  }
+
+  #document(name: string): string {
+    if (!/^[\w-]+$/.test(name)) throw new RangeError("no name of a document");
+    return join(this.#documents, name);
+  }
+
+  async replicas(): Promise<string[]> {
+    const files = await readdir(this.#documents).catch(absent);
+    // Whatever a run that died here left half done has a longer name.
+    return (files ?? []).filter((name) => !name.includes("."));
+  }
+
+  async replica(name: string): Promise<Uint8Array | undefined> {
+    return readFile(this.#document(name)).catch(absent);
+  }
+
+  async keepReplica(name: string, sealed: Uint8Array | undefined): Promise<void> {
+    const path = this.#document(name);
+    if (!sealed) return rm(path, { force: true });
+    await mkdir(this.#documents, { recursive: true, mode: 0o700 });
+    await replace(path, sealed);
   }
 
   alone<T>(act: () => Promise<T>): Promise<T> {
@@ -102,6 +115,27 @@ export class FileStore implements Store {
     }
     return this.#key;
   }
+}
+
+/** Nothing, of a file that is not there. */
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
+}
+
+/** All of it or nothing, and durable. */
+async function replace(path: string, content: string | Uint8Array): Promise<void> {
+  const next = `${path}.${encode(randomBytes(6))}`;
+  const file = await open(next, "wx", 0o600);
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(next, path);
+  // The new name is durable as well.
+  const directory = await open(dirname(path), "r");
+  await directory.sync().finally(() => directory.close());
 }
 
 async function exported({ signing, agreement }: DeviceKeys): Promise<{ signing: JsonWebKey; agreement: JsonWebKey }> {

@@ -32,12 +32,17 @@ export interface Pin {
   added: string[];
 }
 
-/** Keeps one device. */
+/** Keeps one device, and documents beside it, which come sealed. */
 export interface Store {
   /** Whether keys must be readable for it to keep them: a file's must, IndexedDB's must not. */
   readonly extractable?: boolean;
   load(): Promise<Kept | undefined>;
   save(kept: Kept): Promise<void>;
+  /** The names of the documents it keeps. */
+  replicas(): Promise<string[]>;
+  replica(name: string): Promise<Uint8Array | undefined>;
+  /** Without a document it keeps it no more. */
+  keepReplica(name: string, sealed: Uint8Array | undefined): Promise<void>;
   /** Runs `act` while nobody else who uses this store does, in this tab or another. */
   alone<T>(act: () => Promise<T>): Promise<T>;
 }
@@ -56,6 +61,7 @@ export class Turns {
 /** For as long as the process lives. */
 export class MemoryStore implements Store {
   readonly #turns = new Turns();
+  readonly #replicas = new Map<string, Uint8Array>();
   #kept: Kept | undefined;
 
   load(): Promise<Kept | undefined> {
@@ -67,6 +73,20 @@ export class MemoryStore implements Store {
     return Promise.resolve();
   }
 
+  replicas(): Promise<string[]> {
+    return Promise.resolve([...this.#replicas.keys()]);
+  }
+
+  replica(name: string): Promise<Uint8Array | undefined> {
+    return Promise.resolve(this.#replicas.get(name));
+  }
+
+  keepReplica(name: string, sealed: Uint8Array | undefined): Promise<void> {
+    if (sealed) this.#replicas.set(name, Uint8Array.from(sealed));
+    else this.#replicas.delete(name);
+    return Promise.resolve();
+  }
+
   alone<T>(act: () => Promise<T>): Promise<T> {
     return this.#turns.take(act);
   }
@@ -74,6 +94,8 @@ export class MemoryStore implements Store {
 
 const OBJECTS = "device";
 const PENDING = "pending";
+/** What names of documents begin with there, and the first text after all of them. */
+const [DOCUMENT, AFTER] = ["document ", "document!"];
 
 /**
  * In IndexedDB, under a name of the app's choosing: one device for each name. Its keys are WebCrypto's and stay unreadable; tabs take turns by
@@ -100,9 +122,23 @@ export class IndexedDbStore implements Store {
     await this.#ask("readwrite", (objects) => (objects.delete(PENDING), objects.put(kept, OBJECTS)));
   }
 
-  /** Forgets the device: its keys are gone for good. */
+  async replicas(): Promise<string[]> {
+    const names = await this.#ask("readonly", (objects) => objects.getAllKeys(IDBKeyRange.bound(DOCUMENT, AFTER)));
+    return names.map((name) => String(name).slice(DOCUMENT.length));
+  }
+
+  replica(name: string): Promise<Uint8Array | undefined> {
+    return this.#ask("readonly", (objects) => objects.get(DOCUMENT + name) as IDBRequest<Uint8Array | undefined>);
+  }
+
+  async keepReplica(name: string, sealed: Uint8Array | undefined): Promise<void> {
+    const change = (objects: IDBObjectStore): IDBRequest => (sealed ? objects.put(sealed, DOCUMENT + name) : objects.delete(DOCUMENT + name));
+    await this.#ask("readwrite", change);
+  }
+
+  /** Forgets the device: its keys are gone for good, and with them its documents. */
   async clear(): Promise<void> {
-    await this.#ask("readwrite", (objects) => objects.delete(OBJECTS));
+    await this.#ask("readwrite", (objects) => objects.clear());
   }
 
   // The lock's own type loses what `act` gives.

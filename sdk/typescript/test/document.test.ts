@@ -1,12 +1,16 @@
 /** Sessions that hold documents: what two devices wrote is all there in the end, whoever was first, and whoever was away. */
 
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { Http, Session, type Device, type Surroundings } from "../src/index.js";
-import { Document } from "../src/document/index.js";
+import { Device, Http, Session, enrolHere, redeemHere, type Surroundings } from "../src/index.js";
+import { Document, Replica } from "../src/document/index.js";
+import { FileStore } from "../src/node.js";
 import { State } from "../src/document/state.js";
 import { utf8 } from "../src/base64url.js";
-import { around, full, handOver, refusal, restarted } from "./people.js";
+import { CALLBACK, around, asking, full, handOver, refusal, restarted } from "./people.js";
 import { Server } from "./server.js";
 
 let server: Server;
@@ -77,6 +81,51 @@ test("away from the network everything stays where it was written", async () => 
   assert.equal((await document.save())?.to, "session");
   const read = await reopened(document, laptop);
   assert.deepEqual([notes(read), read.get("position")], ["written in a tunnel", { at: 12.5, rate: 1 }]);
+});
+
+test("documents are there without a network", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "baton-document-"));
+  const path = join(dir, "device.key");
+  const online = new Http(around);
+  const asked = { ...asking(server, "Laptop"), store: new FileStore(path, "a passphrase") };
+  const here = await enrolHere(asked, CALLBACK);
+  const laptop = await redeemHere(asked, here.pending, (await server.approve(here.url, "yes")) ?? "");
+  const document = await Document.open(laptop);
+  document.doc.getText("notes").insert(0, "bread");
+  document.set("position", 43);
+  await document.save();
+  document.doc.getText("notes").insert(5, ", milk");
+  await document.keep();
+  const { id } = document.session;
+
+  // Another run, which asks nobody anything; two tabs of it.
+  const nobody: Surroundings = { ...around, fetch: () => Promise.reject(new TypeError("no network")) };
+  const start = async (http: Http): Promise<Device> => (await Device.load(new FileStore(path, "a passphrase"), http)) ?? assert.fail();
+  const offline = await start(new Http(nobody));
+  assert.deepEqual(await Replica.list(offline), [id]);
+  const [one, two] = [await Replica.load(offline, id), await Replica.load(offline, id)];
+  assert.ok(one && two);
+  assert.deepEqual([one.doc.getText("notes").toJSON(), one.get("position")], ["bread, milk", 43]);
+  one.doc.getText("notes").insert(0, "butter, ");
+  two.set("position", 50);
+  await Promise.all([one.keep(), two.keep()]);
+  assert.ok(!readFileSync(join(`${path}.documents`, id)).includes("bread"));
+
+  // And one with a network.
+  const [again, phone] = [await start(online), await full(server, "Phone")];
+  const { document: there } = await Document.of(await Session.load(again, id));
+  assert.deepEqual([notes(there), there.get("position")], ["butter, bread, milk", 50]);
+  assert.equal((await there.save())?.to, "session");
+  assert.equal(notes(await reopened(there, phone)), "butter, bread, milk");
+  const bytes = readFileSync(join(`${path}.documents`, id));
+  bytes.writeUInt8(bytes.readUInt8(20) ^ 1, 20);
+  writeFileSync(join(`${path}.documents`, id), bytes);
+  await assert.rejects(Replica.load(offline, id), refusal("wrap.invalid"));
+  await one.forget();
+  assert.equal(await Replica.load(offline, id), undefined);
+  assert.deepEqual(await Replica.list(offline), []);
+  await assert.rejects(offline.store.keepReplica("../x", new Uint8Array()), RangeError);
+  rmSync(dir, { recursive: true });
 });
 
 test("what is no document is said to be none, and kept", async () => {

@@ -9,10 +9,12 @@ import { Refused } from "../refused.js";
 import { Session, type Written } from "../session/session.js";
 import type { Needs } from "../session/needs.js";
 import type { Outdone } from "./registers.js";
+import { keep, takeIn } from "./replica.js";
 import { State, type Merged } from "./state.js";
 
 export { State, type Merged } from "./state.js";
 export type { Outdone } from "./registers.js";
+export { Replica } from "./replica.js";
 
 /** How often a write is tried that another window of this device was quicker than. */
 const TRIES = 4;
@@ -77,6 +79,11 @@ export class Document {
     this.state.set(name, value, this.session.chain.epoch, this.session.device.did);
   }
 
+  /** Keeps it on this device as it is now, sealed: {@link Replica} reads it without a network. Saving does this first. */
+  keep(): Promise<void> {
+    return keep(this.session.device, this.session.id, this.session.chain.epoch, this.state);
+  }
+
   /** Reads what others wrote since, into what is here. */
   async follow(): Promise<Changes> {
     await this.session.follow();
@@ -85,6 +92,8 @@ export class Document {
 
   async #takeIn(): Promise<Changes> {
     let { changed } = this.state.merge(this.session.content);
+    // What this device has written itself, in another tab or before it was started again.
+    await takeIn(this.session.device, this.session.id, this.state);
     const late: Late[] = [];
     for (const { device, epoch, content } of await this.session.branches()) {
       const merged = this.#merged(content);
@@ -109,10 +118,11 @@ export class Document {
   }
 
   /**
-   * Writes what is not in the session yet; nothing when all of it is. When the session has moved on, it is kept beside it, and merged by whoever reads it.
-   * Without a network it fails, and everything stays here for the next time.
+   * Keeps it here, and writes what is not in the session yet; nothing when all of it is. When the session has moved on, it is kept beside it, and merged by
+   * whoever reads it. Without a network it fails, and everything stays here for the next time, also when that is after another start.
    */
   async save(): Promise<Written | undefined> {
+    await this.keep();
     for (let tries = 1; ; tries++) {
       const content = this.state.encode();
       const there = new State(new Uint8Array(4));

@@ -1,0 +1,98 @@
+/** A document as this device has it, with or without a network: kept sealed between runs, read and edited offline. */
+
+import type { Doc } from "yjs";
+import { utf8, type Bytes } from "../base64url.js";
+import type { Device } from "../device.js";
+import { Refused } from "../refused.js";
+import { State } from "./state.js";
+
+const INFO = "baton/replica/1";
+const IV = 12;
+
+/** A document of this device that needs nobody to be read. `Document.of` takes it in, once there is a network. */
+export class Replica {
+  private constructor(
+    private readonly device: Device,
+    /** Its session. */
+    readonly session: string,
+    private readonly epoch: number,
+    /** Its state, to read and edit. */
+    readonly state: State,
+  ) {}
+
+  /** The sessions whose documents are kept here. */
+  static list(device: Device): Promise<string[]> {
+    return device.store.replicas();
+  }
+
+  /** The document of a session as it was kept; nothing when there is none. */
+  static async load(device: Device, session: string): Promise<Replica | undefined> {
+    const state = new State(device.http.around.random(4));
+    const epoch = await takeIn(device, session, state);
+    return epoch === undefined ? undefined : new Replica(device, session, epoch, state);
+  }
+
+  /** To read and edit with Yjs. */
+  get doc(): Doc {
+    return this.state.doc;
+  }
+
+  /** A register's value. */
+  get(name: string): unknown {
+    return this.state.get(name);
+  }
+
+  /** Sets a register, as a document does. */
+  set(name: string, value: unknown): void {
+    this.state.set(name, value, this.epoch, this.device.did);
+  }
+
+  /** Keeps it as it is now. */
+  keep(): Promise<void> {
+    return keep(this.device, this.session, this.epoch, this.state);
+  }
+
+  /** Keeps it no more: what was not saved is gone. */
+  forget(): Promise<void> {
+    return this.device.store.alone(() => this.device.store.keepReplica(this.session, undefined));
+  }
+}
+
+/** Keeps a document, with whatever another tab has kept of it meanwhile. */
+export function keep(device: Device, session: string, epoch: number, state: State): Promise<void> {
+  return device.store.alone(async () => {
+    const whole = new State(new Uint8Array(4));
+    whole.merge(state.encode());
+    const before = await takeIn(device, session, whole);
+    const content = whole.encode();
+    const plain = new Uint8Array(8 + content.length);
+    new DataView(plain.buffer).setBigUint64(0, BigInt(Math.max(epoch, before ?? 1)));
+    plain.set(content, 8);
+    const iv = device.http.around.random(IV);
+    const sealed = new Uint8Array(await crypto.subtle.encrypt({ name: "AES-GCM", iv, additionalData: utf8(session) }, await key(device), plain));
+    const kept = new Uint8Array(IV + sealed.length);
+    kept.set(iv);
+    kept.set(sealed, IV);
+    await device.store.keepReplica(session, kept);
+  });
+}
+
+/** Takes what is kept of a document into its state; gives the epoch at which it was kept. */
+export async function takeIn(device: Device, session: string, state: State): Promise<number | undefined> {
+  const kept = await device.store.replica(session);
+  if (!kept) return undefined;
+  const how = { name: "AES-GCM", iv: Uint8Array.from(kept.subarray(0, IV)), additionalData: utf8(session) };
+  const opened = await crypto.subtle.decrypt(how, await key(device), Uint8Array.from(kept.subarray(IV))).catch(() => undefined);
+  if (!opened || opened.byteLength < 8) throw new Refused("wrap.invalid", "a kept document is damaged");
+  state.merge(new Uint8Array(opened, 8));
+  return Number(new DataView(opened).getBigUint64(0));
+}
+
+/** What only this device can derive: from what its agreement key, which nobody can read, agrees on with itself. */
+async function key({ kept: { keys } }: Device): Promise<CryptoKey> {
+  const { privateKey, publicKey } = keys.agreement;
+  const shared = await crypto.subtle.deriveBits({ name: "ECDH", public: publicKey }, privateKey, 256);
+  const secret = await crypto.subtle.importKey("raw", shared, "HKDF", false, ["deriveKey"]);
+  const how = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array() as Bytes, info: utf8(INFO) };
+  return crypto.subtle.deriveKey(how, secret, { name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
+}
