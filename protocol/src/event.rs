@@ -1,5 +1,8 @@
-//! Events of a subject's stream: what changed, by id alone. Contiguous numbers; a hole is told as `gap`, never hidden.
+//! What goes over a subject's stream. Events say what changed, by id alone, in contiguous numbers; a hole is told as `gap`, never hidden. Volatile updates go
+//! through it sealed.
 
+use crate::id::SessionId;
+use crate::session::SealedUpdate;
 use crate::time::Millis;
 pub use crate::view::SealedView;
 use serde::{Deserialize, Serialize};
@@ -20,6 +23,32 @@ pub enum Frame {
     Presence {
         /// The other devices that are there and may be seen.
         devices: Vec<Present>,
+    },
+    /// What another device of the person says of a session right now. Without a number: nobody keeps it.
+    Volatile {
+        /// Of the kind `volatile`.
+        update: SealedUpdate,
+    },
+    /// What this device said was not passed on.
+    Refused {
+        /// Of which session.
+        session: SessionId,
+        /// Which of this device's volatile updates.
+        seq: i64,
+        /// A stable code: `handoff.fenced`, `state.rekey_required`, ..
+        code: String,
+    },
+}
+
+/// What a device says on its stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Said {
+    /// Of a session it may write into: for the others who listen now.
+    Volatile {
+        /// Of the kind `volatile`.
+        update: SealedUpdate,
     },
 }
 

@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 
 /// Most bytes of content in one update.
 pub const MAX_CONTENT: usize = 192 * 1024;
+/// Most bytes of content in a volatile one.
+pub const MAX_VOLATILE: usize = 3 * 1024;
+/// Longest `ct` of a volatile one: the bucket of 4 KiB with its tag, in base64url characters.
+const MAX_VOLATILE_SEALED: usize = 5484;
 /// Longest `ct` accepted, in base64url characters.
 pub const MAX_SEALED: usize = 400 * 1024;
 /// How long a holder keeps a session without a sign of life (database time).
@@ -29,6 +33,8 @@ pub const LEASE_SECS: i64 = 45;
 pub enum Mode {
     /// One device at a time; a fork freezes it.
     Exclusive,
+    /// Every member may write, whoever holds it; holding it is having it in hand.
+    Shared,
 }
 
 /// Where a session's content stands.
@@ -53,6 +59,15 @@ pub enum Kind {
     Update,
     /// The whole state.
     Snapshot,
+    /// What matters only now: relayed to who listens, kept by nobody. Its number counts its writer's own of that epoch; `prev` is the head it is said over.
+    Volatile,
+}
+
+impl Kind {
+    /// Most bytes of content.
+    const fn most(self) -> usize {
+        if matches!(self, Self::Volatile) { MAX_VOLATILE } else { MAX_CONTENT }
+    }
 }
 
 /// A session key of one version.
@@ -144,6 +159,7 @@ impl Place {
         let kind = match kind {
             Kind::Update => "Update",
             Kind::Snapshot => "Snapshot",
+            Kind::Volatile => "Volatile",
         };
         format!("baton/update/1\n{session}\n{epoch}\n{seq}\n{prev}\n{key_version}\n{kind}").into_bytes()
     }
@@ -193,7 +209,7 @@ pub fn draft_update(place: &Place, content: &[u8], needs: &Needs, by: &Did) -> D
 impl SealedUpdate {
     /// Seals signed content. `iv` must be fresh.
     pub fn seal(place: Place, content: &[u8], jws: &str, key: &SessionKey, iv: [u8; 12]) -> Result<Self, State> {
-        if content.len() > MAX_CONTENT || key.version != place.key_version {
+        if content.len() > place.kind.most() || key.version != place.key_version {
             return Err(State::Undecryptable);
         }
         let mut bytes = pad(jws.as_bytes(), content);
@@ -233,7 +249,7 @@ impl SealedUpdate {
 
     /// What a broker can check of it: it is sealed, not plain, and of a bucket's size.
     pub fn check_form(&self) -> Result<(), State> {
-        if self.ct.len() > MAX_SEALED {
+        if self.ct.len() > if self.place.kind == Kind::Volatile { MAX_VOLATILE_SEALED } else { MAX_SEALED } {
             return Err(State::NotEncrypted);
         }
         let ct = b64::decode(&self.ct).map_err(|_| State::NotEncrypted)?;

@@ -273,13 +273,13 @@ async fn agree(device: &Arc<Device>) -> anyhow::Result<()> {
 async fn answer(device: &Arc<Device>, link: &str, known: &[String]) -> anyhow::Result<()> {
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     let request = PresentationRequest::read(device, link, &known).await?;
-    println!("{} asks for your credential and would see", request.relying().unwrap_or("Somebody"));
+    println!("{} asks for your credential and would see", plain(request.relying().unwrap_or("Somebody")));
     println!("    that you are {} to this app, and this device", log_fingerprint(device.subject()));
     for (name, value) in request.discloses() {
-        println!("    {name}: {value}");
+        println!("    {}: {}", plain(&name), plain(&value.to_string()));
     }
     for data in request.agrees_to() {
-        println!("You would agree to\n    {}", serde_json::Value::Object(data.clone()));
+        println!("You would agree to\n    {}", plain(&serde_json::Value::Object(data.clone()).to_string()));
     }
     println!("Type yes to show it, anything else to decline:");
     let goes_on = if says_yes().await? {
@@ -295,6 +295,12 @@ async fn answer(device: &Arc<Device>, link: &str, known: &[String]) -> anyhow::R
         println!("go on at {url}");
     }
     Ok(())
+}
+
+/// Somebody else's text, of which nothing moves the cursor or turns the line around.
+fn plain(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().flat_map(|c| if c.is_control() || turns(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
 }
 
 async fn says_yes() -> anyhow::Result<bool> {

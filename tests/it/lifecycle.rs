@@ -59,7 +59,7 @@ async fn a_lapsed_lease_can_be_claimed() {
     assert_eq!((theirs.epoch(), theirs.content()), (2, &b"00:43"[..]));
     assert_eq!(session.write(b"late").await.unwrap(), baton_sdk::Written::Branch { epoch: 2 });
     theirs.follow().await.unwrap();
-    assert_eq!(theirs.branches().await.unwrap()[0].content, b"late");
+    assert_eq!(theirs.branches().await.unwrap()[0].content.as_deref(), Some(&b"late"[..]));
 }
 
 /// Sealed and never completed: after a minute the source takes it back, and the target's late receipt is fenced.

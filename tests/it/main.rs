@@ -7,6 +7,7 @@ mod documents;
 mod faults;
 mod layering;
 mod lifecycle;
+mod live;
 mod manage;
 mod merging;
 mod middle;

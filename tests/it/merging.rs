@@ -186,9 +186,15 @@ async fn documents_are_there_without_a_network() {
     bytes[20] ^= 1;
     std::fs::write(&damaged, &bytes).unwrap();
     assert!(Replica::load(&laptop, &id).is_err());
-    bytes[20] ^= 1;
+    // It holds up nobody: it is set aside, and the document is what the session has.
+    let (document, changes) = Document::of(Session::load(&laptop, &id).await.unwrap()).await.unwrap();
+    assert!(changes.set_aside && Replica::load(&laptop, &id).unwrap().is_none());
+    assert_eq!(text(&document), "butter, bread, milk");
+    assert_eq!(std::fs::read(damaged.with_file_name(format!("damaged-{id}"))).unwrap(), bytes);
+    document.keep().unwrap();
+    assert!(!Document::of(Session::load(&laptop, &id).await.unwrap()).await.unwrap().1.set_aside);
     std::fs::write(&damaged, &bytes).unwrap();
-    Replica::load(&laptop, &id).unwrap().unwrap().forget().unwrap();
+    Replica::forget(&laptop, &id).unwrap();
     assert!(Replica::load(&laptop, &id).unwrap().is_none() && Replica::list(&laptop).unwrap().is_empty());
 }
 
@@ -245,4 +251,132 @@ async fn two_who_were_away_are_both_merged() {
         one.follow().await.unwrap();
         assert_eq!(text(one), text(&document));
     }
+}
+
+/// Two runs that keep the same document at the same time: both are kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_runs_keep_is_all_kept() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let memory = server.full(&mut person, "Laptop").await;
+    let dir = tempfile::tempdir().unwrap();
+    let (path, entropy) = (dir.path().join("device.key"), system_entropy());
+    drop(Keystore::create(&path, "a passphrase", &memory.kept(), &entropy).unwrap());
+    let id = Document::open(&memory).await.unwrap().session().id().clone();
+    let mut runs = Vec::new();
+    for n in 0..8 {
+        let (keystore, kept) = Keystore::open(&path, "a passphrase", &entropy).unwrap();
+        let device = Arc::new(Device::from_kept(keystore, kept, server.http()).unwrap().unwrap());
+        let document = Document::of(Session::load(&device, &id).await.unwrap()).await.unwrap().0;
+        write(&document, 0, &format!("<{n}>"));
+        runs.push(tokio::task::spawn_blocking(move || document.keep()));
+    }
+    for run in runs {
+        run.await.unwrap().unwrap();
+    }
+    let (keystore, kept) = Keystore::open(&path, "a passphrase", &entropy).unwrap();
+    let device = Arc::new(Device::from_kept(keystore, kept, server.http()).unwrap().unwrap());
+    let all = notes(Replica::load(&device, &id).unwrap().unwrap().state());
+    assert!((0..8).all(|n| all.contains(&format!("<{n}>"))), "{all}");
+}
+
+/// A document that every full device writes into, whoever holds it; the twin that is exclusive refuses the second writer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_document_is_written_by_all() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+        let tv = server.limited(&mut person, "Television").await;
+        let mut here = Document::open_shared(&laptop).await.unwrap();
+        let id = here.session().id().clone();
+        let mut there = Document::of(Session::load(&phone, &id).await.unwrap()).await.unwrap().0;
+        for n in 0..3 {
+            write(&here, 0, &format!("here {n}. "));
+            write(&there, 0, &format!("there {n}. "));
+            let (one, two) = tokio::join!(here.save(), there.save());
+            assert!(matches!((one.unwrap(), two.unwrap()), (Some(Written::Session(_)), Some(Written::Session(_)))));
+        }
+        let changes = here.follow().await.unwrap();
+        assert!(changes.by.is_empty() || changes.by == [phone.did().clone()]);
+        there.follow().await.unwrap();
+        assert_eq!(text(&here), text(&there));
+        assert!((0..3).all(|n| text(&here).contains(&format!("here {n}. ")) && text(&here).contains(&format!("there {n}. "))));
+        assert!(Session::load(&tv, &id).await.unwrap_err().is("not_found"));
+        assert_eq!((here.session().epoch(), here.session().is_held(), there.session().is_held()), (1, true, false));
+
+        // It is handed over like any other, and who had it goes on writing.
+        let mut held = hand_over(&mut here, &phone).await;
+        write(&here, 0, "after. ");
+        assert!(matches!(here.save().await.unwrap(), Some(Written::Session(_))));
+        let changes = held.follow().await.unwrap();
+        assert_eq!((changes.changed, changes.by), (true, vec![laptop.did().clone()]));
+        assert!(text(&held).starts_with("after. "));
+
+        // A device that is out is not written to by anybody, and the holder brings in a new key.
+        person.revoke(&laptop.enrolled().device_id).await.unwrap();
+        write(&here, 0, "out. ");
+        assert!(here.save().await.is_err());
+        write(&held, 0, "on. ");
+        held.save().await.unwrap();
+        held.follow().await.unwrap();
+        assert!(!text(&held).contains("out. ") && text(&held).starts_with("on. "));
+
+        let other = server.full(&mut person, "Other").await;
+        let one = Document::open(&phone).await.unwrap();
+        let mut other = Session::load(&other, one.session().id()).await.unwrap();
+        assert!(other.write(b"x").await.unwrap_err().is("handoff.not_holder"));
+    }
+}
+
+/// What lies beside a session keeps nobody from its document: what cannot be read, what is of a device that is out, and what would be too much for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_edit_holds_up_nobody() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+    let mut here = Document::open(&laptop).await.unwrap();
+    let id = here.session().id().clone();
+    write(&here, 0, "bread");
+    here.save().await.unwrap();
+    let stale = async || Document::of(Session::load(&laptop, &id).await.unwrap()).await.unwrap().0;
+    let (mut one, mut two, mut three) = (stale().await, stale().await, stale().await);
+    let mut there = hand_over(&mut here, &phone).await;
+
+    // Too much: what it would bring the document to could not be written any more.
+    let noise: String = system_entropy().bytes::<32768>().map(|byte| char::from(b'a' + byte % 26)).iter().collect();
+    for _ in 0..5 {
+        write(&one, 0, &noise);
+    }
+    assert!(matches!(one.save().await.unwrap(), Some(Written::Branch { .. })));
+    for _ in 0..5 {
+        write(&one, 0, &noise);
+    }
+    assert_eq!(one.save().await.unwrap_err().code(), Some("state.size"));
+    let changes = there.follow().await.unwrap();
+    assert!(matches!(&changes.late[..], [Late { outcome: Outcome::Beside(_), .. }]));
+
+    // By a device that is out: the person looks at it, and takes it in or does not.
+    write(&two, 0, "butter, ");
+    two.save().await.unwrap();
+    let last = server.full(&mut person, "Last").await;
+    person.revoke(&laptop.enrolled().device_id).await.unwrap();
+    let mut fresh = Document::of(Session::load(&phone, &id).await.unwrap()).await.unwrap().0;
+    assert_eq!(text(&fresh), "bread");
+    let changes = fresh.follow().await.unwrap();
+    let [Late { outcome: Outcome::Beside(_), .. }, Late { outcome: Outcome::Beside(content), .. }] = &changes.late[..] else {
+        panic!("{changes:?}");
+    };
+    assert!(fresh.merge(content).unwrap().changed);
+    assert_eq!(text(&fresh), "butter, bread");
+    assert!(matches!(fresh.save().await.unwrap(), Some(Written::Session(_))));
+    write(&three, 0, "no");
+    assert!(three.save().await.is_err());
+
+    // A device that came after the key they are under.
+    write(&fresh, 0, "milk, ");
+    fresh.save().await.unwrap();
+    let (document, changes) = Document::of(Session::load(&last, &id).await.unwrap()).await.unwrap();
+    assert_eq!(text(&document), "milk, butter, bread");
+    assert!(changes.late.iter().all(|late| late.outcome == Outcome::Unreadable) && changes.late.len() == 2);
 }

@@ -1,7 +1,7 @@
 //! Branches: what a former holder wrote too late is kept beside the session, for its holder to merge or show. Never dropped, never silently applied.
 
 use super::acting::{Acting, Ask, session_id};
-use super::updates::read;
+use super::updates::lasting;
 use crate::state::Broker;
 use crate::store::{events, sessions, updates};
 use axum::Json;
@@ -29,14 +29,18 @@ pub async fn append(
     content: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (mut acting, value) = Acting::begin_with::<Value>(&broker, &ask, "session:write", content, edge::MAX_STATE_BODY).await?;
-    let update = read(value)?;
+    let update = lasting(value)?;
     let session = acting.session(&session_id(&id)?).await?;
     let device = acting.device().clone();
     let place = &update.place;
     if place.session.as_str() != session.session_id || place.epoch < 1 || place.epoch > session.epoch {
         return Err(Handoff::Epoch.into());
     }
-    if !sessions::ever_held(&mut acting.tx, &session.session_id, &device).await.internal()? {
+    if place.key_version > session.key_version {
+        return Err(StateRefusal::NotEncrypted.into());
+    }
+    let might_write = session.is_shared() && acting.is_member().await?;
+    if !might_write && !sessions::ever_held(&mut acting.tx, &session.session_id, &device).await.internal()? {
         return Err(Handoff::NotHolder.into());
     }
     if updates::add_branch(&mut acting.tx, &update, &device, acting.now).await.internal()? {

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 /// How long a ticket lives.
 const TICKET_SECS: i64 = 30;
-/// Largest frame a client may send: it has nothing to say.
-const MAX_FRAME: usize = 4096;
+/// What a stream reads and writes at once. It is there ten thousand times, and mostly silent.
+const BUFFER: usize = 1024;
 
 /// `POST /v1/events/tickets`
 pub async fn ticket(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
@@ -87,7 +87,8 @@ pub async fn stream(
     };
     let place = broker.presence.take(&token.sub, token.device.as_str())?;
     let serving = broker.clone();
-    Ok(upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME).on_upgrade(move |mut socket| async move {
+    let upgrade = upgrade.max_message_size(streams::MAX_FRAME).max_frame_size(streams::MAX_FRAME).read_buffer_size(BUFFER).write_buffer_size(0);
+    Ok(upgrade.on_upgrade(move |mut socket| async move {
         if let Some(frame) = told
             && streams::send(&mut socket, &frame).await.is_err()
         {

@@ -11,7 +11,7 @@ mod moves;
 mod nonces;
 pub(crate) mod presence;
 mod sessions;
-mod updates;
+pub(crate) mod updates;
 
 use crate::state::Broker;
 use axum::Router;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use baton_protocol::refusal::{Handoff, Limit, State as StateRefusal};
-use baton_protocol::session::{MAX_SEALED, SealedUpdate};
+use baton_protocol::session::{Kind, MAX_SEALED, SealedUpdate};
 use baton_service::edge;
 use baton_service::extract::{Path, Query};
 use baton_service::problem::{InternalExt as _, Problem};
@@ -32,10 +32,16 @@ pub fn read(value: Value) -> Result<SealedUpdate, Problem> {
     Ok(update)
 }
 
+/// [`read`] for an update that is to be kept.
+pub fn lasting(value: Value) -> Result<SealedUpdate, Problem> {
+    let update = read(value)?;
+    if update.place.kind == Kind::Volatile { Err(StateRefusal::NotEncrypted.into()) } else { Ok(update) }
+}
+
 /// `POST /v1/sessions/{id}/updates`
 pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
     let (mut acting, value) = Acting::begin_with::<Value>(&broker, &ask, "session:write", content, edge::MAX_STATE_BODY).await?;
-    let update = read(value)?;
+    let update = lasting(value)?;
     let session = acting.session(&session_id(&id)?).await?;
     let place = &update.place;
     if place.session.as_str() != session.session_id {
@@ -46,7 +52,8 @@ pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
         acting.commit().await?;
         return Ok(Json(json!({"seq": place.seq, "hash": update.hash()})));
     }
-    session.seat().may_write(acting.device(), place.epoch, place.key_version).map_err(refused(&session))?;
+    let is_member = session.is_shared() && acting.is_member().await?;
+    session.may_write(acting.device(), is_member, place.epoch, place.key_version).map_err(refused(&session))?;
     let device = acting.device().clone();
     if !updates::append(&mut acting.tx, &update, &device, acting.now).await.internal()? {
         return Err(refused(&session)(StateRefusal::Conflict.into()));

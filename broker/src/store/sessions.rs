@@ -1,5 +1,6 @@
 //! Sessions and their chains.
 
+use baton_protocol::Refusal;
 use baton_protocol::handoff::chain::Chain;
 use baton_protocol::handoff::seat::Seat;
 use baton_protocol::id::SessionId;
@@ -72,6 +73,14 @@ impl Session {
     /// Whether this device holds it.
     pub fn is_held_by(&self, device: &Did) -> bool {
         self.holder.as_deref() == Some(device.as_str())
+    }
+    /// Whether every member may write into it.
+    pub fn is_shared(&self) -> bool {
+        self.mode == "shared"
+    }
+    /// Whether `by` may write there under this key.
+    pub fn may_write(&self, by: &Did, is_member: bool, epoch: i64, key_version: i64) -> Result<(), Refusal> {
+        if self.is_shared() && is_member { self.seat().may_share(epoch, key_version) } else { self.seat().may_write(by, epoch, key_version) }
     }
     /// What its owner is shown: active, detached, handing off or ended.
     pub fn phase(&self, now: Millis) -> &'static str {

@@ -35,12 +35,13 @@ impl Row {
     }
 }
 
-/// Appends an update after the head it names; false when the head moved, the epoch or holder changed, or the key is old.
+/// Appends an update after the head it names; false when the head moved, the epoch or holder changed, or the key is old. In a shared session the caller has
+/// seen that its device is a member; whoever holds it stays there by what it writes itself.
 pub async fn append(db: &mut AnyConnection, update: &SealedUpdate, device: &Did, now: Millis) -> Result<bool, Error> {
     let (place, hash) = (&update.place, update.hash());
     let moved = sqlx::query(
-        "UPDATE sessions SET head_epoch = $4, head_seq = $5, head_hash = $6, lease_until = $8
-         WHERE session_id = $1 AND holder = $2 AND head_hash = $3 AND head_seq = $5 - 1 AND epoch = $4 AND key_version = $7 AND rekey_since IS NULL
+        "UPDATE sessions SET head_epoch = $4, head_seq = $5, head_hash = $6, lease_until = CASE WHEN holder = $2 THEN $8 ELSE lease_until END
+         WHERE session_id = $1 AND (holder = $2 OR mode = 'shared') AND head_hash = $3 AND head_seq = $5 - 1 AND epoch = $4 AND key_version = $7 AND rekey_since IS NULL
            AND released_at IS NULL AND state = 'live'",
     )
     .bind(place.session.as_str())

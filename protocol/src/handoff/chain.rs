@@ -145,6 +145,8 @@ pub struct Chain {
     session: SessionId,
     app: String,
     subject: String,
+    #[serde(default = "exclusive", skip_serializing_if = "is_exclusive")]
+    mode: Mode,
     epoch: i64,
     holder: Did,
     released: Option<(HandoffId, Did)>,
@@ -168,10 +170,19 @@ struct Over {
     end: Head,
 }
 
+const fn exclusive() -> Mode {
+    Mode::Exclusive
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+const fn is_exclusive(mode: &Mode) -> bool {
+    matches!(mode, Mode::Exclusive)
+}
+
 impl Chain {
     /// Begins with an `open`.
     pub fn open(statement: &Statement, hash: String) -> Result<Self, Refusal> {
-        let Statement { session, epoch: 1, prev: None, device, act: Act::Open { app, subject, envelope, .. }, .. } = statement else {
+        let Statement { session, epoch: 1, prev: None, device, act: Act::Open { app, subject, mode, envelope }, .. } = statement else {
             return Err(Refused::Statement.into());
         };
         let (session, app, subject) = (session.clone(), app.clone(), subject.clone());
@@ -179,6 +190,7 @@ impl Chain {
             session,
             app,
             subject,
+            mode: *mode,
             epoch: 1,
             holder: device.clone(),
             released: None,
@@ -262,7 +274,8 @@ impl Chain {
         self
     }
 
-    /// Whether an update by `by` at this place may be part of the content: by who held the session then, and not past where that epoch ended.
+    /// Whether an update by `by` at this place may be part of the content: by who held the session then, or in a shared one by anybody (whether it is a
+    /// member is the log's to say), and not past where that epoch ended.
     pub fn accepts_update(&self, by: &Did, at: &Head) -> Result<(), Refusal> {
         let over = self.over.iter().find(|over| over.epoch == at.epoch);
         let (holder, end) = match over {
@@ -270,12 +283,18 @@ impl Chain {
             None if at.epoch == self.epoch => (&self.holder, self.released_at.as_ref()),
             None => return Err(State::Rollback.into()),
         };
-        if holder != by {
+        if holder != by && self.mode == Mode::Exclusive {
             return Err(State::Sender.into());
         }
         // An epoch may end before it wrote anything: then the end is one of an epoch before.
         let past = end.is_some_and(|end| at.seq > end.seq || (at.seq == end.seq && at != end));
         if past { Err(State::Rollback.into()) } else { Ok(()) }
+    }
+
+    /// Who held it at that epoch.
+    pub fn holder_at(&self, epoch: i64) -> Option<&Did> {
+        let over = self.over.iter().find(|over| over.epoch == epoch).map(|over| &over.holder);
+        over.or((epoch == self.epoch).then_some(&self.holder))
     }
 
     /// Whether content that ends here is all that was signed for: nothing that a release or a claim named is missing.
@@ -316,6 +335,10 @@ impl Chain {
     /// The app.
     pub fn app(&self) -> &str {
         &self.app
+    }
+    /// How it treats several writers.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
     /// The subject.
     pub fn subject(&self) -> &str {

@@ -72,6 +72,18 @@ impl Seat {
         self.check_key(key_version)
     }
 
+    /// Whether a member may write there under this key, whoever holds it: the session is a shared one, and is not being released.
+    pub fn may_share(&self, epoch: i64, key_version: i64) -> Result<(), Refusal> {
+        if !self.is_live {
+            return Err(Refused::State.into());
+        }
+        self.check_epoch(epoch)?;
+        if self.is_released {
+            return Err(Refused::Fenced.into());
+        }
+        self.check_key(key_version)
+    }
+
     /// Whether `by` may offer it to others.
     pub fn may_offer(&self, by: &Did, epoch: i64) -> Result<(), Refusal> {
         Ok(self.check_holder(by, epoch)?)
@@ -184,6 +196,23 @@ mod tests {
         let revoked = seat.clone().without(&did(2));
         assert_eq!(revoked.may_write(&did(1), 1, 1), Err(State::RekeyRequired.into()), "another device may have had the key");
         assert_eq!(seat.without(&did(1)).may_write(&did(1), 1, 1), Err(Refused::Fenced.into()));
+    }
+
+    #[test]
+    fn members_write_into_a_shared_one_until_it_is_released() {
+        let (seat, _) = opened();
+        seat.may_share(1, 1).unwrap();
+        let (released, ended) = (Seat { is_released: true, ..seat.clone() }, Seat { is_live: false, ..seat.clone() });
+        for (refused, why) in [
+            (released.may_share(1, 1), Refusal::from(Refused::Fenced)),
+            (ended.may_share(1, 1), Refused::State.into()),
+            (seat.may_share(2, 1), Refused::Epoch.into()),
+            (seat.may_share(1, 2), State::RekeyRequired.into()),
+            (seat.clone().without(&did(2)).may_share(1, 1), State::RekeyRequired.into()),
+        ] {
+            assert_eq!(refused, Err(why));
+        }
+        Seat { holder: None, ..seat }.may_share(1, 1).expect("whether or not anybody holds it");
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Device {
     kept: Mutex<(Keystore, Kept)>,
     /// Sealed documents, where the keystore is memory.
     documents: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Held by who changes what is kept beside this device.
+    replicas_turn: Mutex<()>,
     tokens: Mutex<HashMap<String, (String, i64)>>,
     keys: Mutex<HashMap<String, Keys>>,
     /// The log as it was last read, and when.
@@ -140,6 +142,7 @@ impl Device {
             agreement,
             kept: Mutex::new((keystore, kept)),
             documents: Mutex::default(),
+            replicas_turn: Mutex::default(),
             tokens: Mutex::default(),
             keys: Mutex::default(),
             recent: Mutex::default(),
@@ -432,11 +435,21 @@ impl Device {
         }
     }
 
+    /// Runs `act` while nobody else changes what is kept beside this device.
+    pub(crate) fn alone_with_replicas<T>(&self, act: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let _turn = self.replicas_turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = match &self.kept.lock().unwrap_or_else(PoisonError::into_inner).0 {
+            Keystore::Memory => None,
+            Keystore::File(sealed) => Some(sealed.lock_documents()?),
+        };
+        act()
+    }
+
     /// Keeps something sealed beside the device, or no more.
     pub(crate) fn keep_replica(&self, name: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
         match (&self.kept.lock().unwrap_or_else(PoisonError::into_inner).0, sealed) {
             (Keystore::Memory, Some(sealed)) => {
-                drop(self.documents.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), sealed.into()))
+                drop(self.documents.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), sealed.into()));
             }
             (Keystore::Memory, None) => drop(self.documents.lock().unwrap_or_else(PoisonError::into_inner).remove(name)),
             (Keystore::File(file), sealed) => file.keep_document(name, sealed)?,

@@ -32,6 +32,9 @@ pub enum Error {
     /// Content that is no document, or a register that none can have.
     #[error("state.form: no document")]
     NotADocument,
+    /// A document with more in it than one update holds.
+    #[error("state.size: the document is too large")]
+    TooLarge,
     /// Nobody answered, after retries.
     #[error("no answer: {0}")]
     Transport(String),
@@ -54,6 +57,7 @@ impl Error {
             Self::Check(refusal) => Some(refusal.code()),
             Self::NotAnswered { code, .. } => Some(code),
             Self::NotADocument => Some("state.form"),
+            Self::TooLarge => Some("state.size"),
             _ => None,
         }
     }

@@ -2,8 +2,10 @@
 
 use crate::device::Device;
 use crate::error::Error;
-use baton_protocol::event::{Event, Frame, Present};
-use futures_util::StreamExt as _;
+use baton_protocol::event::{Event, Frame, Present, Said};
+use baton_protocol::id::SessionId;
+use baton_protocol::session::SealedUpdate;
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -33,6 +35,15 @@ pub enum Told {
     Event(Event),
     /// The other devices that are there now.
     Present(Vec<Present>),
+    /// What another device says of a session just now, for [`Session::hear`](crate::Session::hear).
+    Volatile(SealedUpdate),
+    /// What this device said was not passed on.
+    Refused {
+        /// Of which session.
+        session: SessionId,
+        /// A stable code: `handoff.fenced`, `state.rekey_required`, ..
+        code: String,
+    },
 }
 
 impl Device {
@@ -44,6 +55,11 @@ impl Device {
     /// The same, which tells who else is there as well: see [`Events::told`].
     pub async fn events_and_presence(&self, cursor: Option<i64>) -> Result<Events, Error> {
         self.stream(cursor, "session:read presence").await
+    }
+
+    /// The same, on which the device may [say](Events::say) what it does just now.
+    pub async fn live(&self, cursor: Option<i64>) -> Result<Events, Error> {
+        self.stream(cursor, "session:read session:write presence").await
     }
 
     async fn stream(&self, cursor: Option<i64>, scope: &str) -> Result<Events, Error> {
@@ -83,6 +99,13 @@ impl Events {
         let _ = self.socket.close(None).await;
     }
 
+    /// Says to whoever listens now what a session's [`volatile`](crate::Session::volatile) sealed. Nobody keeps it, and nobody says that it came; 32 a second
+    /// are passed on.
+    pub async fn say(&mut self, update: SealedUpdate) -> Result<(), Error> {
+        let text = serde_json::to_string(&Said::Volatile { update }).map_err(|_| Error::Answer("frame"))?;
+        self.socket.send(Message::Text(text.into())).await.map_err(|why| Error::Transport(why.to_string()))
+    }
+
     /// The last event that was seen.
     pub fn cursor(&self) -> Option<i64> {
         self.cursor
@@ -112,6 +135,8 @@ impl Events {
                     return Ok(Told::Event(event));
                 }
                 Ok(Frame::Presence { devices }) => return Ok(Told::Present(devices)),
+                Ok(Frame::Volatile { update }) => return Ok(Told::Volatile(update)),
+                Ok(Frame::Refused { session, code, .. }) => return Ok(Told::Refused { session, code }),
                 Ok(Frame::Event(event)) if self.cursor.is_some_and(|cursor| event.seq <= cursor) => {}
                 Ok(Frame::Event(_) | Frame::Gap { .. }) => return Err(Ended::Gap),
                 Err(_) => return Err(Ended::Broken),

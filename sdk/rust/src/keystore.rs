@@ -156,7 +156,8 @@ impl Sealed {
     pub(crate) fn documents(&self) -> Result<Vec<String>, Error> {
         let folder = self.beside();
         match fs::read_dir(&folder) {
-            Ok(files) => Ok(files.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect()),
+            // Whatever a run that died here left half done has a longer name.
+            Ok(files) => Ok(files.filter_map(|file| file.ok()?.file_name().into_string().ok().filter(|name| !name.contains('.'))).collect()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(failed(&folder, &error)),
         }
@@ -171,13 +172,21 @@ impl Sealed {
         }
     }
 
+    /// Nobody else changes these documents while this is held, in this program or another.
+    pub(crate) fn lock_documents(&self) -> Result<fs::File, Error> {
+        let folder = self.beside();
+        let lock = || {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(with(&folder, ".lock"))?;
+            lock.lock().map(|()| lock)
+        };
+        lock().map_err(|error| failed(&folder, &error))
+    }
+
     pub(crate) fn keep_document(&self, name: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
-        let (folder, path) = (self.beside(), self.beside().join(name));
+        let path = self.beside().join(name);
         match sealed {
-            Some(sealed) => {
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| failed(&folder, &error))?;
-                replace(&path, sealed)
-            }
+            Some(sealed) => replace(&path, sealed, &self.entropy),
             None => match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(&path, &error)),
                 Ok(()) | Err(_) => Ok(()),
@@ -192,7 +201,7 @@ impl Sealed {
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), Aad::from(b"baton/keystore/1"), &mut *bytes)
             .map_err(|_| Error::Store("sealing failed".into()))?;
         let file = File { v: 1, salt: b64::encode(self.salt), iv: b64::encode(iv), ct: b64::encode(&*bytes) };
-        replace(&self.path, &serde_json::to_vec(&file).map_err(|e| Error::Store(e.to_string()))?)
+        replace(&self.path, &serde_json::to_vec(&file).map_err(|e| Error::Store(e.to_string()))?, &self.entropy)
     }
 }
 
@@ -207,10 +216,11 @@ fn with(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// All of it or nothing, and durable.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let next = with(path, ".new");
+fn replace(path: &Path, bytes: &[u8], entropy: &Entropy) -> Result<(), Error> {
+    // A name of its own: whoever else does the same does not write into this one.
+    let next = with(path, &format!(".{}", b64::encode(entropy.bytes::<6>())));
     let put = || {
-        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
         out.write_all(bytes)?;
         out.sync_all()?;
         fs::rename(&next, path)?;

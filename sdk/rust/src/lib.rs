@@ -27,6 +27,7 @@ pub mod seal;
 mod servers;
 mod session;
 mod system;
+mod volatile;
 
 pub use device::{Device, Label, Members, ReplaceRoot, Unasked};
 pub use document::Document;

@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// Most late updates that are read: more than a broker keeps of sixteen devices.
+const MOST_BRANCHES: usize = 4096;
+
 /// A session as this device knows it.
 pub struct Session {
     pub(crate) device: Arc<Device>,
@@ -36,6 +39,10 @@ pub struct Session {
     pub(crate) unanswered: Option<String>,
     /// Envelopes outside the chain that were taken while who added them was live.
     pub(crate) added: BTreeSet<String>,
+    /// The newest volatile update of each device: its epoch and number.
+    pub(crate) heard: BTreeMap<Did, (i64, i64)>,
+    /// Who wrote what this device had not seen before it was last read.
+    pub(crate) wrote: BTreeSet<Did>,
 }
 
 /// Where a write went.
@@ -53,12 +60,14 @@ pub enum Written {
 /// A late update kept beside a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Branch {
-    /// Who wrote it.
+    /// Who wrote it; of one that this device cannot read, who the broker says did.
     pub device: Did,
     /// At which epoch.
     pub epoch: i64,
-    /// What.
-    pub content: Vec<u8>,
+    /// What; nothing when this device cannot read it: it was enrolled after that key, or it is no update at all.
+    pub content: Option<Vec<u8>>,
+    /// Whether its device is still one of the person's, and might write then. What anybody else left is for the person to look at, and no more.
+    pub counts: bool,
 }
 
 /// A session as the broker lists it: a hint, until [`Session::load`] has checked it.
@@ -88,6 +97,15 @@ impl Session {
 
     /// The same, for devices that have what it needs.
     pub async fn open_needing(device: &Arc<Device>, content: &[u8], needs: Needs) -> Result<Self, Error> {
+        Self::open_as(device, content, needs, Mode::Exclusive).await
+    }
+
+    /// Opens a session that every full device of the person may write into, whoever holds it: for documents, whose edits come together.
+    pub async fn open_shared(device: &Arc<Device>, content: &[u8]) -> Result<Self, Error> {
+        Self::open_as(device, content, Needs::default(), Mode::Shared).await
+    }
+
+    async fn open_as(device: &Arc<Device>, content: &[u8], needs: Needs, mode: Mode) -> Result<Self, Error> {
         needs.check().map_err(baton_protocol::Refusal::from)?;
         let entropy = device.http.entropy();
         let id = SessionId::new(device.http.now(), entropy.bytes());
@@ -95,7 +113,7 @@ impl Session {
         let members = device.members().await?;
         let (envelope, recipients) = envelope(device, &members, &id, &key, None).await?;
         let app = members.log.app().to_owned();
-        let act = Act::Open { app, subject: device.subject().into(), mode: Mode::Exclusive, envelope: hash(envelope.as_bytes()) };
+        let act = Act::Open { app, subject: device.subject().into(), mode, envelope: hash(envelope.as_bytes()) };
         let statement = Statement { v: 1, session: id.clone(), epoch: 1, prev: None, device: device.did().clone(), act };
         let text = device.signing.seal(statement.draft()).await?;
         let (_, digest) = Statement::read(&text)?;
@@ -106,7 +124,21 @@ impl Session {
         let keys = BTreeMap::from([(1, key)]);
         let device = device.clone();
         let added = BTreeSet::new();
-        let mut session = Self { device, id, chain, keys, head, content: Vec::new(), needs, held: Some(1), recipients, unanswered: None, added };
+        let mut session = Self {
+            device,
+            id,
+            chain,
+            keys,
+            head,
+            content: Vec::new(),
+            needs,
+            held: Some(1),
+            recipients,
+            unanswered: None,
+            added,
+            heard: BTreeMap::new(),
+            wrote: BTreeSet::new(),
+        };
         session.write_as(content, Kind::Snapshot).await?;
         Ok(session)
     }
@@ -136,8 +168,21 @@ impl Session {
         let head = Head { epoch: 1, seq: 0, hash: chain.first().into() };
         let device = device.clone();
         let content = Vec::new();
-        let mut session =
-            Self { device, id: id.clone(), head, content, needs: Needs::default(), chain, keys, held: None, recipients, unanswered: None, added };
+        let mut session = Self {
+            device,
+            id: id.clone(),
+            head,
+            content,
+            needs: Needs::default(),
+            chain,
+            keys,
+            held: None,
+            recipients,
+            unanswered: None,
+            added,
+            heard: BTreeMap::new(),
+            wrote: BTreeSet::new(),
+        };
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
         session.read_from(&members, snapshot, pin.as_ref()).await?;
         if pin.is_some_and(|pin| session.head.seq < pin.seq) {
@@ -171,8 +216,17 @@ impl Session {
         self.held.is_some()
     }
 
-    /// Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch.
+    /// Whether this device may write though it does not hold the session.
+    pub(crate) fn is_shared_here(&self) -> bool {
+        self.chain.mode() == Mode::Shared && self.device.tier() == Tier::Full
+    }
+
+    /// Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch; in a shared one the app reads on
+    /// ([`Self::follow`]) and writes again.
     pub async fn write(&mut self, content: &[u8]) -> Result<Written, Error> {
+        if self.held.is_none() && self.is_shared_here() {
+            return Box::pin(self.write_along(content)).await;
+        }
         if self.held.is_none() {
             // What was released or taken is not written any more, whatever a broker would take.
             return if self.chain.holder() == self.device.did() { self.late(content, None).await } else { Err(Handoff::NotHolder.into()) };
@@ -181,6 +235,10 @@ impl Session {
         // Under a new key everything is written anew: who has no other reads from there.
         let kind = if Box::pin(self.look_after_key()).await? { Kind::Snapshot } else { Kind::Update };
         match self.write_as(content, kind).await {
+            Err(error) if error.is("handoff.fenced") && self.is_shared_here() => {
+                self.held = None;
+                Err(error)
+            }
             Err(error) if error.is("handoff.fenced") => {
                 let Error::Refused { body, .. } = &error else { return Err(error) };
                 self.late(content, body["epoch"].as_i64()).await
@@ -204,6 +262,22 @@ impl Session {
             },
             other => other.map(Written::Session),
         }
+    }
+
+    /// Writes into a shared session that another device holds: bringing in a new key is the holder's, and until it has, nothing is written that somebody who is
+    /// out could read.
+    async fn write_along(&mut self, content: &[u8]) -> Result<Written, Error> {
+        let members = self.device.recent_members().await?;
+        if self.recipients.iter().any(|device| !self.may_have_key(&members, device)) {
+            return Err(State::RekeyRequired.into());
+        }
+        self.write_as(content, Kind::Update).await.map(Written::Session)
+    }
+
+    fn may_have_key(&self, members: &Members, device: &Did) -> bool {
+        let syncs =
+            device == self.device.did() || device == self.chain.holder() || members.log.tier(device).is_some_and(|tier| members.syncs(device, tier));
+        members.live.contains(device) && syncs
     }
 
     /// All of the present content, written anew under a key that is good.
@@ -230,11 +304,7 @@ impl Session {
     /// when there is a new key.
     async fn look_after_key(&mut self) -> Result<bool, Error> {
         let members = self.device.recent_members().await?;
-        let me = self.device.did();
-        let may = |device: &Did| {
-            members.live.contains(device) && (device == me || members.log.tier(device).is_some_and(|tier| members.syncs(device, tier)))
-        };
-        if self.recipients.iter().any(|device| !may(device)) {
+        if self.recipients.iter().any(|device| !self.may_have_key(&members, device)) {
             self.rekey().await?;
             return Ok(true);
         }
@@ -277,7 +347,8 @@ impl Session {
     /// Reads what others wrote since.
     pub async fn follow(&mut self) -> Result<(), Error> {
         let fresh = Self::load(&self.device, &self.id).await?;
-        *self = fresh;
+        let heard = std::mem::take(&mut self.heard);
+        *self = Self { heard, ..fresh };
         Ok(())
     }
 
@@ -340,26 +411,42 @@ impl Session {
     /// Late updates kept beside the session, opened where this device has the key.
     pub async fn branches(&self) -> Result<Vec<Branch>, Error> {
         let mut rows: Vec<Value> = Vec::new();
+        let place = |row: &Value| (row["at"].as_i64().unwrap_or(0), row["hash"].as_str().unwrap_or_default().to_owned());
         loop {
-            let (at, hash) =
-                rows.last().map_or((0, String::new()), |row| (row["at"].as_i64().unwrap_or(0), row["hash"].as_str().unwrap_or_default().to_owned()));
+            let (at, hash) = rows.last().map_or((0, String::new()), place);
             let path = format!("/v1/sessions/{}/branches?at={at}&hash={hash}", self.id);
             let answer = self.device.broker("GET", &path, "session:read", None, None).await?;
             let page = answer["branches"].as_array().ok_or(Error::Answer("branches"))?;
             if page.is_empty() {
                 break;
             }
+            // A broker that goes in circles is not followed.
+            let onward = page.iter().try_fold((at, hash), |last, row| Some(place(row)).filter(|next| *next > last));
+            if onward.is_none() || rows.len() > MOST_BRANCHES {
+                return Err(Error::Answer("branches"));
+            }
             rows.extend(page.iter().cloned());
         }
         let members = self.device.members().await?;
-        let mut out = Vec::new();
-        for row in rows {
-            let update: SealedUpdate = serde_json::from_value(row["update"].clone()).map_err(|_| Error::Answer("branch"))?;
-            let key = self.keys.get(&update.place.key_version).ok_or(Handoff::NoKey)?;
-            let opened = update.open(key, |by| members.log.knows(by))?;
-            out.push(Branch { device: opened.by, epoch: update.place.epoch, content: opened.content });
-        }
-        Ok(out)
+        rows.iter().map(|row| self.read_branch(&members, row)).collect()
+    }
+
+    /// One that cannot be read keeps nobody from the others.
+    fn read_branch(&self, members: &Members, row: &Value) -> Result<Branch, Error> {
+        let device = row["device"].as_str().and_then(|device| Did::parse(device).ok()).ok_or(Error::Answer("branch"))?;
+        let update: Option<SealedUpdate> = serde_json::from_value(row["update"].clone()).ok();
+        let epoch = update.as_ref().map_or(0, |update| update.place.epoch);
+        let opened = update.filter(|update| update.place.session == self.id && update.place.kind != Kind::Volatile).and_then(|update| {
+            let key = self.keys.get(&update.place.key_version)?;
+            update.open(key, |by| members.log.knows(by)).ok()
+        });
+        let Some(opened) = opened else { return Ok(Branch { device, epoch, content: None, counts: false }) };
+        let might = match self.chain.mode() {
+            Mode::Exclusive => self.chain.holder_at(epoch) == Some(&opened.by),
+            Mode::Shared => epoch <= self.chain.epoch() && self.chain.holder_at(epoch).is_some(),
+        };
+        let counts = might && members.live.contains(&opened.by);
+        Ok(Branch { device: opened.by, epoch, content: Some(opened.content), counts })
     }
 
     async fn branch(&mut self, content: &[u8]) -> Result<(), Error> {
@@ -438,6 +525,8 @@ impl Session {
         let mut after = (snapshot - 1).max(0);
         // Where reading begins at the beginning, the first update follows the chain's first statement.
         let mut last = (after == 0).then(|| self.head.clone());
+        // Who is out has an old key at most.
+        let mut key_version = 1;
         loop {
             let path = format!("/v1/sessions/{}/updates?after={after}", self.id);
             let answer = self.device.broker("GET", &path, "session:read", None, None).await?;
@@ -451,14 +540,23 @@ impl Session {
                 let at = Head { epoch: place.epoch, seq: place.seq, hash: update.hash() };
                 let follows = last.as_ref().is_none_or(|last| place.prev == last.hash && place.seq == last.seq + 1 && place.epoch >= last.epoch);
                 let pinned = pin.is_none_or(|pin| pin.seq != at.seq || pin.hash.is_empty() || pin.hash == at.hash);
-                if place.session != self.id || !follows || !pinned {
+                if place.session != self.id || !follows || !pinned || place.key_version < key_version || place.kind == Kind::Volatile {
                     return Err(State::Rollback.into());
                 }
                 let key = self.keys.get(&place.key_version).ok_or(Handoff::NoKey)?;
                 let opened = update.open(key, |by| members.log.knows(by))?;
                 self.chain.accepts_update(&opened.by, &at)?;
+                if self.chain.mode() == Mode::Shared
+                    && members.log.tier(&opened.by) != Some(Tier::Full)
+                    && self.chain.holder_at(at.epoch) != Some(&opened.by)
+                {
+                    return Err(State::Sender.into());
+                }
+                if opened.by != *self.device.did() && pin.is_none_or(|pin| at.seq > pin.seq) {
+                    self.wrote.insert(opened.by.clone());
+                }
                 (self.content, self.needs) = (opened.content, opened.needs);
-                after = place.seq;
+                (after, key_version) = (place.seq, place.key_version);
                 last = Some(at.clone());
                 self.head = at;
             }

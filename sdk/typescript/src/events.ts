@@ -2,8 +2,10 @@
 
 import type { Device } from "./device.js";
 import { PASSING } from "./http.js";
+import type { Outbox } from "./outbox.js";
 import type { Present } from "./presence.js";
 import { Refused } from "./refused.js";
+import type { SealedUpdate } from "./session/update.js";
 
 /** Something changed: what, by id alone. */
 export interface SessionEvent {
@@ -37,8 +39,23 @@ export interface PresenceFrame {
   devices: Present[];
 }
 
+/** What another device says of a session just now: `session.hear` or `document.hear` opens it. Nobody keeps it. */
+export interface VolatileFrame {
+  type: "volatile";
+  update: SealedUpdate;
+}
+
+/** What this device said was not passed on. */
+export interface RefusedFrame {
+  type: "refused";
+  session: string;
+  seq: number;
+  /** A stable code: `handoff.fenced`, `state.rekey_required`, … */
+  code: string;
+}
+
 /** What a stream tells. */
-export type Frame = SessionEvent | Gap | Open | PresenceFrame;
+export type Frame = SessionEvent | Gap | Open | PresenceFrame | VolatileFrame | RefusedFrame;
 
 /** How to listen. */
 export interface Listening {
@@ -46,6 +63,8 @@ export interface Listening {
   cursor?: number;
   /** Tells of the other devices as well; the device needs the scope `presence`. */
   presence?: boolean;
+  /** What this device says on the stream; it needs the scope `session:write`. */
+  outbox?: Outbox;
   /** Ends the stream. */
   signal?: AbortSignal;
 }
@@ -59,13 +78,14 @@ const REVOKED = 4403;
  * Listens until `signal` ends it or the device is revoked (`status.revoked`). Connections that break are made again, from the last event that was
  * seen, with pauses that grow.
  */
-export async function* listen(device: Device, { cursor, presence = false, signal }: Listening = {}): AsyncGenerator<Frame, void> {
-  let last = cursor;
+export async function* listen(device: Device, listening: Listening = {}): AsyncGenerator<Frame, void> {
+  const { signal } = listening;
+  let last = listening.cursor;
   let pause = PAUSE;
   while (!signal?.aborted) {
     const began = device.http.around.now();
     try {
-      for await (const frame of connection(device, last, presence, signal)) {
+      for await (const frame of connection(device, last, listening)) {
         if (frame.type === "event") {
           pause = PAUSE;
           if (last !== undefined && frame.seq <= last) continue;
@@ -90,12 +110,13 @@ export async function* listen(device: Device, { cursor, presence = false, signal
   }
 }
 
-async function* connection(device: Device, cursor: number | undefined, presence: boolean, signal: AbortSignal | undefined): AsyncGenerator<Frame, void> {
+async function* connection(device: Device, cursor: number | undefined, { presence, outbox, signal }: Listening): AsyncGenerator<Frame, void> {
   const ask = (scope: string): Promise<{ ticket: string }> => device.broker({ scope, path: "/v1/events/tickets", json: {} });
   // Who joined before it asked for presence is told of the rest all the same.
-  const { ticket } = await ask(presence ? "session:read presence" : "session:read").catch((error: unknown) => {
+  const least = outbox ? "session:read session:write" : "session:read";
+  const { ticket } = await ask(presence ? `${least} presence` : least).catch((error: unknown) => {
     if (!presence || !(error instanceof Refused) || error.code !== "invalid_scope") throw error;
-    return ask("session:read");
+    return ask(least);
   });
   if (signal?.aborted) return;
   const query = new URLSearchParams({ ticket, ...(cursor === undefined ? {} : { cursor: String(cursor) }) });
@@ -112,7 +133,10 @@ async function* connection(device: Device, cursor: number | undefined, presence:
     frames.push(frame);
     wake();
   };
-  socket.onopen = () => tell({ type: "open" });
+  socket.onopen = () => {
+    outbox?.attach((text) => socket.send(text));
+    tell({ type: "open" });
+  };
   socket.onmessage = ({ data }) => {
     const frame = read(String(data));
     if (frame) tell(frame);
@@ -122,6 +146,7 @@ async function* connection(device: Device, cursor: number | undefined, presence:
   socket.onerror = () => undefined;
   socket.onclose = ({ code }) => {
     closed = code;
+    outbox?.attach(undefined);
     wake();
   };
   // A stream ends with its token, which lives five minutes. One that does not has broken without a word.
@@ -137,15 +162,22 @@ async function* connection(device: Device, cursor: number | undefined, presence:
     }
   } finally {
     signal?.removeEventListener("abort", close);
+    outbox?.attach(undefined);
     close();
   }
 }
 
-function read(text: string): SessionEvent | Gap | PresenceFrame | undefined {
+function read(text: string): Exclude<Frame, Open> | undefined {
   try {
-    const frame = JSON.parse(text) as { type?: unknown; seq?: unknown; resume_at?: unknown; devices?: unknown };
-    const forms: Record<string, boolean> = { event: Number.isInteger(frame.seq), gap: Number.isInteger(frame.resume_at), presence: Array.isArray(frame.devices) };
-    return typeof frame.type === "string" && forms[frame.type] ? (frame as SessionEvent | Gap | PresenceFrame) : undefined;
+    const frame = JSON.parse(text) as Record<"type" | "seq" | "resume_at" | "devices" | "update" | "code", unknown>;
+    const forms: Record<string, boolean> = {
+      event: Number.isInteger(frame.seq),
+      gap: Number.isInteger(frame.resume_at),
+      presence: Array.isArray(frame.devices),
+      volatile: typeof frame.update === "object" && frame.update !== null,
+      refused: typeof frame.code === "string",
+    };
+    return typeof frame.type === "string" && forms[frame.type] ? (frame as unknown as Exclude<Frame, Open>) : undefined;
   } catch {
     return undefined;
   }

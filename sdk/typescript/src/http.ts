@@ -25,6 +25,7 @@ export interface Socket {
   onmessage: ((event: { data: unknown }) => void) | null;
   onclose: ((event: { code: number }) => void) | null;
   onerror: ((event: never) => void) | null;
+  send(text: string): void;
   close(): void;
 }
 

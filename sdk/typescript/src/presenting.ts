@@ -8,7 +8,7 @@ import { decode, encode, utf8 } from "./base64url.js";
 import { allClaims } from "./credential.js";
 import { answerWith, readQuery } from "./dcql.js";
 import type { Device } from "./device.js";
-import { unverifiedKid, verify } from "./jws.js";
+import { strictJson, unverifiedKid, verify } from "./jws.js";
 import { PublicKey } from "./key.js";
 import { Refused } from "./refused.js";
 
@@ -186,7 +186,7 @@ function recipientOf({ jwks, encrypted_response_enc_values_supported: names }: M
 function agree(text: unknown, known: string[]): Agreed {
   let content: Members | null = null;
   try {
-    content = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(decode(text as string))) as Members;
+    content = strictJson(decode(text as string));
   } catch {
     throw no("transaction data");
   }

@@ -17,6 +17,7 @@ type OwnCode =
   | "webauthn.other"
   /** Content that is no document, or a register that none can have. */
   | "state.form"
+  | "state.size"
   /** A relying service's request that a device does not answer: who asks, or where the answer would go. */
   | "vp.request"
   /** The device's credential is not what is asked for. */

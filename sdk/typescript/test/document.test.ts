@@ -121,7 +121,7 @@ test("documents are there without a network", async () => {
   bytes.writeUInt8(bytes.readUInt8(20) ^ 1, 20);
   writeFileSync(join(`${path}.documents`, id), bytes);
   await assert.rejects(Replica.load(offline, id), refusal("wrap.invalid"));
-  await one.forget();
+  await Replica.forget(offline, id);
   assert.equal(await Replica.load(offline, id), undefined);
   assert.deepEqual(await Replica.list(offline), []);
   await assert.rejects(offline.store.keepReplica("../x", new Uint8Array()), RangeError);

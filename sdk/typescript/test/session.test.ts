@@ -209,7 +209,7 @@ test("a connection that breaks is made again, and nothing is told twice or left 
       const socket = around.socket(url);
       // Each connection but the third breaks after its first frame.
       if (++opened === 3) return socket;
-      const breaking: Socket = { onopen: null, onmessage: null, onclose: null, onerror: null, close: () => socket.close() };
+      const breaking: Socket = { onopen: null, onmessage: null, onclose: null, onerror: null, send: () => undefined, close: () => socket.close() };
       socket.onmessage = (event) => {
         breaking.onmessage?.(event);
         socket.onmessage = null;

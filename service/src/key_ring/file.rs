@@ -6,10 +6,12 @@ use baton_protocol::b64;
 use baton_protocol::key::PublicKey;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io::{Error, ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
 struct Form {
@@ -36,6 +38,10 @@ const fn yes() -> bool {
     true
 }
 
+/// How often, and how far apart, a folder is asked for that somebody else has locked: whoever may read it could keep it so for ever.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// The file at `path`, with no other writer.
 struct Held {
     path: PathBuf,
@@ -61,12 +67,18 @@ impl KeyRing {
         }
         let held = hold(path)?;
         // Another process may have made it meanwhile.
-        let ring = match read(path)? {
-            Some(read) => read.ring,
-            None if fresh => Self::generate(),
+        let (ring, is_whole) = match read(path)? {
+            Some(read) => (read.ring, read.has_next),
+            None if fresh => (Self::generate(), false),
             None => return Err(failed(path, ErrorKind::NotFound.into())),
         };
-        held.write(&ring, true)?;
+        match held.write(&ring, true) {
+            // A secret that is mounted to be read alone: whoever rotates it next is only not believed that this key was published.
+            Err(KeyError::File(_, why)) if is_whole && matches!(why.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+                tracing::warn!(target: "baton", path = %path.display(), %why, "the key file does not say that its next key is published");
+            }
+            other => other?,
+        }
         Ok(ring)
     }
 
@@ -155,8 +167,14 @@ fn hold(path: &Path) -> Result<Held, KeyError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let lock = || {
         let folder = fs::File::open(folder)?;
-        folder.lock()?;
-        Ok(folder)
+        for _ in 0..TRIES {
+            match folder.try_lock() {
+                Ok(()) => return Ok(folder),
+                Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+                Err(TryLockError::Error(why)) => return Err(why),
+            }
+        }
+        Err(ErrorKind::TimedOut.into())
     };
     match lock() {
         Ok(folder) => Ok(Held { path, folder }),
@@ -208,7 +226,6 @@ mod tests {
     use super::super::Part;
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
-    use std::thread;
 
     fn place() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();

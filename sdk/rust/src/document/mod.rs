@@ -4,19 +4,24 @@
 mod registers;
 mod replica;
 mod state;
+mod whole;
 
 pub use replica::Replica;
 pub use state::{Merged, Outdone, State};
 
 use crate::device::Device;
 use crate::error::Error;
-use crate::session::{Session, Written};
+use crate::session::{Branch, Session, Written};
 use baton_protocol::key::Did;
+use baton_protocol::session::{MAX_CONTENT, SealedUpdate};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// How often a write is tried that another window of this device was quicker than.
-const TRIES: usize = 4;
+/// Most that late edits may bring a document to: room is left for the holder's own.
+const MOST: usize = MAX_CONTENT - 32 * 1024;
+
+/// How often a write is tried that another was quicker than.
+const TRIES: usize = 8;
 
 /// A document in a session.
 pub struct Document {
@@ -29,7 +34,11 @@ pub struct Document {
 pub struct Changes {
     /// Whether anything is other than it was here.
     pub changed: bool,
-    /// Every late edit kept beside the session, told each time: all of them are in this document, whoever holds the session.
+    /// Who wrote into the session what this device had not seen.
+    pub by: Vec<Did>,
+    /// What was kept here could not be opened (damaged, or another device's): it is set aside, and no part of the document.
+    pub set_aside: bool,
+    /// Every late edit kept beside the session, told each time. Those of the person's own devices are in this document, whoever holds the session.
     pub late: Vec<Late>,
 }
 
@@ -51,8 +60,11 @@ pub enum Outcome {
     Known,
     /// They are in it now. Registers that others have set since stand as those say; what the late one said is for the person to choose.
     Merged(Vec<Outdone>),
-    /// They are no document: for the person to look at, side by side.
+    /// They are no document, too much for this one, or of a device that is not, or was not then, to write: for the person to look at, side by side, and to
+    /// [`merge`](Document::merge).
     Beside(Vec<u8>),
+    /// This device cannot read them: they are older than its key, or no edits at all.
+    Unreadable,
 }
 
 impl Document {
@@ -60,6 +72,13 @@ impl Document {
     pub async fn open(device: &Arc<Device>) -> Result<Self, Error> {
         let state = fresh(device);
         let session = Session::open(device, &state.encode()).await?;
+        Ok(Self { session, state })
+    }
+
+    /// Opens a session with an empty document that every full device of the person writes into.
+    pub async fn open_shared(device: &Arc<Device>) -> Result<Self, Error> {
+        let state = fresh(device);
+        let session = Session::open_shared(device, &state.encode()).await?;
         Ok(Self { session, state })
     }
 
@@ -104,21 +123,52 @@ impl Document {
     async fn take_in(&mut self) -> Result<Changes, Error> {
         let mut changed = self.state.merge(self.session.content())?.changed;
         // What this device has written itself, in another window or before it was started again.
-        replica::take_in(&self.session.device, self.session.id(), &mut self.state)?;
+        let set_aside = replica::take_in_or_set_aside(&self.session.device, self.session.id(), &mut self.state)?;
         let mut late = Vec::new();
-        for branch in self.session.branches().await? {
-            let outcome = match self.state.merge(&branch.content) {
-                Ok(merged) if merged == Merged::default() => Outcome::Known,
-                Ok(merged) => {
-                    changed |= merged.changed;
-                    Outcome::Merged(merged.outdone)
-                }
-                Err(Error::NotADocument) => Outcome::Beside(branch.content),
-                Err(other) => return Err(other),
+        for Branch { device, epoch, content, counts } in self.session.branches().await? {
+            let (outcome, moved) = match content {
+                None => (Outcome::Unreadable, false),
+                Some(content) => self.late(content, counts)?,
             };
-            late.push(Late { device: branch.device, epoch: branch.epoch, outcome });
+            changed |= moved;
+            late.push(Late { device, epoch, outcome });
         }
-        Ok(Changes { changed, late })
+        Ok(Changes { changed, by: self.session.wrote.iter().cloned().collect(), set_aside, late })
+    }
+
+    /// What becomes of a late edit, and whether the document is other than it was.
+    fn late(&mut self, content: Vec<u8>, counts: bool) -> Result<(Outcome, bool), Error> {
+        let merged = if counts {
+            self.state.merge_up_to(&content, MOST)
+        } else {
+            // Of what is not taken in it is still told whether it is there anyway.
+            let mut apart = State::new([0; 4]);
+            apart.merge(&self.state.encode())?;
+            apart.merge_up_to(&content, MOST)
+        };
+        Ok(match merged {
+            Ok(merged) if merged == Merged::default() => (Outcome::Known, false),
+            Ok(merged) if counts => (Outcome::Merged(merged.outdone), merged.changed),
+            Ok(_) | Err(Error::NotADocument | Error::TooLarge) => (Outcome::Beside(content), false),
+            Err(other) => return Err(other),
+        })
+    }
+
+    /// Takes in edits that stood [beside](Outcome::Beside) the document, because the person says so.
+    pub fn merge(&mut self, content: &[u8]) -> Result<Merged, Error> {
+        self.state.merge_up_to(content, MOST)
+    }
+
+    /// Seals its registers for whoever listens now ([`Events::say`](crate::Events::say)). They reach the others at once, and the session with the next save.
+    pub async fn volatile(&mut self) -> Result<SealedUpdate, Error> {
+        let registers = self.state.encode_registers();
+        self.session.volatile(&registers).await
+    }
+
+    /// Takes in what another device says just now; true when anything is other than it was. [`Session::hear`] says what is refused.
+    pub fn hear(&mut self, update: &SealedUpdate) -> Result<bool, Error> {
+        let Some(said) = self.session.hear(update)? else { return Ok(false) };
+        Ok(self.state.merge(&said)?.changed)
     }
 
     /// Keeps it here, and writes what is not in the session yet; nothing when all of it is. When the session has moved on, it is kept beside it, and merged by
@@ -128,6 +178,9 @@ impl Document {
         let mut tries = 0;
         loop {
             let content = self.state.encode();
+            if content.len() > MAX_CONTENT {
+                return Err(Error::TooLarge);
+            }
             let mut there = State::new([0; 4]);
             there.merge(self.session.content())?;
             if !there.merge(&content)?.changed {
@@ -135,8 +188,8 @@ impl Document {
             }
             tries += 1;
             match self.session.write(&content).await {
-                // Another window of this device was quicker.
-                Err(conflict) if conflict.is("state.conflict") && tries < TRIES => {
+                // Another window of this device was quicker, or in a shared session another device.
+                Err(late) if (late.is("state.conflict") || (late.is("handoff.fenced") && self.session.is_shared_here())) && tries < TRIES => {
                     self.session.follow().await?;
                     self.state.merge(self.session.content())?;
                 }

@@ -20,7 +20,7 @@ const LONGEST: (usize, usize) = (128, 4096);
 pub struct Register {
     /// The session's epoch when it was set.
     epoch: i64,
-    /// One more than what its device knew of.
+    /// One more than what its device knew of at that epoch.
     n: i64,
     /// The device's DID.
     by: String,
@@ -65,7 +65,9 @@ impl Registers {
     pub fn set(&mut self, name: &str, value: &Value, epoch: i64, by: &Did) -> Result<(), Error> {
         // Whoever sets it knows of what it is set over.
         let (before, n) = self.0.get(name).map_or((1, 0), |known| (known.epoch, known.n));
-        let register = Register { epoch: epoch.max(before), n: n + 1, by: by.to_string(), value: value.to_string() };
+        // Each epoch counts anew: whatever somebody counted to in one before, this one goes on.
+        let n = if epoch > before { 1 } else { n + 1 };
+        let register = Register { epoch: epoch.max(before), n, by: by.to_string(), value: value.to_string() };
         let room = self.0.contains_key(name) || self.0.len() < MOST;
         if !room || !is_name(name) || !register.is_sound() {
             return Err(Error::NotADocument);
@@ -100,8 +102,10 @@ impl Registers {
                 }
             }
         }
-        while self.0.len() > MOST {
-            self.0.pop_last();
+        while self.0.len() > MOST
+            && let Some((name, gone)) = self.0.pop_last()
+        {
+            outdone.push(Outdone { name, value: gone.value(), by: gone.by });
         }
         (moved, outdone)
     }

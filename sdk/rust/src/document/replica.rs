@@ -55,36 +55,83 @@ impl Replica {
         keep(&self.device, &self.session, self.epoch, &self.state)
     }
 
-    /// Keeps it no more: what was not saved is gone.
-    pub fn forget(self) -> Result<(), Error> {
-        self.device.keep_replica(self.session.as_str(), None)
+    /// Keeps a session's document no more, whether or not it can be opened: what was not saved is gone.
+    pub fn forget(device: &Device, session: &SessionId) -> Result<(), Error> {
+        device.alone_with_replicas(|| device.keep_replica(session.as_str(), None))
     }
 }
 
 /// Keeps a document, with whatever another window has kept of it meanwhile.
 pub fn keep(device: &Device, session: &SessionId, epoch: i64, state: &State) -> Result<(), Error> {
-    let mut whole = State::new([0; 4]);
-    whole.merge(&state.encode())?;
-    let before = take_in(device, session, &mut whole)?;
-    let mut plain = epoch.max(before.unwrap_or(1)).to_be_bytes().to_vec();
-    plain.extend_from_slice(&whole.encode());
-    let iv = device.http.entropy().bytes::<NONCE_LEN>();
-    let sealed = key(&device.agreement)?.seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), Aad::from(session.as_str()), &mut plain);
-    sealed.map_err(|_| Error::Store("sealing failed".into()))?;
-    device.keep_replica(session.as_str(), Some(&[&iv[..], &plain].concat()))
+    device.alone_with_replicas(|| {
+        let mut whole = State::new([0; 4]);
+        whole.merge(&state.encode())?;
+        let before = match take_in(device, session, &mut whole) {
+            Err(Damaged::Here) => None,
+            other => other?,
+        };
+        let mut plain = epoch.max(before.unwrap_or(1)).to_be_bytes().to_vec();
+        plain.extend_from_slice(&whole.encode());
+        let iv = device.http.entropy().bytes::<NONCE_LEN>();
+        let sealed = key(&device.agreement)?.seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), Aad::from(session.as_str()), &mut plain);
+        sealed.map_err(|_| Error::Store("sealing failed".into()))?;
+        if before.is_none() {
+            set_aside(device, session)?;
+        }
+        device.keep_replica(session.as_str(), Some(&[&iv[..], &plain].concat()))
+    })
+}
+
+/// Why nothing was taken in.
+pub enum Damaged {
+    /// What is kept here is not this device's, or is damaged.
+    Here,
+    /// It could not be looked at.
+    Failed(Error),
+}
+
+impl From<Error> for Damaged {
+    fn from(why: Error) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl From<Damaged> for Error {
+    fn from(why: Damaged) -> Self {
+        match why {
+            Damaged::Here => Self::Store("a kept document is damaged".into()),
+            Damaged::Failed(why) => why,
+        }
+    }
 }
 
 /// Takes what is kept of a document into its state; gives the epoch at which it was kept.
-pub fn take_in(device: &Device, session: &SessionId, state: &mut State) -> Result<Option<i64>, Error> {
+pub fn take_in(device: &Device, session: &SessionId, state: &mut State) -> Result<Option<i64>, Damaged> {
     let Some(sealed) = device.replica(session.as_str())? else { return Ok(None) };
-    let damaged = || Error::Store("a kept document is damaged".into());
-    let (iv, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
+    let (iv, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(Damaged::Here)?;
     let mut rest = rest.to_vec();
-    let plain =
-        key(&device.agreement)?.open_in_place(Nonce::assume_unique_for_key(*iv), Aad::from(session.as_str()), &mut rest).map_err(|_| damaged())?;
-    let (epoch, content) = plain.split_first_chunk::<8>().ok_or_else(damaged)?;
-    state.merge(content)?;
+    let opened = key(&device.agreement)?.open_in_place(Nonce::assume_unique_for_key(*iv), Aad::from(session.as_str()), &mut rest);
+    let plain = opened.map_err(|_| Damaged::Here)?;
+    let (epoch, content) = plain.split_first_chunk::<8>().ok_or(Damaged::Here)?;
+    state.merge(content).map_err(|_| Damaged::Here)?;
     Ok(Some(i64::from_be_bytes(*epoch)))
+}
+
+/// [`take_in`], where what cannot be opened holds up nobody: it stays beside, under another name, and true is given.
+pub fn take_in_or_set_aside(device: &Device, session: &SessionId, state: &mut State) -> Result<bool, Error> {
+    device.alone_with_replicas(|| match take_in(device, session, state) {
+        Err(Damaged::Here) => set_aside(device, session).map(|()| true),
+        other => Ok(other.map(|_| false)?),
+    })
+}
+
+/// What is kept of a session's document goes to another name, if there is anything.
+fn set_aside(device: &Device, session: &SessionId) -> Result<(), Error> {
+    if let Some(sealed) = device.replica(session.as_str())? {
+        device.keep_replica(&format!("damaged-{session}"), Some(&sealed))?;
+        device.keep_replica(session.as_str(), None)?;
+    }
+    Ok(())
 }
 
 /// What only this device can derive: from what its agreement key agrees on with itself.

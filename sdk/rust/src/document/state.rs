@@ -2,12 +2,17 @@
 //! in whatever order they come. `sdk/typescript/src/document/state.ts` is the same in TypeScript; `sdk/rust/tests/it/document.rs` holds the two against each other.
 
 use super::registers::{Register, Registers};
+use super::whole::is_whole;
 use crate::error::Error;
 use baton_protocol::key::Did;
 use serde_json::Value;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use yrs::updates::decoder::Decode as _;
 use yrs::{Doc, OffsetKind, Options, ReadTxn as _, StateVector, Transact as _, Update, block::ClientID};
+
+/// An update that brings nothing.
+const NOTHING: &[u8] = &[0, 0];
 
 /// What the first byte says.
 const VERSION: u8 = 1;
@@ -75,19 +80,44 @@ impl State {
 
     /// As it is written into a session.
     pub fn encode(&self) -> Vec<u8> {
+        self.written(&self.document())
+    }
+
+    /// Its registers alone: to merge into what somebody has of the rest.
+    pub fn encode_registers(&self) -> Vec<u8> {
+        self.written(NOTHING)
+    }
+
+    fn document(&self) -> Vec<u8> {
+        self.doc.transact().encode_state_as_update_v1(&StateVector::default())
+    }
+
+    fn written(&self, document: &[u8]) -> Vec<u8> {
         let registers = self.registers.text();
-        let document = self.doc.transact().encode_state_as_update_v1(&StateVector::default());
         let mut out = vec![VERSION];
         out.extend_from_slice(&(registers.len() as u32).to_be_bytes());
         out.extend_from_slice(registers.as_bytes());
-        out.extend_from_slice(&document);
+        out.extend_from_slice(document);
         out
     }
 
     /// Takes in what another has written: all of it or, when it is none, nothing.
     pub fn merge(&mut self, content: &[u8]) -> Result<Merged, Error> {
+        self.merge_up_to(content, usize::MAX)
+    }
+
+    /// [`Self::merge`], where all of it together may have no more than `most` bytes.
+    pub fn merge_up_to(&mut self, content: &[u8], most: usize) -> Result<Merged, Error> {
         let (registers, document) = split(content).ok_or(Error::NotADocument)?;
         let registers = Registers::parse(registers).ok_or(Error::NotADocument)?;
+        if document == NOTHING {
+            let (changed, outdone) = self.registers.merge(registers);
+            return Ok(Merged { changed, outdone });
+        }
+        let length = self.tried(document)?;
+        if length.saturating_add(content.len() - document.len()).saturating_add(self.registers.text().len()) > most {
+            return Err(Error::TooLarge);
+        }
         let update = Update::decode_v1(document).map_err(|_| Error::NotADocument)?;
         let mut tx = self.doc.transact_mut();
         let before = tx.snapshot();
@@ -96,6 +126,23 @@ impl State {
         drop(tx);
         let (moved, outdone) = self.registers.merge(registers);
         Ok(Merged { changed: edited || moved, outdone })
+    }
+
+    /// Takes it in elsewhere first: what stops half way, or panics, is to do so there. Gives how long both are together.
+    fn tried(&self, document: &[u8]) -> Result<usize, Error> {
+        if !is_whole(document) {
+            return Err(Error::NotADocument);
+        }
+        let own = self.document();
+        let both = catch_unwind(AssertUnwindSafe(|| {
+            let both = Self::new([0; 4]);
+            for update in [&own, document] {
+                both.doc.transact_mut().apply_update(Update::decode_v1(update).ok()?).ok()?;
+            }
+            // Nothing waits for what is not there.
+            (!both.doc.transact().has_missing_updates()).then(|| both.document().len())
+        }));
+        both.ok().flatten().ok_or(Error::NotADocument)
     }
 }
 

@@ -202,29 +202,87 @@ fn encoded(state: &State) -> Value {
     json!(b64::encode(bytes).replace('-', "+").replace('_', "/"))
 }
 
-/// What is no document changes nothing, and stops nobody.
+/// What is no document changes nothing, and stops nobody: in Rust and in TypeScript the same.
 #[test]
 fn what_is_no_document_is_refused() {
+    let there = RefCell::new(TypeScript::start());
     let mut good = State::new([0, 0, 0, 1]);
     act(&mut good, &json!(["insert", 0, "minute 43"]), &[]);
+    act(&mut good, &json!(["put", "x", "é"]), &[]);
+    act(&mut good, &json!(["push", 0, "🎬"]), &[]);
+    act(&mut good, &json!(["delete", 2, 3]), &[]);
     let content = good.encode();
     let mut chance = Chance(7);
     let mut refused = 0;
     for n in 0..4000 {
         let mut bytes = content.clone();
-        match n % 3 {
+        match n % 4 {
             0 => bytes.truncate(chance.below(content.len())),
             1 => bytes[chance.below(content.len())] ^= 1 << chance.below(8),
+            // Where the document is.
+            2 => {
+                for _ in 0..2 {
+                    let at = 7 + chance.below(content.len() - 7);
+                    bytes[at] = chance.below(256) as u8;
+                }
+            }
             _ => bytes = (0..chance.below(40)).map(|_| chance.below(256) as u8).collect(),
         }
         let mut state = State::new([0, 0, 0, 2]);
         act(&mut state, &json!(["insert", 0, "x"]), &[]);
-        if state.merge(&bytes).is_err() {
+        let accepted = state.merge(&bytes).is_ok();
+        if !accepted {
             refused += 1;
             assert_eq!(shown(&state)["text"], "x");
         }
+        there.borrow_mut().act(100_000 + n, &json!(["insert", 0, "x"]));
+        let answer = there.borrow_mut().act(100_000 + n, &json!(["merge", b64::encode(&bytes).replace('-', "+").replace('_', "/")]));
+        assert_eq!(answer.get("gave").is_some(), accepted, "{answer}: {}", b64::encode(&bytes));
     }
-    assert!(refused > 2000, "{refused}");
+    assert!((2000..3990).contains(&refused), "{refused}");
     let mut state = State::new([0, 0, 0, 2]);
     assert!(state.merge(&content).unwrap().changed && !state.merge(&content).unwrap().changed);
+}
+
+/// What would stop a process that reads it: it is refused before a library of CRDTs sees it.
+#[test]
+fn what_is_made_to_harm_is_refused() {
+    let there = RefCell::new(TypeScript::start());
+    let document = |update: &[u8]| [&[1, 0, 0, 0, 2][..], b"{}", update].concat();
+    // Of client 1, one item of this content in the root "a".
+    let item = |content: &[u8]| [&[1, 1, 1, 0][..], content, &[0]].concat();
+    let nested = |depth: usize, open: &[u8]| [&[8, 1, 1, b'a', 1][..], &open.repeat(depth), &[126]].concat();
+    let good = [
+        ("a value", item(&[8, 1, 1, b'a', 1, 126])),
+        ("not too deep", item(&nested(60, &[117, 1]))),
+        ("a type with a child", vec![1, 2, 1, 0, 7, 1, 1, b'a', 1, 0x28, 0, 1, 0, 1, b'k', 1, 126, 0]),
+    ];
+    let bad = [
+        ("ninety thousand within each other", item(&nested(90_000, &[117, 1]))),
+        ("and with names", item(&nested(1000, &[118, 1, 0]))),
+        ("a client named twice", vec![2, 1, 1, 5, 0, 1, 1, 1, 20, 0, 10, 0]),
+        ("and from its beginning", vec![2, 1, 1, 0, 0, 1, 1, 1, 0, 0, 10, 0]),
+        ("not from its beginning", vec![1, 1, 1, 3, 0, 1, 0]),
+        ("past what counts", vec![1, 2, 1, 0, 0, 0xff, 0xff, 0xff, 0xff, 7, 0, 0xff, 0xff, 0xff, 0xff, 7, 0]),
+        ("beside what is not there", vec![1, 1, 1, 0, 0x88, 9, 9, 1, 126, 0]),
+        ("in what is no type", vec![1, 2, 1, 0, 8, 1, 1, b'a', 1, 126, 8, 0, 1, 0, 1, 126, 0]),
+        ("a client past 2^32", [&[1, 1, 0x81, 0x80, 0x80, 0x80, 0x10, 0][..], &[8, 1, 1, b'a', 1, 126, 0]].concat()),
+        ("deleted and not there", vec![0, 1, 1, 1, 0, 5]),
+        ("each beside the other", vec![2, 1, 1, 0, 0x88, 2, 0, 1, 126, 1, 2, 0, 0x88, 1, 0, 1, 126, 0]),
+        ("a subdocument", item(&[9, 1, 1, b'a', 1, b'g', 118, 0])),
+        ("something left over", [&item(&[8, 1, 1, b'a', 1, 126])[..], &[0]].concat()),
+        ("half of a surrogate pair", item(&[&[5, 1, 1, b'a', 8][..], br#""\ud800""#].concat())),
+        ("a number that is none", item(&[&[5, 1, 1, b'a', 5][..], b"1e999"].concat())),
+    ];
+    let all = good.iter().map(|one| (one, true)).chain(bad.iter().map(|one| (one, false)));
+    for (n, ((what, update), accepted)) in all.enumerate() {
+        let mut state = State::new([0, 0, 0, 2]);
+        assert_eq!(state.merge(&document(update)).is_ok(), accepted, "{what}");
+        let text = b64::encode(document(update)).replace('-', "+").replace('_', "/");
+        let answer = there.borrow_mut().act(200_000 + n, &json!(["merge", text]));
+        assert_eq!(answer.get("gave").is_some(), accepted, "{what}: {answer}");
+        if !accepted {
+            assert_eq!(answer["refused"], "state.form", "{what}");
+        }
+    }
 }

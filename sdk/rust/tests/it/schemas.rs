@@ -43,6 +43,7 @@ fn drift_of_the_wire_forms() {
     written::<session::KeyStatement>("session-key", "A session key, inside its envelope");
     written::<session::SealedUpdate>("sealed-update", "A sealed update as the broker stores it");
     written::<event::Frame>("event-frame", "One frame of the event stream");
+    written::<event::Said>("stream-said", "What a device says on its event stream");
     written::<standing::Feed>("standing-feed", "What identity tells verifier and broker");
 }
 

@@ -6,24 +6,30 @@
 import type { Doc } from "yjs";
 import type { Device } from "../device.js";
 import { Refused } from "../refused.js";
-import { Session, type Written } from "../session/session.js";
-import type { Needs } from "../session/needs.js";
+import { Session, type Opening, type Written } from "../session/session.js";
+import { MAX_CONTENT, type SealedUpdate } from "../session/update.js";
 import type { Outdone } from "./registers.js";
-import { keep, takeIn } from "./replica.js";
+import { keep, takeInOrSetAside } from "./replica.js";
 import { State, type Merged } from "./state.js";
 
 export { State, type Merged } from "./state.js";
 export type { Outdone } from "./registers.js";
 export { Replica } from "./replica.js";
 
-/** How often a write is tried that another window of this device was quicker than. */
-const TRIES = 4;
+/** How often a write is tried that another was quicker than. */
+const TRIES = 8;
+/** Most that late edits may bring a document to: room is left for the holder's own. */
+const MOST = MAX_CONTENT - 32 * 1024;
 
 /** What reading a session brought. */
 export interface Changes {
   /** Whether anything is other than it was here. */
   changed: boolean;
-  /** Every late edit kept beside the session, told each time: all of them are in this document, whoever holds the session. */
+  /** Which other devices wrote into the session what this one had not seen. */
+  by: string[];
+  /** What was kept here could not be opened (damaged, or another device's): it is set aside, and no part of the document. */
+  setAside: boolean;
+  /** Every late edit kept beside the session, told each time. Those of the person's own devices are in this document, whoever holds the session. */
   late: Late[];
 }
 
@@ -40,8 +46,13 @@ export type Outcome =
   | { is: "known" }
   /** They are in it now. Registers that others have set since stand as those say; what the late one said is for the person to choose. */
   | { is: "merged"; outdone: Outdone[] }
-  /** They are no document: for the person to look at, side by side. */
-  | { is: "beside"; content: Uint8Array };
+  /**
+   * They are no document, too much for this one, or of a device that is not, or was not then, to write: for the person to look at, side by side, and to
+   * {@link Document.merge}.
+   */
+  | { is: "beside"; content: Uint8Array }
+  /** This device cannot read them: they are older than its key, or no edits at all. */
+  | { is: "unreadable" };
 
 /** A document in a session. */
 export class Document {
@@ -53,9 +64,9 @@ export class Document {
   ) {}
 
   /** Opens a session with an empty document. */
-  static async open(device: Device, needs?: Needs): Promise<Document> {
+  static async open(device: Device, opening?: Opening): Promise<Document> {
     const state = fresh(device);
-    return new Document(await Session.open(device, state.encode(), needs), state);
+    return new Document(await Session.open(device, state.encode(), opening), state);
   }
 
   /** The document of a session that was loaded, taken over or claimed, with what late edits there are. Refused when its content is something else. */
@@ -93,28 +104,48 @@ export class Document {
   async #takeIn(): Promise<Changes> {
     let { changed } = this.state.merge(this.session.content);
     // What this device has written itself, in another tab or before it was started again.
-    await takeIn(this.session.device, this.session.id, this.state);
+    const setAside = await takeInOrSetAside(this.session.device, this.session.id, this.state);
     const late: Late[] = [];
-    for (const { device, epoch, content } of await this.session.branches()) {
-      const merged = this.#merged(content);
-      if (merged === undefined) {
-        late.push({ device, epoch, outcome: { is: "beside", content } });
-        continue;
-      }
-      const isNew = merged.changed || merged.outdone.length > 0;
-      late.push({ device, epoch, outcome: isNew ? { is: "merged", outdone: merged.outdone } : { is: "known" } });
-      changed ||= merged.changed;
+    for (const { device, epoch, content, counts } of await this.session.branches()) {
+      const { outcome, moved } = content ? this.#late(content, counts) : { outcome: { is: "unreadable" } as const, moved: false };
+      late.push({ device, epoch, outcome });
+      changed ||= moved;
     }
-    return { changed, late };
+    return { changed, by: [...this.session.wrote], setAside, late };
   }
 
-  #merged(content: Uint8Array): Merged | undefined {
-    try {
-      return this.state.merge(content);
-    } catch (error) {
-      if (!(error instanceof Refused) || error.code !== "state.form") throw error;
-      return undefined;
+  /** What becomes of a late edit, and whether the document is other than it was. */
+  #late(content: Uint8Array, counts: boolean): { outcome: Outcome; moved: boolean } {
+    let into = this.state;
+    if (!counts) {
+      // Of what is not taken in it is still told whether it is there anyway.
+      into = new State(new Uint8Array(4));
+      into.merge(this.state.encode());
     }
+    try {
+      const { changed, outdone } = into.merge(content, MOST);
+      if (!changed && outdone.length === 0) return { outcome: { is: "known" }, moved: false };
+      if (counts) return { outcome: { is: "merged", outdone }, moved: changed };
+    } catch (error) {
+      if (!(error instanceof Refused) || !["state.form", "state.size"].includes(error.code)) throw error;
+    }
+    return { outcome: { is: "beside", content }, moved: false };
+  }
+
+  /** Takes in edits that stood beside the document, because the person says so. */
+  merge(content: Uint8Array): Merged {
+    return this.state.merge(content, MOST);
+  }
+
+  /** Seals its registers for whoever listens now: for an {@link Outbox}. They reach the others at once, and the session with the next save. */
+  volatile(): Promise<SealedUpdate> {
+    return this.session.volatile(this.state.encodeRegisters());
+  }
+
+  /** Takes in what another device says just now; true when anything is other than it was. {@link Session.hear} says what is refused. */
+  async hear(update: SealedUpdate): Promise<boolean> {
+    const said = await this.session.hear(update);
+    return said !== undefined && this.state.merge(said).changed;
   }
 
   /**
@@ -125,14 +156,20 @@ export class Document {
     await this.keep();
     for (let tries = 1; ; tries++) {
       const content = this.state.encode();
+      if (content.length > MAX_CONTENT) throw new Refused("state.size", "too large");
       const there = new State(new Uint8Array(4));
       there.merge(this.session.content);
       if (!there.merge(content).changed) return undefined;
       try {
-        return await this.session.write(content);
+        const written = await this.session.write(content);
+        // What this device writes next is under a name that nobody has seen yet, and so can have taken.
+        this.doc.clientID = clientOf(this.session.device);
+        return written;
       } catch (error) {
-        if (!(error instanceof Refused) || error.code !== "state.conflict" || tries >= TRIES) throw error;
-        // Another window of this device was quicker.
+        const code = error instanceof Refused ? error.code : "";
+        const isLate = code === "state.conflict" || (code === "handoff.fenced" && this.session.isSharedHere);
+        if (!isLate || tries >= TRIES) throw error;
+        // Another window of this device was quicker, or in a shared session another device.
         await this.session.follow();
         this.state.merge(this.session.content);
       }
@@ -142,4 +179,8 @@ export class Document {
 
 function fresh(device: Device): State {
   return new State(device.http.around.random(4));
+}
+
+function clientOf(device: Device): number {
+  return new DataView(device.http.around.random(4).buffer).getUint32(0);
 }

@@ -15,7 +15,7 @@ const LONGEST_VALUE = 4096;
 interface Register {
   /** The session's epoch when it was set. */
   epoch: number;
-  /** One more than what its device knew of. */
+  /** One more than what its device knew of at that epoch. */
   n: number;
   /** The device's DID. */
   by: string;
@@ -56,7 +56,8 @@ export class Registers {
   set(name: string, value: unknown, epoch: number, by: string): void {
     // Whoever sets it knows of what it is set over.
     const { epoch: before, n } = this.#all.get(name) ?? { epoch: 1, n: 0 };
-    const register = { epoch: Math.max(epoch, before), n: n + 1, by, value: JSON.stringify(value) };
+    // Each epoch counts anew: whatever somebody counted to in one before, this one goes on.
+    const register = { epoch: Math.max(epoch, before), n: epoch > before ? 1 : n + 1, by, value: JSON.stringify(value) };
     const room = this.#all.has(name) || this.#all.size < MOST;
     if (!room || !isName(name) || !isSound(register)) throw new Refused("state.form", "register");
     this.#all.set(name, register);
@@ -80,7 +81,11 @@ export class Registers {
       this.#all.set(name, theirs);
     }
     // Of two that were full with others, those that count are the same wherever they meet: the first by name.
-    for (const name of this.names().slice(MOST)) this.#all.delete(name);
+    for (const name of this.names().slice(MOST).reverse()) {
+      const gone = this.#all.get(name);
+      if (gone) outdone.push({ name, by: gone.by, value: valueOf(gone) });
+      this.#all.delete(name);
+    }
     return { moved, outdone };
   }
 }

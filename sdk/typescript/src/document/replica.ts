@@ -21,8 +21,8 @@ export class Replica {
   ) {}
 
   /** The sessions whose documents are kept here. */
-  static list(device: Device): Promise<string[]> {
-    return device.store.replicas();
+  static async list(device: Device): Promise<string[]> {
+    return (await device.store.replicas()).filter((name) => name.startsWith("ses_"));
   }
 
   /** The document of a session as it was kept; nothing when there is none. */
@@ -52,9 +52,9 @@ export class Replica {
     return keep(this.device, this.session, this.epoch, this.state);
   }
 
-  /** Keeps it no more: what was not saved is gone. */
-  forget(): Promise<void> {
-    return this.device.store.alone(() => this.device.store.keepReplica(this.session, undefined));
+  /** Keeps a session's document no more, whether or not it can be opened: what was not saved is gone. */
+  static forget(device: Device, session: string): Promise<void> {
+    return device.store.alone(() => device.store.keepReplica(session, undefined));
   }
 }
 
@@ -63,7 +63,7 @@ export function keep(device: Device, session: string, epoch: number, state: Stat
   return device.store.alone(async () => {
     const whole = new State(new Uint8Array(4));
     whole.merge(state.encode());
-    const before = await takeIn(device, session, whole);
+    const before = await takeIn(device, session, whole).catch((error: unknown) => setAside(device, session, error));
     const content = whole.encode();
     const plain = new Uint8Array(8 + content.length);
     new DataView(plain.buffer).setBigUint64(0, BigInt(Math.max(epoch, before ?? 1)));
@@ -77,15 +77,42 @@ export function keep(device: Device, session: string, epoch: number, state: Stat
   });
 }
 
-/** Takes what is kept of a document into its state; gives the epoch at which it was kept. */
-export async function takeIn(device: Device, session: string, state: State): Promise<number | undefined> {
+/** Takes what is kept of a document into its state; gives the epoch at which it was kept. Refused (`wrap.invalid`) when it is damaged, or another device's. */
+async function takeIn(device: Device, session: string, state: State): Promise<number | undefined> {
   const kept = await device.store.replica(session);
   if (!kept) return undefined;
+  const damaged = (): Refused => new Refused("wrap.invalid", "a kept document is damaged");
   const how = { name: "AES-GCM", iv: Uint8Array.from(kept.subarray(0, IV)), additionalData: utf8(session) };
   const opened = await crypto.subtle.decrypt(how, await key(device), Uint8Array.from(kept.subarray(IV))).catch(() => undefined);
-  if (!opened || opened.byteLength < 8) throw new Refused("wrap.invalid", "a kept document is damaged");
-  state.merge(new Uint8Array(opened, 8));
+  if (!opened || opened.byteLength < 8) throw damaged();
+  try {
+    state.merge(new Uint8Array(opened, 8));
+  } catch {
+    throw damaged();
+  }
   return Number(new DataView(opened).getBigUint64(0));
+}
+
+/** Takes what is kept into its state. What cannot be opened holds up nobody: it stays beside, under another name, and true is given. */
+export function takeInOrSetAside(device: Device, session: string, state: State): Promise<boolean> {
+  return device.store.alone(async () => {
+    try {
+      await takeIn(device, session, state);
+      return false;
+    } catch (error) {
+      await setAside(device, session, error);
+      return true;
+    }
+  });
+}
+
+/** What is kept of a session's document goes to another name. */
+async function setAside(device: Device, session: string, why: unknown): Promise<undefined> {
+  if (!(why instanceof Refused) || why.code !== "wrap.invalid") throw why;
+  const kept = await device.store.replica(session);
+  if (kept) await device.store.keepReplica(`damaged-${session}`, kept);
+  await device.store.keepReplica(session, undefined);
+  return undefined;
 }
 
 /** What only this device can derive: from what its agreement key, which nobody can read, agrees on with itself. */

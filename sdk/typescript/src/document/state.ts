@@ -4,11 +4,15 @@
  */
 
 import { Doc, applyUpdate, encodeStateAsUpdate, equalSnapshots, snapshot } from "yjs";
+import { utf8 } from "../base64url.js";
 import { Refused } from "../refused.js";
 import { Registers, type Outdone } from "./registers.js";
+import { isWhole } from "./whole.js";
 
 /** What the first byte says. */
 const VERSION = 1;
+/** An update that brings nothing. */
+const NOTHING = Uint8Array.of(0, 0);
 
 /** What merging brought. */
 export interface Merged {
@@ -49,7 +53,16 @@ export class State {
 
   /** As it is written into a session. */
   encode(): Uint8Array {
-    const [registers, document] = [new TextEncoder().encode(this.#registers.text()), encodeStateAsUpdate(this.doc)];
+    return this.#written(encodeStateAsUpdate(this.doc));
+  }
+
+  /** Its registers alone: to merge into what somebody has of the rest. */
+  encodeRegisters(): Uint8Array {
+    return this.#written(NOTHING);
+  }
+
+  #written(document: Uint8Array): Uint8Array {
+    const registers = new TextEncoder().encode(this.#registers.text());
     const out = new Uint8Array(5 + registers.length + document.length);
     out[0] = VERSION;
     new DataView(out.buffer).setUint32(1, registers.length);
@@ -58,16 +71,31 @@ export class State {
     return out;
   }
 
-  /** Takes in what another has written: all of it or, when it is none, nothing. */
-  merge(content: Uint8Array): Merged {
+  /** Takes in what another has written, where all of it together has no more than `most` bytes: all of it or, when it is none, nothing. */
+  merge(content: Uint8Array, most = Infinity): Merged {
     const { registers, document } = split(content);
     const read = Registers.parse(registers);
-    // An update that is none stops Yjs half way: elsewhere first.
-    apply(new Doc(), document);
+    if (document.length === 2 && document.every((byte) => byte === 0)) {
+      const { moved, outdone } = this.#registers.merge(read);
+      return { changed: moved, outdone };
+    }
+    const length = this.#tried(document);
+    if (length + registers.length + 5 + utf8(this.#registers.text()).length > most) throw new Refused("state.size", "too large");
     const before = snapshot(this.doc);
     apply(this.doc, document);
     const { moved, outdone } = this.#registers.merge(read);
     return { changed: moved || !equalSnapshots(before, snapshot(this.doc)), outdone };
+  }
+
+  /** Takes it in elsewhere first: what stops half way is to do so there. Gives how long both are together. */
+  #tried(document: Uint8Array): number {
+    if (!isWhole(document)) throw new Refused("state.form", "document");
+    const both = new Doc();
+    apply(both, encodeStateAsUpdate(this.doc));
+    apply(both, document);
+    // Nothing waits for what is not there.
+    if (both.store.pendingStructs || both.store.pendingDs) throw new Refused("state.form", "document");
+    return encodeStateAsUpdate(both).length;
   }
 }
 

@@ -6,9 +6,12 @@ import { hash, type PublicKey } from "../key.js";
 import { Refused } from "../refused.js";
 import type { Head } from "./update.js";
 
+/** How a session treats several writers: one at a time, or every full device of the person, whoever holds it. */
+export type Mode = "exclusive" | "shared";
+
 /** What a statement does. Members stand in the order in which they are signed. */
 export type Act =
-  | { kind: "open"; app: string; subject: string; mode: "exclusive"; envelope: string }
+  | { kind: "open"; app: string; subject: string; mode: Mode; envelope: string }
   | { kind: "release"; handoff: string; head: Head; key_version: number; envelope?: string; to: string }
   | { kind: "receipt"; handoff: string; proof: string }
   | { kind: "reclaim"; handoff: string }
@@ -94,6 +97,7 @@ export class Chain {
     readonly session: string,
     readonly app: string,
     readonly subject: string,
+    readonly mode: Mode,
     /** The device that holds or last held it. */
     public holder: string,
     private readonly hashes: string[],
@@ -104,8 +108,8 @@ export class Chain {
   /** Begins with an `open`. */
   static open({ statement, hash }: Signed): Chain {
     const { act, epoch, prev, session, device } = statement;
-    if (act.kind !== "open" || epoch !== 1 || prev !== undefined || act.mode !== "exclusive") throw refused();
-    return new Chain(session, act.app, act.subject, device, [hash], [{ version: 1, digest: act.envelope }]);
+    if (act.kind !== "open" || epoch !== 1 || prev !== undefined || !["exclusive", "shared"].includes(act.mode)) throw refused();
+    return new Chain(session, act.app, act.subject, act.mode, device, [hash], [{ version: 1, digest: act.envelope }]);
   }
 
   /** Hash of the last statement. */
@@ -140,11 +144,20 @@ export class Chain {
     this.hashes.push(hash);
   }
 
-  /** Refuses an update that cannot be part of the content: by another than who held the session then, or past where that epoch ended. */
-  needUpdate(by: string, at: Head): void {
+  /** Who held it at that epoch. */
+  holderAt(at: number): string | undefined {
+    return this.#over.find(({ epoch }) => epoch === at)?.holder ?? (at === this.epoch ? this.holder : undefined);
+  }
+
+  /**
+   * Refuses an update that cannot be part of the content: by another than who held the session then (in a shared one by whom `isMember` does not know), or
+   * past where that epoch ended.
+   */
+  needUpdate(by: string, at: Head, isMember: (device: string) => boolean): void {
     const over = this.#over.find(({ epoch }) => epoch === at.epoch);
     if (!over && at.epoch !== this.epoch) throw new Refused("state.rollback", "of no epoch");
-    if ((over?.holder ?? this.holder) !== by) throw new Refused("state.sender", "not the holder of its epoch");
+    const might = (over?.holder ?? this.holder) === by || (this.mode === "shared" && isMember(by));
+    if (!might) throw new Refused("state.sender", "not the holder of its epoch");
     const end = over ? over.end : this.released?.head;
     // An epoch may end before it wrote anything: then the end is one of an epoch before.
     if (end && (at.seq > end.seq || (at.seq === end.seq && !same(at, end)))) throw new Refused("state.rollback", "past the end of its epoch");

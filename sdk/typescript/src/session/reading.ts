@@ -98,12 +98,25 @@ export interface Reading {
   pin: Pin | undefined;
 }
 
+/** What reading the content gives. */
+export interface Read {
+  head: Head;
+  content: Uint8Array;
+  needs: Needs;
+  /** Other devices that wrote what this one had not seen. */
+  wrote: Set<string>;
+}
+
 /** The content after every update from the last snapshot on, and where it stands. */
-export async function readContent(device: Device, members: Members, { chain, keys, snapshot, pin }: Reading): Promise<{ head: Head; content: Uint8Array; needs: Needs }> {
+export async function readContent(device: Device, members: Members, { chain, keys, snapshot, pin }: Reading): Promise<Read> {
   let head: Head = { epoch: 1, seq: 0, hash: chain.first };
   let content = new Uint8Array();
   let needs = readNeeds(undefined);
   let after = Math.max(0, snapshot - 1);
+  // Who is out has an old key at most.
+  let version = 1;
+  const wrote = new Set<string>();
+  const isMember = (one: string): boolean => members.tierOf(one) === "full";
   // Where reading begins at the beginning, the first update follows the chain's first statement.
   let last: Head | undefined = after === 0 ? head : undefined;
   for (;;) {
@@ -111,18 +124,21 @@ export async function readContent(device: Device, members: Members, { chain, key
     const { updates } = await device.broker<{ updates: SealedUpdate[] }>({ scope: "session:read", path });
     if (updates.length === 0) {
       chain.needEnd(head);
-      return { head, content, needs };
+      return { head, content, needs, wrote };
     }
     for (const update of updates) {
       const at: Head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
       const follows = last === undefined || (update.prev === last.hash && update.seq === last.seq + 1 && update.epoch >= last.epoch);
       const pinned = pin?.seq !== at.seq || pin.hash === at.hash;
-      if (update.session !== chain.session || !follows || !pinned) throw new Refused("state.rollback", "rollback");
+      const isOne = update.session === chain.session && update.key_version >= version && update.kind !== "volatile";
+      if (!isOne || !follows || !pinned) throw new Refused("state.rollback", "rollback");
       const key = keys.get(update.key_version);
       if (!key) throw new Refused("handoff.no_key", "no key");
       const opened = await openUpdate(update, key, knows(members));
-      chain.needUpdate(opened.by, at);
+      chain.needUpdate(opened.by, at, isMember);
+      if (opened.by !== device.did && at.seq > (pin?.seq ?? 0)) wrote.add(opened.by);
       ({ content, needs } = opened);
+      version = update.key_version;
       head = last = at;
       after = at.seq;
     }

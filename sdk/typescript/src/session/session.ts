@@ -5,7 +5,7 @@ import { newId } from "../id.js";
 import { hash } from "../key.js";
 import { Refused } from "../refused.js";
 import { agreed } from "../credential.js";
-import { Chain, signStatement, type Act, type Signed } from "./chain.js";
+import { Chain, signStatement, type Act, type Mode, type Signed } from "./chain.js";
 import { sealEnvelope } from "./envelope.js";
 import { keyStatement, type SessionKey } from "./key.js";
 import { fit, readNeeds, type Needs, type Taker } from "./needs.js";
@@ -20,9 +20,21 @@ export type Written = { to: "session"; head: Head } | { to: "branch"; epoch: num
 
 /** A late update kept beside a session. */
 export interface Branch {
+  /** Who wrote it; of one that this device cannot read, who the broker says did. */
   device: string;
   epoch: number;
-  content: Uint8Array;
+  /** Nothing when this device cannot read it: it was enrolled after that key, or it is no update at all. */
+  content: Uint8Array | undefined;
+  /** Whether its device is still one of the person's, and might write then. What anybody else left is for the person to look at, and no more. */
+  counts: boolean;
+}
+
+/** How a session is opened. */
+export interface Opening {
+  /** What it needs of the devices it is on. */
+  needs?: Needs;
+  /** `shared`: every full device of the person writes into it, whoever holds it. For documents, whose edits come together. */
+  mode?: Mode;
 }
 
 /** A session as the broker lists it: a hint, until {@link Session.load} has checked it. */
@@ -35,6 +47,9 @@ export interface Listed {
   open_handoff: string | null;
 }
 
+/** Most late updates that are read: more than a broker keeps of sixteen devices. */
+const MOST_BRANCHES = 4096;
+
 /** A session as this device knows it. */
 export class Session {
   content: Uint8Array = new Uint8Array();
@@ -44,6 +59,10 @@ export class Session {
   /** The last update whose answer did not come. */
   #unanswered: string | undefined;
   #added = new Set<string>();
+  /** The newest volatile update of each device. */
+  #heard = new Map<string, { epoch: number; seq: number }>();
+  /** Other devices that wrote what this one had not seen before it was last read. */
+  wrote = new Set<string>();
   readonly #turns = new Turns();
 
   private constructor(
@@ -65,15 +84,15 @@ export class Session {
     return (await device.broker<{ sessions: Listed[] }>({ scope: "session:read", path: "/v1/sessions" })).sessions;
   }
 
-  /** Opens a session on this device, with its first content, for devices that have what it needs. */
-  static async open(device: Device, content: Uint8Array, needs?: Needs): Promise<Session> {
+  /** Opens a session on this device, with its first content. */
+  static async open(device: Device, content: Uint8Array, { needs, mode = "exclusive" }: Opening = {}): Promise<Session> {
     const needed = readNeeds(needs);
     const { around } = device.http;
     const id = newId("ses", device.http.seconds() * 1000, around.random);
     const key = { version: 1, bytes: around.random(32) };
     const members = await device.members();
     const { envelope, recipients } = await makeEnvelope(device, members, id, key);
-    const act: Act = { kind: "open", app: members.app, subject: device.subject, mode: "exclusive", envelope: hash(envelope) };
+    const act: Act = { kind: "open", app: members.app, subject: device.subject, mode, envelope: hash(envelope) };
     const signed = await signStatement({ session: id, epoch: 1, prev: undefined, device: device.did, act }, device.signer);
     const answer = await device.broker<{ accepted: string }>({ scope: "session:write", path: "/v1/sessions", json: { statement: signed.text, envelope } });
     await needAccepted(device, answer.accepted, id, signed.hash);
@@ -110,8 +129,8 @@ export class Session {
     // Looked at last: what another tab has seen meanwhile is what counts.
     const pin = await device.pin(id);
     if (pin) chain.continues(pin.chain);
-    const { head, content, needs } = await readContent(device, members, { chain, keys, snapshot: shown.last_snapshot ?? 0, pin });
-    Object.assign(session, { head, content });
+    const { head, content, needs, wrote } = await readContent(device, members, { chain, keys, snapshot: shown.last_snapshot ?? 0, pin });
+    Object.assign(session, { head, content, wrote });
     session.#needs = needs;
     if (pin && session.head.seq < pin.seq) throw new Refused("state.rollback", "rollback");
     const holds = chain.holder === device.did && !chain.released && shown.holder === device.did;
@@ -131,12 +150,21 @@ export class Session {
     return this.#held;
   }
 
-  /** Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch. */
+  /** Whether this device may write though it does not hold the session. */
+  get isSharedHere(): boolean {
+    return this.chain.mode === "shared" && this.device.tier === "full";
+  }
+
+  /**
+   * Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch; in a shared one the app reads on
+   * ({@link follow}) and writes again.
+   */
   write(content: Uint8Array): Promise<Written> {
     return this.alone(() => this.#write(content));
   }
 
   async #write(content: Uint8Array): Promise<Written> {
+    if (!this.isHeld && this.isSharedHere) return this.#writeAlong(content);
     // What was released or taken is not written any more, whatever a broker would take.
     if (!this.isHeld) {
       if (this.chain.holder !== this.device.did) throw new Refused("handoff.not_holder", "not the holder");
@@ -149,7 +177,8 @@ export class Session {
       return { to: "session", head: await this.append(content, kind) };
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
-      if (code === "handoff.fenced") return this.#late(content, (error as Refused).members["epoch"]);
+      if (code === "handoff.fenced" && this.isSharedHere) this.#held = undefined;
+      else if (code === "handoff.fenced") return this.#late(content, (error as Refused).members["epoch"]);
       if (code === "state.conflict") {
         // An earlier write of its own, whose answer was lost, may have moved the head. Anything else, another tab's for one, is for the app to look at.
         await this.#follow();
@@ -184,6 +213,20 @@ export class Session {
     }
   }
 
+  /**
+   * Writes into a shared session that another device holds: bringing in a new key is the holder's, and until it has, nothing is written that somebody who is out
+   * could read.
+   */
+  async #writeAlong(content: Uint8Array): Promise<Written> {
+    const members = await this.device.recentMembers();
+    if (![...this.recipients].every((did) => this.#mayHaveKey(members, did))) throw new Refused("state.rekey_required", "somebody is out");
+    return { to: "session", head: await this.append(content, "update") };
+  }
+
+  #mayHaveKey(members: Members, did: string): boolean {
+    return members.live.includes(did) && (did === this.device.did || did === this.chain.holder || Device.syncs(members, did));
+  }
+
   async #late(content: Uint8Array, epoch?: unknown): Promise<Written> {
     this.#held = undefined;
     await this.post("branches", "session:write", await this.#sealed(content, "update"));
@@ -197,8 +240,7 @@ export class Session {
   async #lookAfterKey(): Promise<boolean> {
     const { device } = this;
     const members = await device.recentMembers();
-    const may = (did: string): boolean => members.live.includes(did) && (did === device.did || Device.syncs(members, did));
-    if (![...this.recipients].every(may)) {
+    if (![...this.recipients].every((did) => this.#mayHaveKey(members, did))) {
       await this.#rekey();
       return true;
     }
@@ -238,8 +280,8 @@ export class Session {
 
   async #follow(): Promise<void> {
     const fresh = await Session.#read(this.device, this.id, this.keys);
-    const { chain, keys, recipients, head, content } = fresh;
-    Object.assign(this, { chain, keys, recipients, head, content });
+    const { chain, keys, recipients, head, content, wrote } = fresh;
+    Object.assign(this, { chain, keys, recipients, head, content, wrote });
     this.#added = fresh.#added;
     this.#needs = fresh.#needs;
     this.#held = fresh.#held;
@@ -337,14 +379,61 @@ export class Session {
     const out: Branch[] = [];
     for (let [at, from] = [0, ""]; ; ) {
       const path = `/v1/sessions/${this.id}/branches?at=${at}&hash=${from}`;
-      const { branches } = await this.device.broker<{ branches: { at: number; hash: string; update: SealedUpdate }[] }>({ scope: "session:read", path });
+      const { branches } = await this.device.broker<{ branches: { at: number; hash: string; device: string; update: SealedUpdate }[] }>({ scope: "session:read", path });
       if (branches.length === 0) return out;
       for (const row of branches) {
-        const { by, content } = await openUpdate(row.update, this.#key(row.update.key_version), knows(members));
-        out.push({ device: by, epoch: row.update.epoch, content });
+        // A broker that goes in circles is not followed.
+        const onward = row.at > at || (row.at === at && row.hash > from);
+        if (!onward || out.length >= MOST_BRANCHES) throw new Refused("unsupported", "branches");
+        out.push(await this.#readBranch(members, row));
         [at, from] = [row.at, row.hash];
       }
     }
+  }
+
+  /** One that cannot be read keeps nobody from the others. */
+  async #readBranch(members: Members, { device, update }: { device: string; update: SealedUpdate }): Promise<Branch> {
+    const { epoch } = update;
+    try {
+      if (update.session !== this.id || update.kind === "volatile") throw new Refused("state.undecryptable", "elsewhere");
+      const { by, content } = await openUpdate(update, this.#key(update.key_version), knows(members));
+      const holder = this.chain.holderAt(epoch);
+      const might = this.chain.mode === "shared" ? holder !== undefined : holder === by;
+      return { device: by, epoch, content, counts: might && members.live.includes(by) };
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      return { device, epoch, content: undefined, counts: false };
+    }
+  }
+
+  /** Seals what this device says of the session just now, at most 3 KiB: for an {@link Outbox}. Nobody keeps it. */
+  volatile(content: Uint8Array): Promise<SealedUpdate> {
+    if (!this.isHeld && !this.isSharedHere) throw new Refused("handoff.not_holder", "not the holder");
+    const { device, chain } = this;
+    const last = this.#heard.get(device.did);
+    // By the clock, so that a device that starts anew does not begin behind what it said before.
+    const seq = Math.max(device.http.seconds() * 1000, last?.epoch === chain.epoch ? last.seq + 1 : 1);
+    this.#heard.set(device.did, { epoch: chain.epoch, seq });
+    const place = { session: this.id, epoch: chain.epoch, seq, prev: this.head.hash, key_version: this.key.version, kind: "volatile" as const };
+    return sealUpdate(place, { content, needs: this.#needs }, device.signer, this.key, device.http.around.random(12));
+  }
+
+  /**
+   * Opens what a stream told of this session; nothing when it is older than what was heard before. Refused when it is of another session, of an epoch or under a
+   * key that this device does not know (it follows then), or by a device that may not write into it.
+   */
+  async hear(update: SealedUpdate): Promise<Uint8Array | undefined> {
+    const { chain } = this;
+    if (update.session !== this.id || update.kind !== "volatile") throw new Refused("state.undecryptable", "elsewhere");
+    if (update.epoch !== chain.epoch) throw new Refused("state.rollback", "of another epoch");
+    if (update.key_version !== chain.keyVersion) throw new Refused("handoff.no_key", "no key");
+    // A shared one's key is no limited device's but the holder's: whoever sealed this is a member, or was.
+    const may = (by: string): boolean => !chain.released && (by === chain.holder || (chain.mode === "shared" && this.recipients.has(by)));
+    const { by, content } = await openUpdate(update, this.key, may);
+    const last = this.#heard.get(by);
+    if (last && (update.epoch < last.epoch || (update.epoch === last.epoch && update.seq <= last.seq))) return undefined;
+    this.#heard.set(by, { epoch: update.epoch, seq: update.seq });
+    return content;
   }
 
   /** @internal Seals and sends one update at this session's head. */

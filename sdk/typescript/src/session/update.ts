@@ -10,6 +10,8 @@ import { readNeeds, signedNeeds, type Needs } from "./needs.js";
 
 /** Most bytes of content in one update. */
 export const MAX_CONTENT = 192 * 1024;
+/** And in a volatile one. */
+const MAX_VOLATILE = 3 * 1024;
 
 /** Where a session's content stands. */
 export interface Head {
@@ -28,7 +30,8 @@ export interface Place {
   seq: number;
   prev: string;
   key_version: number;
-  kind: "update" | "snapshot";
+  /** A `volatile` one matters only now and is kept by nobody: its number counts its writer's own, and `prev` is the head it is said over. */
+  kind: "update" | "snapshot" | "volatile";
 }
 
 /** An update as the broker stores it. */
@@ -46,7 +49,7 @@ export interface State {
 
 /** Signs content for its place and seals both. `iv` must be fresh. */
 export async function sealUpdate(place: Place, { content, needs }: State, signer: Signer, key: SessionKey, iv: Bytes): Promise<SealedUpdate> {
-  if (content.length > MAX_CONTENT || key.version !== place.key_version) throw new Refused("state.undecryptable", "too large, or another key");
+  if (content.length > (place.kind === "volatile" ? MAX_VOLATILE : MAX_CONTENT) || key.version !== place.key_version) throw new Refused("state.undecryptable", "too large, or another key");
   const jws = utf8(await signBy("baton-update+jwt", signer, signed(place, { content, needs })));
   const plain = new Uint8Array(bucket(8 + jws.length + content.length));
   const view = new DataView(plain.buffer);
@@ -100,7 +103,7 @@ function needsOf(said: unknown): Needs {
 }
 
 function aad({ session, epoch, seq, prev, key_version, kind }: Place): string {
-  return ["baton/update/1", session, epoch, seq, prev, key_version, kind === "update" ? "Update" : "Snapshot"].join("\n");
+  return ["baton/update/1", session, epoch, seq, prev, key_version, { update: "Update", snapshot: "Snapshot", volatile: "Volatile" }[kind]].join("\n");
 }
 
 async function opened(update: SealedUpdate, place: Place, key: SessionKey): Promise<Bytes> {

@@ -37,7 +37,7 @@ class Player {
     const live = (await Session.list(this.device)).filter(({ phase, holder }) => phase !== "ended" && (this.device.tier === "full" || holder === this.device.did));
     const newest = live.at(-1);
     if (newest) this.#show(await Session.load(this.device, newest.session));
-    else if (this.device.tier === "full") this.#show(await Session.open(this.device, write(beginning), NEEDS));
+    else if (this.device.tier === "full") this.#show(await Session.open(this.device, write(beginning), { needs: NEEDS }));
     await this.look();
   }
 

@@ -1,0 +1,281 @@
+//! Event streams: the database is the truth, the bell only wakes. A stream ends within a second of its token's or device's end. What devices say to each
+//! other on them is passed on and not kept.
+
+mod bell;
+mod said;
+
+pub use bell::Bell;
+pub use said::MAX_FRAME;
+
+use crate::presence::Place;
+use crate::routes::presence::others;
+use crate::state::Broker;
+use crate::store::{events, switches};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use baton_protocol::access_token::AccessToken;
+use baton_protocol::event::{Frame, Present};
+use baton_protocol::refusal::Refusal;
+use baton_protocol::standing::Standing;
+use baton_protocol::time::Millis;
+use baton_service::guard::check_standing;
+use baton_service::problem::Problem;
+use baton_service::standing;
+use said::Budget;
+use sqlx::AnyConnection;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// Close codes of attacks.md.
+const EXPIRED: u16 = 4401;
+const REVOKED: u16 = 4403;
+const GOING_AWAY: u16 = 1001;
+const TOO_SLOW: u16 = 1013;
+const INTERNAL: u16 = 1011;
+/// Never sent: there is nobody to tell.
+const BROKEN: u16 = 1006;
+
+/// A second: how often a stream looks at what it knows.
+const TICK: Duration = Duration::from_secs(1);
+/// How often it looks into the database without being woken, in ticks.
+const LOOK_EVERY: u32 = 4;
+/// How long a peer may leave a frame unread.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a peer is asked whether it is still there, and how long it may then say nothing, in ticks: a device that was killed or left the network is
+/// gone within 45 s, without a word.
+const PING_EVERY: u32 = 15;
+const SILENT: u32 = 40;
+/// Why a peer that says what nobody asked for is sent away (RFC 6455 §7.4.1), or says too much.
+const POLICY: u16 = 1008;
+const TOO_MUCH: u16 = 4429;
+
+/// One stream.
+pub struct Stream {
+    broker: Arc<Broker>,
+    token: AccessToken,
+    cursor: i64,
+    /// Whether the device has the sessions of the others, as it was when `device.switched` was last seen.
+    is_member: Option<bool>,
+    /// Until when its consent lasts, as it was when its standing was last looked at.
+    grant_until: i64,
+    /// Who was there, and what the device was told of it.
+    there: Option<(Vec<Present>, Vec<Present>)>,
+    budget: Budget,
+    /// Ticks so far, and at which of them the peer was last heard.
+    ticks: u32,
+    heard_at: u32,
+}
+
+impl Stream {
+    /// For the device of this token, after this event.
+    pub fn new(broker: Arc<Broker>, token: AccessToken, cursor: i64) -> Self {
+        let budget = Budget::new(broker.base.now());
+        Self { broker, token, cursor, is_member: None, grant_until: i64::MAX, there: None, budget, ticks: 0, heard_at: 0 }
+    }
+
+    /// Serves it until it ends.
+    pub async fn serve(mut self, mut place: Place, mut socket: WebSocket) {
+        place.told(self.cursor);
+        self.broker.bell.ring(&self.token.sub);
+        let code = self.speak(&mut place, &mut socket).await;
+        if code == REVOKED {
+            place.leave();
+        }
+        if code != BROKEN {
+            let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
+            let _ = tokio::time::timeout(SEND_TIMEOUT, socket.send(close)).await;
+        }
+        drop(place);
+        // The others look whether it has gone.
+        self.broker.bell.ring(&self.token.sub);
+    }
+
+    /// Speaks and hears until one of both has enough; why.
+    async fn speak(&mut self, place: &mut Place, socket: &mut WebSocket) -> u16 {
+        let mut ear = self.broker.bell.listen(&self.token.sub);
+        let mut closing = self.broker.closing.subscribe();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // Before reading, so that nothing committed in between is missed.
+            ear.rung.borrow_and_update();
+            // Elsewhere on the heap, and only while it lasts: ten thousand streams wait here.
+            while match Box::pin(self.step(socket)).await {
+                Ok(more) => more,
+                Err(code) => return code,
+            } {
+                place.told(self.cursor);
+            }
+            let mut look = false;
+            while !look {
+                let outcome = tokio::select! {
+                    _ = ear.rung.changed() => Ok(true),
+                    passing = ear.passing.recv() => match passing {
+                        Ok(passing) => self.pass_on(socket, &passing).await.map(|()| false),
+                        // Whoever is slow hears of the newest.
+                        Err(_) => Ok(false),
+                    },
+                    _ = tick.tick() => self.tick(socket).await,
+                    _ = closing.changed() => Err(GOING_AWAY),
+                    message = socket.recv() => match message {
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(false),
+                        Some(Ok(Message::Text(text))) => Box::pin(self.hear(socket, &text)).await.map(|()| false),
+                        Some(Ok(Message::Close(_))) => {
+                            place.leave();
+                            Err(BROKEN)
+                        }
+                        Some(Err(_)) | None => Err(BROKEN),
+                        // Nothing else is spoken on this stream.
+                        Some(Ok(Message::Binary(_))) => Err(POLICY),
+                    }.inspect(|_| self.heard_at = self.ticks),
+                };
+                match outcome {
+                    Ok(now) => look = now,
+                    Err(code) => return code,
+                }
+            }
+        }
+    }
+
+    /// Once a second. True when it is time to look into the database.
+    async fn tick(&mut self, socket: &mut WebSocket) -> Result<bool, u16> {
+        self.ticks += 1;
+        self.still()?;
+        if self.ticks - self.heard_at >= SILENT {
+            return Err(BROKEN);
+        }
+        if self.ticks.is_multiple_of(PING_EVERY) {
+            let ping = tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Ping(Vec::new().into()))).await;
+            ping.map_err(|_| TOO_SLOW)?.map_err(|_| BROKEN)?;
+        }
+        Ok(self.ticks.is_multiple_of(LOOK_EVERY))
+    }
+
+    /// Whether, by what is known of it, it still may go on.
+    fn still(&self) -> Result<(), u16> {
+        let now = self.broker.base.now();
+        if Millis::from_secs(self.token.exp) <= now {
+            return Err(EXPIRED);
+        }
+        if now.0 >= self.grant_until {
+            return Err(REVOKED);
+        }
+        self.broker.freshness.check(now).map_err(|_: Problem| TOO_SLOW)
+    }
+
+    /// Tells the device what another of its person's says just now.
+    async fn pass_on(&self, socket: &mut WebSocket, passing: &bell::Passing) -> Result<(), u16> {
+        self.still()?;
+        if self.is_member != Some(true) || passing.from == self.token.device {
+            return Ok(());
+        }
+        send_text(socket, passing.frame.clone()).await
+    }
+
+    /// What the device says.
+    async fn hear(&mut self, socket: &mut WebSocket, text: &str) -> Result<(), u16> {
+        let update = said::read(text).ok_or(POLICY)?;
+        if !self.budget.take(self.broker.base.now()) {
+            return Err(TOO_MUCH);
+        }
+        let standing = check(&self.broker, &self.token).await?;
+        let (session, seq) = (update.place.session.clone(), update.place.seq);
+        match said::pass(&self.broker, &self.token, &standing, update).await {
+            Ok(()) => Ok(()),
+            Err(Problem::Refused { refusal, .. }) => {
+                note(refusal);
+                send(socket, &Frame::Refused { session, seq, code: refusal.code().into() }).await
+            }
+            Err(Problem::Internal(_) | Problem::Unavailable(_)) => Err(INTERNAL),
+        }
+    }
+
+    /// Sends what is new. True when there may be more at once.
+    async fn step(&mut self, socket: &mut WebSocket) -> Result<bool, u16> {
+        let Self { broker, token, .. } = &*self;
+        let standing = check(broker, token).await?;
+        let mut db = broker.base.db.reader().acquire().await.map_err(|_| INTERNAL)?;
+        let new = events::after(&mut db, &token.sub, self.cursor).await.map_err(|_| INTERNAL)?;
+        let switched = new.iter().any(|row| row.kind == "device.switched");
+        let is_member = match self.is_member {
+            Some(known) if !switched => known,
+            _ => switches::is_member(&mut db, &standing).await.map_err(|_| INTERNAL)?,
+        };
+        let there = self.look_around(&mut db, switched, is_member).await.map_err(|_| INTERNAL)?;
+        drop(db);
+        self.is_member = Some(is_member);
+        self.grant_until = standing.grant_until;
+        let more = !new.is_empty();
+        let mut checked_at = self.broker.base.now();
+        for row in new {
+            let now = self.broker.base.now();
+            if now.0 - checked_at.0 >= 1000 || Millis::from_secs(self.token.exp) <= now {
+                check(&self.broker, &self.token).await?;
+                checked_at = now;
+            }
+            let event = row.shown(&standing.device, is_member);
+            self.cursor = event.seq;
+            send(socket, &Frame::Event(event)).await?;
+        }
+        if let Some((raw, devices)) = there {
+            let news = self.there.as_ref().is_none_or(|(_, told)| *told != devices);
+            self.there = Some((raw, devices.clone()));
+            if news {
+                send(socket, &Frame::Presence { devices }).await?;
+            }
+        }
+        Ok(more)
+    }
+
+    /// Who is there, where that may have changed and the device may know.
+    async fn look_around(
+        &self,
+        db: &mut AnyConnection,
+        switched: bool,
+        is_member: bool,
+    ) -> Result<Option<(Vec<Present>, Vec<Present>)>, sqlx::Error> {
+        if !self.token.has_scope("presence") {
+            return Ok(None);
+        }
+        let raw: Vec<_> = self.broker.presence.of(&self.token.sub).into_iter().map(|seen| seen.present).collect();
+        if !switched && self.there.as_ref().is_some_and(|(known, _)| *known == raw) {
+            return Ok(None);
+        }
+        let devices = if is_member { others(&self.broker, db, &self.token.sub, self.token.device.as_str()).await? } else { Vec::new() };
+        Ok(Some((raw, devices)))
+    }
+}
+
+/// Whether the stream's token still opens anything.
+async fn check(broker: &Broker, token: &AccessToken) -> Result<Standing, u16> {
+    let now = broker.base.now();
+    if Millis::from_secs(token.exp) <= now {
+        return Err(EXPIRED);
+    }
+    let mut db = broker.base.db.reader().acquire().await.map_err(|_| INTERNAL)?;
+    broker.freshness.check(now).map_err(|_: Problem| TOO_SLOW)?;
+    let standing = standing::look(&mut db, &token.device).await.map_err(|_| INTERNAL)?.ok_or(REVOKED)?;
+    if !standing::is_live(&standing, now) {
+        return Err(REVOKED);
+    }
+    check_standing(token, &standing, now).map_err(|_| EXPIRED)?;
+    Ok(standing)
+}
+
+/// The one security event of a frame that was refused.
+fn note(refusal: Refusal) {
+    tracing::warn!(target: "security", service = "broker", path = "/v1/events", code = refusal.code(), reason = refusal.reason(), "refused");
+}
+
+/// Sends one frame, or gives up on a peer that does not read.
+pub async fn send(socket: &mut WebSocket, frame: &Frame) -> Result<(), u16> {
+    let text = serde_json::to_string(frame).map_err(|_| INTERNAL)?;
+    send_text(socket, text.into()).await
+}
+
+async fn send_text(socket: &mut WebSocket, text: Utf8Bytes) -> Result<(), u16> {
+    match tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Text(text))).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(TOO_SLOW),
+    }
+}

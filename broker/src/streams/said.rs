@@ -1,0 +1,88 @@
+//! What a device says on its stream: volatile updates, checked as updates are and passed on, kept by nobody.
+
+use super::bell::Passing;
+use crate::routes::updates;
+use crate::state::Broker;
+use crate::store::{sessions, switches};
+use baton_protocol::access_token::AccessToken;
+use baton_protocol::event::Frame;
+use baton_protocol::refusal::Token;
+use baton_protocol::session::{Kind, SealedUpdate};
+use baton_protocol::standing::Standing;
+use baton_protocol::time::Millis;
+use baton_service::edge;
+use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
+use serde_json::Value;
+
+/// Longest frame a device may send: a volatile update of the largest bucket.
+pub const MAX_FRAME: usize = 8 * 1024;
+/// How many it may send at once, and how many a second after that.
+const BURST: i64 = 64;
+const EACH_SECOND: i64 = 32;
+
+/// Reads a frame; `None` when a device has nothing of the kind to say.
+pub fn read(text: &str) -> Option<SealedUpdate> {
+    let Ok(Value::Object(mut frame)) = edge::json(text.as_bytes()) else { return None };
+    let update = frame.remove("update")?;
+    let is_whole = frame.len() == 1 && frame.get("type").and_then(Value::as_str) == Some("volatile");
+    let update = updates::read(update).ok()?;
+    (is_whole && update.place.kind == Kind::Volatile).then_some(update)
+}
+
+/// How much a stream may still say.
+pub struct Budget {
+    left: i64,
+    counted_at: Millis,
+}
+
+impl Budget {
+    /// Nothing was said yet.
+    pub const fn new(now: Millis) -> Self {
+        Self { left: BURST, counted_at: now }
+    }
+    /// Takes one; false when there is none.
+    pub fn take(&mut self, now: Millis) -> bool {
+        // Whole ones alone, so that many small steps earn no less than one large.
+        let earned = (now.0 - self.counted_at.0).max(0) * EACH_SECOND / 1000;
+        if earned > 0 {
+            self.left = (self.left + earned).min(BURST);
+            self.counted_at = now;
+        }
+        self.left -= 1;
+        self.left >= 0
+    }
+}
+
+/// Passes a volatile update on, if its device may write into that session just now.
+pub async fn pass(broker: &Broker, token: &AccessToken, standing: &Standing, update: SealedUpdate) -> Result<(), Problem> {
+    if !token.has_scope("session:write") {
+        return Err(Token::Scope.into());
+    }
+    let mut db = broker.base.db.reader().acquire().await.internal()?;
+    let place = &update.place;
+    let session = sessions::find(&mut db, place.session.as_str(), &token.sub).await.internal()?.filter(|session| session.app == standing.app);
+    let session = session.ok_or(NOT_FOUND)?;
+    let is_member = switches::is_member(&mut db, standing).await.internal()?;
+    if !is_member && !session.is_held_by(&standing.device) {
+        return Err(NOT_FOUND.into());
+    }
+    session.may_write(&standing.device, is_member, place.epoch, place.key_version)?;
+    let frame = serde_json::to_string(&Frame::Volatile { update }).internal()?;
+    broker.bell.pass(&token.sub, Passing { from: standing.device.clone(), frame: frame.into() });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_spent_and_earned() {
+        let mut budget = Budget::new(Millis(0));
+        assert_eq!((0..100).filter(|_| budget.take(Millis(0))).count(), BURST as usize);
+        let earned = (1..=100).filter(|n| budget.take(Millis(10 * n))).count();
+        assert!((EACH_SECOND as usize - 2..=EACH_SECOND as usize).contains(&earned), "{earned}");
+        assert!(budget.take(Millis(100_000)));
+        assert!(!Budget { left: 0, counted_at: Millis(5000) }.take(Millis(0)), "a clock set back earns nothing");
+    }
+}

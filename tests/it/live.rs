@@ -1,0 +1,199 @@
+//! What devices say to each other just now: at once to whoever listens, sealed, and kept by nobody.
+
+use crate::attacks::Rig;
+use crate::support::Server;
+use baton_protocol::key::hash;
+use baton_protocol::refusal::State;
+use baton_protocol::session::{Kind, Place, SealedUpdate};
+use baton_sdk::{Device, Document, Ended, Error, Events, Session, Told};
+use baton_service::testing::On;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::json;
+use std::sync::Arc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+/// The next that is said on a stream.
+async fn said(events: &mut Events) -> SealedUpdate {
+    loop {
+        match events.told().await.unwrap() {
+            Told::Volatile(update) => return update,
+            Told::Refused { code, .. } => panic!("{code}"),
+            Told::Event(_) | Told::Present(_) => {}
+        }
+    }
+}
+
+async fn refused(events: &mut Events) -> String {
+    loop {
+        match events.told().await.unwrap() {
+            Told::Refused { code, .. } => return code,
+            Told::Volatile(_) => panic!("passed on"),
+            Told::Event(_) | Told::Present(_) => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_reaches_whoever_looks_on_and_is_kept_by_nobody() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+        let mut film = Document::open(&laptop).await.unwrap();
+        let mut shown = Document::of(Session::load(&phone, film.session().id()).await.unwrap()).await.unwrap().0;
+        let (mut speaks, mut hears) = (laptop.live(None).await.unwrap(), phone.live(None).await.unwrap());
+        let before = server.dump(&[]).await;
+        for minute in 43..46 {
+            film.set("position", &json!({"at": minute, "rate": 1})).unwrap();
+            speaks.say(film.volatile().await.unwrap()).await.unwrap();
+            let update = said(&mut hears).await;
+            assert!(!serde_json::to_string(&update).unwrap().contains("position"));
+            assert!(shown.hear(&update).unwrap());
+            assert_eq!(shown.state().get("position").unwrap()["at"], minute);
+            assert!(!shown.hear(&update).unwrap(), "told twice");
+        }
+        assert_eq!(server.dump(&[]).await, before, "nothing of it is kept");
+        assert_eq!(film.state().get("position").unwrap()["at"], 45);
+        // Whoever comes later has it from the next save.
+        film.save().await.unwrap();
+        let late = Document::of(Session::load(&phone, film.session().id()).await.unwrap()).await.unwrap().0;
+        assert_eq!(late.state().get("position").unwrap()["at"], 45);
+    }
+}
+
+/// Only who may write says anything, only members hear it, and a broker that replays, moves or makes something up is found out.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_write_is_not_heard() {
+    let rig = Rig::new(On::Sqlite).await;
+    let Rig { server, laptop, tv, .. } = &rig;
+    let mut person = server.person().await;
+    let theirs = server.full(&mut person, "Theirs").await;
+    let mut session = rig.session().await;
+    let other = Session::open(laptop, b"another").await.unwrap();
+    let said_of = |device: &Arc<Device>| {
+        let device = device.clone();
+        async move { device.live(None).await.unwrap() }
+    };
+    let mut speaks = said_of(laptop).await;
+    let update = session.volatile(b"00:43").await.unwrap();
+
+    // By others: what the laptop sealed is not theirs to say.
+    for (device, code) in [(tv, "not_found"), (&theirs, "not_found")] {
+        let mut events = said_of(device).await;
+        events.say(update.clone()).await.unwrap();
+        assert_eq!(refused(&mut events).await, code);
+    }
+    let moved = |change: &dyn Fn(&mut Place)| {
+        let mut update = update.clone();
+        change(&mut update.place);
+        update
+    };
+    for (update, code) in [(moved(&|place| place.epoch = 2), "handoff.epoch"), (moved(&|place| place.key_version = 2), "state.rekey_required")] {
+        speaks.say(update).await.unwrap();
+        assert_eq!(refused(&mut speaks).await, code);
+    }
+
+    // Whoever hears it does not believe the broker.
+    let mut heard = Session::load(laptop, session.id()).await.unwrap();
+    let check = |outcome: Result<Option<Vec<u8>>, Error>| match outcome {
+        Err(Error::Check(why)) => why.code(),
+        other => panic!("{other:?}"),
+    };
+    for (update, code) in [
+        (moved(&|place| place.session = other.id().clone()), State::Undecryptable.code()),
+        (moved(&|place| place.kind = Kind::Update), State::Undecryptable.code()),
+        (moved(&|place| place.epoch = 2), State::Rollback.code()),
+        (moved(&|place| place.seq += 1), State::Undecryptable.code()),
+        (moved(&|place| place.prev = hash(b"elsewhere")), State::Undecryptable.code()),
+    ] {
+        assert_eq!(check(heard.hear(&update)), code);
+    }
+    assert_eq!(heard.hear(&update).unwrap().unwrap(), b"00:43");
+    assert_eq!(heard.hear(&update).unwrap(), None, "replayed");
+    // It is no update either.
+    let body = serde_json::to_value(&update).unwrap();
+    for path in ["updates", "branches"] {
+        let ask = rig.to_broker(laptop, "POST", &format!("/v1/sessions/{}/{path}", session.id()), "session:write", Some(&body)).await;
+        rig.refuse(&ask, 422, "state.not_encrypted", "not encrypted").await;
+    }
+    session.write(b"00:44").await.unwrap();
+}
+
+/// A device that shouts, or says what is no frame, is shown out; one that says as much as it may is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_shouts_is_shown_out() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut session = rig.session().await;
+    let frame = json!({"type": "volatile", "update": session.volatile(b"00:43").await.unwrap()});
+    let ended = async |frames: Vec<Message>| {
+        let ask = rig.to_broker(&rig.laptop, "GET", "/v1/events", "session:read session:write", None).await;
+        let mut request = ask.url.replacen("http", "ws", 1).into_client_request().unwrap();
+        for (name, value) in &ask.headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        for frame in frames {
+            // It may be shown out before it has said all of it.
+            let _ = socket.send(frame).await;
+        }
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| u16::from(frame.code)),
+                Some(Ok(_)) => {}
+                _ => return None,
+            }
+        }
+    };
+    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut frame = frame.clone();
+        change(&mut frame);
+        vec![Message::text(frame.to_string())]
+    };
+    for (frames, code) in [
+        (vec![Message::text("hello")], 1008),
+        (vec![Message::binary(vec![1])], 1008),
+        (changed(&|frame| frame["type"] = json!("update")), 1008),
+        (changed(&|frame| frame["more"] = json!(1)), 1008),
+        (changed(&|frame| frame["update"]["kind"] = json!("update")), 1008),
+        (changed(&|frame| frame["update"]["ct"] = json!("00:43")), 1008),
+        (vec![Message::text(frame.to_string()); 80], 4429),
+    ] {
+        assert_eq!(ended(frames.clone()).await, Some(code), "{:?}", frames[0]);
+    }
+    assert_eq!(ended(vec![Message::text("x".repeat(9000))]).await.unwrap_or(1009), 1009);
+    let frames = vec![Message::text(frame.to_string()), Message::text("and now out")];
+    assert_eq!(ended(frames).await, Some(1008), "the first was heard");
+}
+
+/// A token for reading hears and says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn saying_wants_the_scope_of_writing() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut session = rig.session().await;
+    let mut events = rig.laptop.events(None).await.unwrap();
+    events.say(session.volatile(b"00:43").await.unwrap()).await.unwrap();
+    assert_eq!(refused(&mut events).await, "insufficient_scope");
+    let mut events = rig.laptop.live(None).await.unwrap();
+    events.say(session.volatile(b"00:44").await.unwrap()).await.unwrap();
+    // Nobody says that it was passed on: what is refused after it is the first that is.
+    let fenced = Place { epoch: 2, ..session.volatile(b"00:45").await.unwrap().place };
+    events.say(SealedUpdate { place: fenced, ..session.volatile(b"00:45").await.unwrap() }).await.unwrap();
+    assert_eq!(refused(&mut events).await, "handoff.epoch");
+}
+
+/// A revoked device's stream ends, and it is heard no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_device_says_nothing() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut session = rig.session().await;
+    let mut events = rig.laptop.live(None).await.unwrap();
+    events.say(session.volatile(b"00:43").await.unwrap()).await.unwrap();
+    rig.person.revoke(&rig.laptop.enrolled().device_id).await.unwrap();
+    let ended = loop {
+        if let Err(ended) = events.told().await {
+            break ended;
+        }
+    };
+    assert_eq!(ended, Ended::Closed(4403));
+}
