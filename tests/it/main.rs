@@ -3,6 +3,7 @@
 
 mod account;
 mod attacks;
+mod compaction;
 mod documents;
 mod faults;
 mod layering;

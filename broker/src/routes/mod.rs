@@ -30,6 +30,7 @@ pub fn router(broker: Arc<Broker>, path: &str) -> Router {
         .route("/v1/sessions/{id}/heartbeat", post(sessions::heartbeat))
         .route("/v1/sessions/{id}/end", post(sessions::end))
         .route("/v1/sessions/{id}/updates", get(updates::list).post(updates::append))
+        .route("/v1/sessions/{id}/acknowledge", post(updates::acknowledge))
         .route("/v1/sessions/{id}/branches", get(branches::list).post(branches::append))
         .route("/v1/sessions/{id}/envelopes", get(keys::list).post(keys::add))
         .route("/v1/sessions/{id}/rekey", post(keys::rekey))

@@ -2,7 +2,7 @@
 
 use super::acting::{Acting, Ask, refused, session_id};
 use crate::state::Broker;
-use crate::store::{events, updates};
+use crate::store::{compaction, events, updates};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -58,11 +58,38 @@ pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
     if !updates::append(&mut acting.tx, &update, &device, acting.now).await.internal()? {
         return Err(refused(&session)(StateRefusal::Conflict.into()));
     }
+    if place.kind == Kind::Snapshot {
+        compaction::compact(&mut acting.tx, &session, acting.now).await.internal()?;
+    }
     let new =
         events::New { kind: "session.updated", session: Some(&session.session_id), devices: [Some(device.as_str()), None], ..Default::default() };
     acting.event(&new).await?;
     acting.commit().await?;
     Ok(Json(json!({"seq": place.seq, "hash": update.hash()})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Have {
+    seq: i64,
+    hash: String,
+}
+
+/// `POST /v1/sessions/{id}/acknowledge`: the device has everything up to this update. What a snapshot covers goes once every member has said so of it.
+pub async fn acknowledge(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
+    let (mut acting, have) = Acting::begin_with::<Have>(&broker, &ask, "session:read", content, edge::MAX_BODY).await?;
+    let session = acting.readable(&session_id(&id)?).await?;
+    let stands = updates::hash_at(&mut acting.tx, &session.session_id, have.seq).await.internal()?;
+    // One that is gone already was once there for everybody.
+    let is_past = have.seq >= 1 && have.seq < session.head().seq;
+    if stands.as_ref().map_or(!is_past, |hash| *hash != have.hash) {
+        return Err(refused(&session)(StateRefusal::Conflict.into()));
+    }
+    let device = acting.device().clone();
+    compaction::acknowledge(&mut acting.tx, &session.session_id, &device, have.seq, acting.now).await.internal()?;
+    compaction::compact(&mut acting.tx, &session, acting.now).await.internal()?;
+    acting.commit().await?;
+    Ok(Json(json!({"seq": have.seq})))
 }
 
 /// Where to read on.

@@ -115,7 +115,9 @@ async fn forget_session(db: &mut AnyConnection, session: &str) -> Result<(), Err
             return Ok(());
         }
     }
-    for sql in ["DELETE FROM holders WHERE session_id = $1", "DELETE FROM sessions WHERE session_id = $1"] {
+    for sql in
+        ["DELETE FROM acknowledged WHERE session_id = $1", "DELETE FROM holders WHERE session_id = $1", "DELETE FROM sessions WHERE session_id = $1"]
+    {
         sqlx::query(sql).bind(session).execute(&mut *db).await?;
     }
     Ok(())

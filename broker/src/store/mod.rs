@@ -1,5 +1,6 @@
 //! The broker's rows. Functions take the transaction; a guard that failed is `None` or false, never an error.
 
+pub mod compaction;
 pub mod events;
 pub mod everything;
 pub mod handoffs;

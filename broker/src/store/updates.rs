@@ -78,12 +78,13 @@ pub async fn append(db: &mut AnyConnection, update: &SealedUpdate, device: &Did,
 
 /// Whether this very update stands already.
 pub async fn stands(db: &mut AnyConnection, update: &SealedUpdate) -> Result<bool, Error> {
-    let hash: Option<String> = sqlx::query_scalar("SELECT hash FROM updates WHERE session_id = $1 AND seq = $2")
-        .bind(update.place.session.as_str())
-        .bind(update.place.seq)
-        .fetch_optional(db)
-        .await?;
+    let hash = hash_at(db, update.place.session.as_str(), update.place.seq).await?;
     Ok(hash.as_deref() == Some(&update.hash()))
+}
+
+/// The hash of the update of this number, while it is kept.
+pub async fn hash_at(db: &mut AnyConnection, session: &str, seq: i64) -> Result<Option<String>, Error> {
+    sqlx::query_scalar("SELECT hash FROM updates WHERE session_id = $1 AND seq = $2").bind(session).bind(seq).fetch_optional(db).await
 }
 
 /// Updates after number `after`, in order.

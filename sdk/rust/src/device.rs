@@ -37,6 +37,8 @@ pub struct Device {
     kept: Mutex<(Keystore, Kept)>,
     /// Sealed documents, where the keystore is memory.
     documents: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// The last snapshot of each session that it told the broker it has.
+    acknowledged: Mutex<BTreeMap<String, i64>>,
     /// Held by who changes what is kept beside this device.
     replicas_turn: Mutex<()>,
     tokens: Mutex<HashMap<String, (String, i64)>>,
@@ -142,6 +144,7 @@ impl Device {
             agreement,
             kept: Mutex::new((keystore, kept)),
             documents: Mutex::default(),
+            acknowledged: Mutex::default(),
             replicas_turn: Mutex::default(),
             tokens: Mutex::default(),
             keys: Mutex::default(),
@@ -433,6 +436,15 @@ impl Device {
             Keystore::Memory => Ok(self.documents.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()),
             Keystore::File(sealed) => sealed.document(name),
         }
+    }
+
+    /// Whether this snapshot of a session is newer than the last that this was asked of.
+    pub(crate) fn is_new_snapshot(&self, session: &str, seq: i64) -> bool {
+        let mut all = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = all.entry(session.to_owned()).or_insert(0);
+        let is_new = seq > *last;
+        *last = seq.max(*last);
+        is_new
     }
 
     /// Runs `act` while nobody else changes what is kept beside this device.

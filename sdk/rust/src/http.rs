@@ -1,6 +1,7 @@
 //! Requests with proofs: nonces learnt, clock offset learnt, bounded retries with jitter. A retry is always a fresh proof.
 
 use crate::error::Error;
+use crate::wire::{Network, Sent, Wire};
 use baton_protocol::dpop::{self, Claims};
 use baton_protocol::ports::{Clock, Entropy};
 use baton_protocol::signer::Signer;
@@ -8,7 +9,7 @@ use baton_protocol::time::Millis;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Tries of one request when nobody answers.
@@ -18,7 +19,7 @@ const PAUSE_MS: u64 = 100;
 
 /// An HTTP client for one key.
 pub struct Http {
-    client: reqwest::Client,
+    wire: Arc<dyn Wire>,
     clock: Clock,
     entropy: Entropy,
     offset_ms: AtomicI64,
@@ -41,11 +42,14 @@ pub struct Request<'a> {
 }
 
 impl Http {
-    /// A client. It follows no redirects: no service here sends one.
+    /// A client over the network.
     pub fn new(clock: Clock, entropy: Entropy) -> Result<Self, Error> {
-        let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(30)).no_proxy();
-        let client = builder.build().map_err(|e| Error::Transport(e.to_string()))?;
-        Ok(Self { client, clock, entropy, offset_ms: AtomicI64::new(0), nonces: Mutex::default() })
+        Ok(Self::over(Arc::new(Network::new()?), clock, entropy))
+    }
+
+    /// A client over something else.
+    pub fn over(wire: Arc<dyn Wire>, clock: Clock, entropy: Entropy) -> Self {
+        Self { wire, clock, entropy, offset_ms: AtomicI64::new(0), nonces: Mutex::default() }
     }
 
     /// By this machine's clock, which no answer moves.
@@ -105,7 +109,7 @@ impl Http {
         for attempt in 0..TRIES {
             if attempt > 0 {
                 let jitter = u64::from_be_bytes(self.entropy.bytes()) % (pause / 2 + 1);
-                tokio::time::sleep(Duration::from_millis(pause / 2 + jitter)).await;
+                self.wire.pause(Duration::from_millis(pause / 2 + jitter)).await;
                 pause *= 2;
             }
             match self.once(request, key).await {
@@ -119,30 +123,27 @@ impl Http {
     }
 
     async fn once<K: Signer>(&self, request: &Request<'_>, key: Option<&K>) -> Result<Answer, Error> {
-        let method = reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::Answer("method"))?;
-        let mut out = self.client.request(method, &request.url);
+        let mut headers = Vec::new();
         if let Some(key) = key {
-            out = out.header("dpop", self.proof(key, request.method, &request.url, request.service, request.token.as_deref()).await?);
+            headers.push(("dpop", self.proof(key, request.method, &request.url, request.service, request.token.as_deref()).await?));
         }
         if let Some(token) = &request.token {
-            out = out.header("authorization", format!("DPoP {token}"));
+            headers.push(("authorization", format!("DPoP {token}")));
         }
-        if let Some((kind, body)) = &request.body {
-            out = out.header("content-type", *kind).body(body.clone());
+        if let Some((kind, _)) = &request.body {
+            headers.push(("content-type", (*kind).to_owned()));
         }
-        let answer = out.send().await.map_err(|e| Error::Transport(e.without_url().to_string()))?;
-        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        if let Some(nonce) = header("dpop-nonce") {
+        let body = request.body.as_ref().map(|(_, body)| body.clone());
+        let came = self.wire.carry(Sent { method: request.method.into(), url: request.url.clone(), headers, body }).await?;
+        if let Some(nonce) = came.nonce {
             self.nonces.lock().unwrap_or_else(PoisonError::into_inner).insert(request.service.to_owned(), nonce);
         }
-        let (status, date) = (answer.status().as_u16(), header("date").and_then(|date| parse_date(&date)));
-        let bytes = answer.bytes().await.map_err(|e| Error::Transport(e.without_url().to_string()))?;
-        let body = if bytes.is_empty() {
+        let body = if came.body.is_empty() {
             Value::Null
         } else {
-            serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+            serde_json::from_slice(&came.body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&came.body).into_owned()))
         };
-        Ok(Answer { status, date, body })
+        Ok(Answer { status: came.status, date: came.date.and_then(|date| parse_date(&date)), body })
     }
 
     /// A DPoP proof for one request.

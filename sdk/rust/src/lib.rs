@@ -28,6 +28,7 @@ mod servers;
 mod session;
 mod system;
 mod volatile;
+pub mod wire;
 
 pub use device::{Device, Label, Members, ReplaceRoot, Unasked};
 pub use document::Document;

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// After how many updates a write is a snapshot: whoever reads the session begins there.
+const SNAPSHOT_EVERY: u32 = 32;
 /// Most late updates that are read: more than a broker keeps of sixteen devices.
 const MOST_BRANCHES: usize = 4096;
 
@@ -43,6 +45,8 @@ pub struct Session {
     pub(crate) heard: BTreeMap<Did, (i64, i64)>,
     /// Who wrote what this device had not seen before it was last read.
     pub(crate) wrote: BTreeSet<Did>,
+    /// How many updates there are after the last snapshot: whoever reads reads them all.
+    pub(crate) since_snapshot: u32,
 }
 
 /// Where a write went.
@@ -138,6 +142,7 @@ impl Session {
             added,
             heard: BTreeMap::new(),
             wrote: BTreeSet::new(),
+            since_snapshot: 0,
         };
         session.write_as(content, Kind::Snapshot).await?;
         Ok(session)
@@ -182,6 +187,7 @@ impl Session {
             added,
             heard: BTreeMap::new(),
             wrote: BTreeSet::new(),
+            since_snapshot: 0,
         };
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
         session.read_from(&members, snapshot, pin.as_ref()).await?;
@@ -192,7 +198,16 @@ impl Session {
         let holds = session.chain.holder() == me && session.chain.released_to().is_none() && shown["holder"].as_str() == Some(me.as_str());
         session.held = holds.then(|| session.chain.epoch());
         session.keep_pin()?;
+        session.acknowledge(snapshot).await;
         Ok(session)
+    }
+
+    /// Tells the broker, once for each snapshot, that this device has what it covers. Whether it heard is its own affair: it keeps more, that is all.
+    async fn acknowledge(&self, snapshot: i64) {
+        if snapshot > 0 && self.device.is_new_snapshot(self.id.as_str(), snapshot) {
+            let body = json!({"seq": self.head.seq, "hash": self.head.hash});
+            let _ = self.post("acknowledge", "session:read", &body).await;
+        }
     }
 
     /// Its id.
@@ -473,12 +488,14 @@ impl Session {
     }
 
     pub(crate) async fn write_as(&mut self, content: &[u8], kind: Kind) -> Result<Head, Error> {
+        let kind = if self.since_snapshot < SNAPSHOT_EVERY { kind } else { Kind::Snapshot };
         let update = self.sealed(content, kind).await?;
         self.unanswered = Some(update.hash());
         self.post("updates", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await?;
         self.unanswered = None;
         self.head = Head { epoch: update.place.epoch, seq: update.place.seq, hash: update.hash() };
         self.content = content.to_vec();
+        self.since_snapshot = if kind == Kind::Snapshot { 0 } else { self.since_snapshot + 1 };
         self.keep_pin()?;
         Ok(self.head.clone())
     }
@@ -556,6 +573,7 @@ impl Session {
                     self.wrote.insert(opened.by.clone());
                 }
                 (self.content, self.needs) = (opened.content, opened.needs);
+                self.since_snapshot = if place.kind == Kind::Snapshot { 0 } else { self.since_snapshot + 1 };
                 (after, key_version) = (place.seq, place.key_version);
                 last = Some(at.clone());
                 self.head = at;

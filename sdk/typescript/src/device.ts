@@ -81,6 +81,8 @@ export class Device {
   /** Services' own keys, and when each was asked for them. */
   readonly #keys = new Map<string, { at: number; keys: { kid: string; key: PublicKey }[] }>();
   #recent: { at: number; members: Members } | undefined;
+  /** The last snapshot of each session that it told the broker it has. */
+  readonly #acknowledged = new Map<string, number>();
 
   private constructor(
     public kept: Readonly<Kept>,
@@ -90,6 +92,13 @@ export class Device {
     /** @internal */
     readonly store: Store,
   ) {}
+
+  /** @internal Whether this snapshot of a session is newer than the last that this was asked of. */
+  isNewSnapshot(session: string, seq: number): boolean {
+    const isNew = seq > (this.#acknowledged.get(session) ?? 0);
+    if (isNew) this.#acknowledged.set(session, seq);
+    return isNew;
+  }
 
   /** The device a store keeps; `undefined` when nothing was enrolled there yet. */
   static async load(store: Store, http: Http): Promise<Device | undefined> {

@@ -77,6 +77,13 @@ fn sessions() -> Vec<Op> {
             .asks(&json!("#SealedUpdate"))
             .answers(200, &json!({"seq": "int", "hash": "hash"}))
             .refuses(&[409, 422, 429, 507]),
+        op(
+            "POST /broker/v1/sessions/{id}/acknowledge",
+            "The device has everything up to this update. What a snapshot covers is kept until every member has said so of it, thirty days at most.",
+        )
+        .asks(&json!({"seq": "int", "hash": "hash"}))
+        .answers(200, &json!({"seq": "int"}))
+        .refuses(moved),
         op("GET /broker/v1/sessions/{id}/branches", "What was written too late, kept for the person to decide.")
             .query("at?", "int")
             .query("hash?", "text")

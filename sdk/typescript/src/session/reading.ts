@@ -105,6 +105,8 @@ export interface Read {
   needs: Needs;
   /** Other devices that wrote what this one had not seen. */
   wrote: Set<string>;
+  /** How many updates there are after the last snapshot. */
+  sinceSnapshot: number;
 }
 
 /** The content after every update from the last snapshot on, and where it stands. */
@@ -116,6 +118,7 @@ export async function readContent(device: Device, members: Members, { chain, key
   // Who is out has an old key at most.
   let version = 1;
   const wrote = new Set<string>();
+  let sinceSnapshot = 0;
   const isMember = (one: string): boolean => members.tierOf(one) === "full";
   // Where reading begins at the beginning, the first update follows the chain's first statement.
   let last: Head | undefined = after === 0 ? head : undefined;
@@ -124,7 +127,7 @@ export async function readContent(device: Device, members: Members, { chain, key
     const { updates } = await device.broker<{ updates: SealedUpdate[] }>({ scope: "session:read", path });
     if (updates.length === 0) {
       chain.needEnd(head);
-      return { head, content, needs, wrote };
+      return { head, content, needs, wrote, sinceSnapshot };
     }
     for (const update of updates) {
       const at: Head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
@@ -139,6 +142,7 @@ export async function readContent(device: Device, members: Members, { chain, key
       if (opened.by !== device.did && at.seq > (pin?.seq ?? 0)) wrote.add(opened.by);
       ({ content, needs } = opened);
       version = update.key_version;
+      sinceSnapshot = update.kind === "snapshot" ? 0 : sinceSnapshot + 1;
       head = last = at;
       after = at.seq;
     }

@@ -47,6 +47,8 @@ export interface Listed {
   open_handoff: string | null;
 }
 
+/** After how many updates a write is a snapshot: whoever reads the session begins there. */
+const SNAPSHOT_EVERY = 32;
 /** Most late updates that are read: more than a broker keeps of sixteen devices. */
 const MOST_BRANCHES = 4096;
 
@@ -63,6 +65,8 @@ export class Session {
   #heard = new Map<string, { epoch: number; seq: number }>();
   /** Other devices that wrote what this one had not seen before it was last read. */
   wrote = new Set<string>();
+  /** How many updates there are after the last snapshot: whoever reads reads them all. */
+  #sinceSnapshot = 0;
   readonly #turns = new Turns();
 
   private constructor(
@@ -129,14 +133,24 @@ export class Session {
     // Looked at last: what another tab has seen meanwhile is what counts.
     const pin = await device.pin(id);
     if (pin) chain.continues(pin.chain);
-    const { head, content, needs, wrote } = await readContent(device, members, { chain, keys, snapshot: shown.last_snapshot ?? 0, pin });
+    const snapshot = shown.last_snapshot ?? 0;
+    const { head, content, needs, wrote, sinceSnapshot } = await readContent(device, members, { chain, keys, snapshot, pin });
     Object.assign(session, { head, content, wrote });
+    session.#sinceSnapshot = sinceSnapshot;
     session.#needs = needs;
     if (pin && session.head.seq < pin.seq) throw new Refused("state.rollback", "rollback");
     const holds = chain.holder === device.did && !chain.released && shown.holder === device.did;
     session.#held = holds ? chain.epoch : undefined;
     await session.#pin();
+    await session.#acknowledge(snapshot);
     return session;
+  }
+
+  /** Tells the broker, once for each snapshot, that this device has what it covers. Whether it heard is its own affair: it keeps more, that is all. */
+  async #acknowledge(snapshot: number): Promise<void> {
+    if (snapshot === 0 || !this.device.isNewSnapshot(this.id, snapshot)) return;
+    const { seq, hash } = this.head;
+    await this.post("acknowledge", "session:read", { seq, hash }).catch(() => undefined);
   }
 
   /** Whether this device may write, as far as it knows. */
@@ -284,6 +298,7 @@ export class Session {
     Object.assign(this, { chain, keys, recipients, head, content, wrote });
     this.#added = fresh.#added;
     this.#needs = fresh.#needs;
+    this.#sinceSnapshot = fresh.#sinceSnapshot;
     this.#held = fresh.#held;
   }
 
@@ -437,13 +452,14 @@ export class Session {
   }
 
   /** @internal Seals and sends one update at this session's head. */
-  async append(content: Uint8Array, kind: SealedUpdate["kind"]): Promise<Head> {
-    const update = await this.#sealed(content, kind);
+  async append(content: Uint8Array, kind: "update" | "snapshot"): Promise<Head> {
+    const update = await this.#sealed(content, this.#sinceSnapshot < SNAPSHOT_EVERY ? kind : "snapshot");
     this.#unanswered = updateHash(update);
     await this.post("updates", "session:write", update);
     this.head = { epoch: update.epoch, seq: update.seq, hash: this.#unanswered };
     this.#unanswered = undefined;
     this.content = content;
+    this.#sinceSnapshot = update.kind === "snapshot" ? 0 : this.#sinceSnapshot + 1;
     await this.#pin();
     return this.head;
   }
