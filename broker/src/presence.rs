@@ -1,6 +1,7 @@
 //! Who is there and with what, in memory alone: by open streams, and by what devices say of themselves. After a restart nobody is there until
 //! their streams are back.
 
+use crate::streams::Budget;
 use baton_protocol::event::{Present, SealedView, Status};
 use baton_protocol::ports::Clock;
 use baton_protocol::refusal::Limit;
@@ -38,7 +39,7 @@ impl All {
     fn entry(&mut self, log: &str, device: &str, now: Millis) -> &mut Here {
         let here = self.by_log.entry(log.to_owned()).or_default().entry(device.to_owned()).or_default();
         if !here.is_kept(now) {
-            *here = Here { is_gone: here.is_gone, ..Here::default() };
+            *here = Here { is_gone: here.is_gone, budget: here.budget.take(), ..Here::default() };
         }
         here
     }
@@ -58,6 +59,8 @@ struct Here {
     away: bool,
     session: Option<String>,
     view: Option<SealedView>,
+    /// Made when it first says something.
+    budget: Option<Budget>,
 }
 
 impl Here {
@@ -182,6 +185,14 @@ pub struct Place {
 }
 
 impl Place {
+    /// Takes one of what the device may say; false when it has said enough. Its other streams and the ones before count as well.
+    pub fn may_say(&self) -> bool {
+        let now = self.presence.clock.now();
+        let mut all = self.presence.all();
+        let here = all.entry(&self.log, &self.device, now);
+        here.budget.get_or_insert_with(|| Budget::new(now)).take(now)
+    }
+
     fn here(&self, change: impl FnOnce(&mut Here)) {
         if let Some(here) = self.presence.all().get(&self.log, &self.device) {
             change(here);

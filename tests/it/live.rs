@@ -2,14 +2,16 @@
 
 use crate::attacks::Rig;
 use crate::support::Server;
+use baton_protocol::handoff::machine::Target;
 use baton_protocol::key::hash;
 use baton_protocol::refusal::State;
 use baton_protocol::session::{Kind, Place, SealedUpdate};
-use baton_sdk::{Device, Document, Ended, Error, Events, Session, Told};
+use baton_sdk::{Device, Document, Ended, Error, Events, Session, Told, Waiting};
 use baton_service::testing::On;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
@@ -196,4 +198,40 @@ async fn a_revoked_device_says_nothing() {
         }
     };
     assert_eq!(ended, Ended::Closed(4403));
+}
+
+/// What a session needs takes no room in what is said of it, and what was released is not spoken of.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_session_needs_takes_no_room() {
+    let rig = Rig::new(On::Sqlite).await;
+    let words: Vec<_> = (0..16).map(|n| vec![format!("a-rather-long-word-for-what-this-session-needs-{n}")]).collect();
+    let needs = serde_json::from_value(json!({"needs": words, "adapts": []})).unwrap();
+    let mut session = Session::open_needing(&rig.laptop, b"00:43", needs).await.unwrap();
+    session.volatile(&[b'x'; 3072]).await.unwrap().check_form().unwrap();
+    assert!(session.volatile(&[b'x'; 3073]).await.is_err());
+    let offered = session.offer(Target::Device(rig.tv.did().clone())).await.unwrap();
+    Waiting::list(&rig.tv).await.unwrap().pop().unwrap().accept().await.unwrap();
+    session.seal(&offered).await.unwrap();
+    assert!(session.volatile(b"00:44").await.is_err());
+}
+
+/// A device has one mouth, however many streams it opens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_opens_more_streams_says_no_more() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut session = rig.session().await;
+    let update = session.volatile(b"00:43").await.unwrap();
+    let (mut one, mut two) = (rig.laptop.live(None).await.unwrap(), rig.laptop.live(None).await.unwrap());
+    for _ in 0..45 {
+        one.say(update.clone()).await.unwrap();
+        let _ = two.say(update.clone()).await;
+    }
+    let ended = async |events: &mut Events| loop {
+        if let Err(ended) = events.told().await {
+            return ended;
+        }
+    };
+    let (one, two) =
+        tokio::join!(tokio::time::timeout(Duration::from_secs(3), ended(&mut one)), tokio::time::timeout(Duration::from_secs(3), ended(&mut two)));
+    assert!([one, two].contains(&Ok(Ended::Closed(4429))));
 }

@@ -17,6 +17,7 @@ mod privacy;
 mod python;
 mod root;
 mod rotation;
+mod simulation;
 mod store;
 mod story;
 mod support;

@@ -380,3 +380,57 @@ async fn a_late_edit_holds_up_nobody() {
     assert_eq!(text(&document), "milk, butter, bread");
     assert!(changes.late.iter().all(|late| late.outcome == Outcome::Unreadable) && changes.late.len() == 2);
 }
+
+/// A holder that writes what is no document over it locks nobody out: the others go on with what they have.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_over_a_document_locks_nobody_out() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+    let mut here = Document::open_shared(&laptop).await.unwrap();
+    write(&here, 0, "bread");
+    here.save().await.unwrap();
+    let mut there = Document::of(Session::load(&phone, here.session().id()).await.unwrap()).await.unwrap().0;
+    here.session_mut().write(b"\0").await.unwrap();
+    let changes = there.follow().await.unwrap();
+    let beside = Late { device: laptop.did().clone(), epoch: 1, outcome: Outcome::Beside(b"\0".to_vec()) };
+    assert_eq!((changes.changed, changes.late), (false, vec![beside]));
+    write(&there, 5, ", milk");
+    assert!(matches!(there.save().await.unwrap(), Some(Written::Session(_))));
+    let (read, changes) = Document::of(Session::load(&laptop, here.session().id()).await.unwrap()).await.unwrap();
+    assert_eq!((text(&read).as_str(), changes.late.len()), ("bread, milk", 0));
+    here.follow().await.unwrap();
+    assert_eq!(text(&here), "bread, milk");
+}
+
+/// What a device that is out wrote last into a shared session, and nobody had seen, may have been written just now with the key it had: it stands beside.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_out_wrote_nothing_new() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+    let other = server.full(&mut person, "Other").await;
+    let mut here = Document::open_shared(&laptop).await.unwrap();
+    let id = here.session().id().clone();
+    write(&here, 0, "bread");
+    here.save().await.unwrap();
+    let mut seen = Document::of(Session::load(&phone, &id).await.unwrap()).await.unwrap().0;
+    let mut out = Document::of(Session::load(&other, &id).await.unwrap()).await.unwrap().0;
+    write(&out, 0, "butter, ");
+    out.save().await.unwrap();
+    // The laptop reads it in good time, the phone does not.
+    here.follow().await.unwrap();
+    person.revoke(&other.enrolled().device_id).await.unwrap();
+    let changes = seen.follow().await.unwrap();
+    assert!(matches!(&changes.late[..], [Late { outcome: Outcome::Beside(_), .. }]), "{changes:?}");
+    assert_eq!((text(&seen).as_str(), text(&here).as_str()), ("bread", "butter, bread"));
+    // The laptop, which holds it, brings in a new key though it has nothing to save; then the phone writes, and has what the laptop wrote on.
+    here.follow().await.unwrap();
+    here.save().await.unwrap();
+    write(&here, 0, "milk, ");
+    here.save().await.unwrap();
+    write(&seen, 5, "!");
+    assert!(matches!(seen.save().await.unwrap(), Some(Written::Session(_))));
+    here.follow().await.unwrap();
+    assert_eq!((text(&seen), text(&here).as_str()), (text(&here), "milk, butter, bread!"));
+}

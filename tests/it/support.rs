@@ -15,7 +15,7 @@ use baton_service::testing::{On, urls};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::net::TcpListener;
 
@@ -83,6 +83,11 @@ impl Server {
     /// Where it listens, whatever its public URL says.
     pub fn direct(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        self.dir_kept.path()
     }
 
     /// Where a service's keys are.

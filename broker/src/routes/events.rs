@@ -49,6 +49,9 @@ pub struct From {
     cursor: Option<i64>,
     /// A ticket.
     ticket: Option<String>,
+    /// Whether it is told what others say just now.
+    #[serde(default)]
+    volatile: bool,
 }
 
 /// `GET /v1/events`
@@ -94,7 +97,7 @@ pub async fn stream(
         {
             return;
         }
-        streams::Stream::new(serving, token, cursor).serve(place, socket).await;
+        streams::Stream::new(serving, token, cursor, from.volatile).serve(place, socket).await;
     }))
 }
 

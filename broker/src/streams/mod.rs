@@ -5,7 +5,7 @@ mod bell;
 mod said;
 
 pub use bell::Bell;
-pub use said::MAX_FRAME;
+pub use said::{Budget, MAX_FRAME};
 
 use crate::presence::Place;
 use crate::routes::presence::others;
@@ -20,7 +20,6 @@ use baton_protocol::time::Millis;
 use baton_service::guard::check_standing;
 use baton_service::problem::Problem;
 use baton_service::standing;
-use said::Budget;
 use sqlx::AnyConnection;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +59,8 @@ pub struct Stream {
     grant_until: i64,
     /// Who was there, and what the device was told of it.
     there: Option<(Vec<Present>, Vec<Present>)>,
-    budget: Budget,
+    /// Whether it is told what others say just now.
+    hears: bool,
     /// Ticks so far, and at which of them the peer was last heard.
     ticks: u32,
     heard_at: u32,
@@ -68,9 +68,8 @@ pub struct Stream {
 
 impl Stream {
     /// For the device of this token, after this event.
-    pub fn new(broker: Arc<Broker>, token: AccessToken, cursor: i64) -> Self {
-        let budget = Budget::new(broker.base.now());
-        Self { broker, token, cursor, is_member: None, grant_until: i64::MAX, there: None, budget, ticks: 0, heard_at: 0 }
+    pub fn new(broker: Arc<Broker>, token: AccessToken, cursor: i64, hears: bool) -> Self {
+        Self { broker, token, cursor, is_member: None, grant_until: i64::MAX, there: None, hears, ticks: 0, heard_at: 0 }
     }
 
     /// Serves it until it ends.
@@ -119,7 +118,7 @@ impl Stream {
                     _ = closing.changed() => Err(GOING_AWAY),
                     message = socket.recv() => match message {
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(false),
-                        Some(Ok(Message::Text(text))) => Box::pin(self.hear(socket, &text)).await.map(|()| false),
+                        Some(Ok(Message::Text(text))) => Box::pin(self.hear(place, socket, &text)).await.map(|()| false),
                         Some(Ok(Message::Close(_))) => {
                             place.leave();
                             Err(BROKEN)
@@ -166,16 +165,16 @@ impl Stream {
     /// Tells the device what another of its person's says just now.
     async fn pass_on(&self, socket: &mut WebSocket, passing: &bell::Passing) -> Result<(), u16> {
         self.still()?;
-        if self.is_member != Some(true) || passing.from == self.token.device {
+        if !self.hears || self.is_member != Some(true) || passing.from == self.token.device {
             return Ok(());
         }
         send_text(socket, passing.frame.clone()).await
     }
 
     /// What the device says.
-    async fn hear(&mut self, socket: &mut WebSocket, text: &str) -> Result<(), u16> {
+    async fn hear(&self, place: &Place, socket: &mut WebSocket, text: &str) -> Result<(), u16> {
         let update = said::read(text).ok_or(POLICY)?;
-        if !self.budget.take(self.broker.base.now()) {
+        if !place.may_say() {
             return Err(TOO_MUCH);
         }
         let standing = check(&self.broker, &self.token).await?;

@@ -29,7 +29,8 @@ pub fn read(text: &str) -> Option<SealedUpdate> {
     (is_whole && update.place.kind == Kind::Volatile).then_some(update)
 }
 
-/// How much a stream may still say.
+/// How much a device may still say, on all its streams.
+#[derive(Debug)]
 pub struct Budget {
     left: i64,
     counted_at: Millis,

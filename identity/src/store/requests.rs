@@ -391,17 +391,26 @@ pub async fn wrong_codes(db: &mut AnyConnection, account: &AccountId, since: i64
     Ok((mine, all))
 }
 
-/// Forgets what can no longer matter.
-pub async fn sweep(db: &Database, now: Millis) -> Result<(), Error> {
-    let day_ago = now.plus_secs(-24 * 3600);
+/// How many requests one transaction forgets: nobody waits long behind it.
+const SWEPT: usize = 500;
+
+/// Forgets some of those that were over by then; how many.
+async fn sweep_requests(db: &Database, by: Millis) -> Result<usize, Error> {
     let mut tx = db.begin().await?;
     // In the order in which whoever holds all of an account does.
-    let sql = locked!("SELECT request_id FROM requests WHERE expires_at < $1 AND state <> 'approved' ORDER BY request_id LIMIT 1000").on(&tx);
-    let over: Vec<(String,)> = sqlx::query_as(sql).bind(day_ago.0).fetch_all(&mut *tx).await?;
-    for (request,) in over {
+    let sql = locked!("SELECT request_id FROM requests WHERE expires_at < $1 AND state <> 'approved' ORDER BY request_id LIMIT 500").on(&tx);
+    let over: Vec<(String,)> = sqlx::query_as(sql).bind(by.0).fetch_all(&mut *tx).await?;
+    for (request,) in &over {
         sqlx::query("DELETE FROM requests WHERE request_id = $1").bind(request).execute(&mut *tx).await?;
     }
     tx.commit().await?;
+    Ok(over.len())
+}
+
+/// Forgets what can no longer matter.
+pub async fn sweep(db: &Database, now: Millis) -> Result<(), Error> {
+    let day_ago = now.plus_secs(-24 * 3600);
+    while sweep_requests(db, day_ago).await? == SWEPT {}
     db.forget(&[
         ("DELETE FROM page_sessions WHERE expires_at < $1", now),
         ("DELETE FROM wrong_codes WHERE at < $1", day_ago),

@@ -206,24 +206,26 @@ impl Device {
     /// A token for an audience, a scope and, if given, one session. Kept until half a minute before it ends.
     pub async fn token(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<String, Error> {
         let name = format!("{audience} {scope} {}", session.unwrap_or_default());
-        let now = self.http.now().secs();
         let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        if let Some((token, _)) = known.filter(|(_, until)| now < *until) {
+        if let Some((token, _)) = known.filter(|(_, until)| self.http.now().secs() < *until) {
             return Ok(token);
         }
         let (token, lives) = self.exchange(audience, scope, session).await?;
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(name, (token.clone(), now + lives - 30));
+        let until = self.http.now().secs() + lives - 30;
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(name, (token.clone(), until));
         Ok(token)
     }
 
     /// A lost reply spends the presentation's nonce: then the whole exchange is what is tried again. So it is when the person has had another
     /// credential signed for this device, which it fetches.
     async fn exchange(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {
-        let mut shown = self.enrolled().credential;
+        let (mut shown, mut offset) = (self.enrolled().credential, self.http.offset());
         let mut outcome = self.exchange_once(audience, scope, session).await;
         for _ in 1..EXCHANGES {
             let again = match &outcome {
                 Err(refused) if refused.is("kb.replay") => true,
+                // It was signed by a clock that is known to be off since.
+                Err(refused) if refused.is("kb.invalid") => self.http.has_learnt(offset),
                 // Another exchange under way may have taken it in already.
                 Err(refused) if refused.is("status.revoked") => {
                     shown != self.enrolled().credential || self.take_renewed().await.unwrap_or(false) || shown != self.enrolled().credential
@@ -233,7 +235,7 @@ impl Device {
             if !again {
                 break;
             }
-            shown = self.enrolled().credential;
+            (shown, offset) = (self.enrolled().credential, self.http.offset());
             outcome = self.exchange_once(audience, scope, session).await;
         }
         outcome

@@ -49,26 +49,26 @@ pub enum Told {
 impl Device {
     /// Opens the stream after `cursor`, or from now on.
     pub async fn events(&self, cursor: Option<i64>) -> Result<Events, Error> {
-        self.stream(cursor, "session:read").await
+        self.stream(cursor, "session:read", false).await
     }
 
     /// The same, which tells who else is there as well: see [`Events::told`].
     pub async fn events_and_presence(&self, cursor: Option<i64>) -> Result<Events, Error> {
-        self.stream(cursor, "session:read presence").await
+        self.stream(cursor, "session:read presence", false).await
     }
 
-    /// The same, on which the device may [say](Events::say) what it does just now.
+    /// The same, on which the device may [say](Events::say) what it does just now, and hears what the others do.
     pub async fn live(&self, cursor: Option<i64>) -> Result<Events, Error> {
-        self.stream(cursor, "session:read session:write presence").await
+        self.stream(cursor, "session:read session:write presence", true).await
     }
 
-    async fn stream(&self, cursor: Option<i64>, scope: &str) -> Result<Events, Error> {
+    async fn stream(&self, cursor: Option<i64>, scope: &str, is_live: bool) -> Result<Events, Error> {
         let broker = &self.servers.broker;
         for attempt in 0..3 {
             let token = self.token(broker, scope, None).await?;
             let url = format!("{broker}/v1/events");
             let proof = self.http.proof(&self.signing, "GET", &url, broker, Some(&token)).await?;
-            let query = cursor.map_or(String::new(), |cursor| format!("?cursor={cursor}"));
+            let query = format!("?volatile={is_live}{}", cursor.map_or(String::new(), |cursor| format!("&cursor={cursor}")));
             let mut request = format!("ws{}{query}", &url["http".len()..]).into_client_request().map_err(|_| Error::Answer("url"))?;
             let headers = request.headers_mut();
             headers.insert("authorization", format!("DPoP {token}").parse().map_err(|_| Error::Answer("token"))?);
@@ -139,8 +139,17 @@ impl Events {
                 Ok(Frame::Refused { session, code, .. }) => return Ok(Told::Refused { session, code }),
                 Ok(Frame::Event(event)) if self.cursor.is_some_and(|cursor| event.seq <= cursor) => {}
                 Ok(Frame::Event(_) | Frame::Gap { .. }) => return Err(Ended::Gap),
+                // Of a later version: passed over.
+                Err(_) if is_unknown(&text) => {}
                 Err(_) => return Err(Ended::Broken),
             }
         }
     }
+}
+
+/// Whether a frame is of a kind that this version does not know.
+fn is_unknown(text: &str) -> bool {
+    const KNOWN: [&str; 5] = ["event", "gap", "presence", "volatile", "refused"];
+    let frame: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    frame["type"].as_str().is_some_and(|kind| !KNOWN.contains(&kind))
 }

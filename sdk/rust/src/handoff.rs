@@ -17,6 +17,9 @@ use baton_protocol::{Refusal, b64};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// How often the content of a shared session is sealed anew because another device wrote into it.
+const SEALS: u32 = 8;
+
 /// An offer this device made.
 pub struct Offered {
     offer: Offer,
@@ -103,6 +106,18 @@ impl Session {
 
     /// Checks the target, seals the present content to it, and releases. From then on this device does not write.
     pub async fn seal(&mut self, offered: &Offered) -> Result<(), Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.seal_once(offered).await {
+                // Another device wrote into it meanwhile.
+                Err(conflict) if conflict.is("state.conflict") && self.is_shared() && tries < SEALS => self.follow().await?,
+                other => return other,
+            }
+        }
+    }
+
+    async fn seal_once(&mut self, offered: &Offered) -> Result<(), Error> {
         let shown = self.show(offered).await?;
         if shown["state"] != "accepted" {
             return Err(Handoff::State.into());

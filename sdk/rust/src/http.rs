@@ -79,11 +79,12 @@ impl Http {
 
     /// Sends with a proof by `key`; learns nonce and clock offset from refusals that name them, once each.
     pub async fn proven<K: Signer>(&self, request: &Request<'_>, key: &K) -> Result<Value, Error> {
+        let offset = self.offset();
         let mut answer = self.retry(request, Some(key)).await?;
         if answer.code() == Some("use_dpop_nonce") {
             answer = self.retry(request, Some(key)).await?;
         }
-        if answer.code() == Some("invalid_dpop_proof") && self.learn_offset(answer.date) {
+        if answer.code() == Some("invalid_dpop_proof") && (self.learn_offset(answer.date) || self.has_learnt(offset)) {
             answer = self.retry(request, Some(key)).await?;
             if answer.code() == Some("use_dpop_nonce") {
                 answer = self.retry(request, Some(key)).await?;
@@ -101,6 +102,16 @@ impl Http {
             self.offset_ms.store(offset, Ordering::Relaxed);
         }
         off
+    }
+
+    /// How far this clock is taken to be off.
+    pub(crate) fn offset(&self) -> i64 {
+        self.offset_ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server's clock was learnt, by this request or another, since this offset was used: what was signed then is signed anew.
+    pub(crate) fn has_learnt(&self, offset: i64) -> bool {
+        self.offset() != offset
     }
 
     async fn retry<K: Signer>(&self, request: &Request<'_>, key: Option<&K>) -> Result<Answer, Error> {
@@ -143,7 +154,7 @@ impl Http {
         } else {
             serde_json::from_slice(&came.body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&came.body).into_owned()))
         };
-        Ok(Answer { status: came.status, date: came.date.and_then(|date| parse_date(&date)), body })
+        Ok(Answer { status: came.status, date: came.date, body })
     }
 
     /// A DPoP proof for one request.
@@ -180,22 +191,6 @@ impl Answer {
     }
 }
 
-/// Seconds of an HTTP date (RFC 9110 §5.6.7, the one form servers send).
-fn parse_date(text: &str) -> Option<i64> {
-    let parts: Vec<&str> = text.split([' ', ':', ',']).filter(|part| !part.is_empty()).collect();
-    let [_, day, month, year, hour, minute, second, "GMT"] = parts.as_slice() else { return None };
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = months.iter().position(|name| name == month)? as i64 + 1;
-    let number = |text: &str| text.parse::<i64>().ok();
-    let (year, day) = (number(year)?, number(day)?);
-    // Days from civil, after Howard Hinnant.
-    let y = if month <= 2 { year - 1 } else { year };
-    let (era, yoe) = (y.div_euclid(400), y.rem_euclid(400));
-    let doy = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
-    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
-    Some(days * 86_400 + number(hour)? * 3600 + number(minute)? * 60 + number(second)?)
-}
-
 /// A form body (RFC 6749 appendix B).
 pub fn form(pairs: &[(&str, &str)]) -> Vec<u8> {
     let encode = |text: &str| {
@@ -204,16 +199,4 @@ pub fn form(pairs: &[(&str, &str)]) -> Vec<u8> {
         })
     };
     pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect::<Vec<_>>().join("&").into_bytes()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_of_rfc_9110() {
-        assert_eq!(parse_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(parse_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
-        assert_eq!(parse_date("Sunday, 06-Nov-94 08:49:37 GMT"), None);
-    }
 }

@@ -45,8 +45,14 @@ pub struct Session {
     pub(crate) heard: BTreeMap<Did, (i64, i64)>,
     /// Who wrote what this device had not seen before it was last read.
     pub(crate) wrote: BTreeSet<Did>,
+    /// In a shared session, what devices that are out wrote last and this one had not seen: no part of the content.
+    pub(crate) beside: Vec<Branch>,
     /// How many updates there are after the last snapshot: whoever reads reads them all.
     pub(crate) since_snapshot: u32,
+    /// Who wrote the last of what was read.
+    last_by: Option<Did>,
+    /// That snapshot's number, as the broker says.
+    snapshot_seen: i64,
 }
 
 /// Where a write went.
@@ -142,7 +148,10 @@ impl Session {
             added,
             heard: BTreeMap::new(),
             wrote: BTreeSet::new(),
+            beside: Vec::new(),
             since_snapshot: 0,
+            last_by: None,
+            snapshot_seen: 0,
         };
         session.write_as(content, Kind::Snapshot).await?;
         Ok(session)
@@ -187,7 +196,10 @@ impl Session {
             added,
             heard: BTreeMap::new(),
             wrote: BTreeSet::new(),
+            beside: Vec::new(),
             since_snapshot: 0,
+            last_by: None,
+            snapshot_seen: 0,
         };
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
         session.read_from(&members, snapshot, pin.as_ref()).await?;
@@ -198,16 +210,22 @@ impl Session {
         let holds = session.chain.holder() == me && session.chain.released_to().is_none() && shown["holder"].as_str() == Some(me.as_str());
         session.held = holds.then(|| session.chain.epoch());
         session.keep_pin()?;
-        session.acknowledge(snapshot).await;
+        session.snapshot_seen = snapshot;
         Ok(session)
     }
 
-    /// Tells the broker, once for each snapshot, that this device has what it covers. Whether it heard is its own affair: it keeps more, that is all.
-    async fn acknowledge(&self, snapshot: i64) {
-        if snapshot > 0 && self.device.is_new_snapshot(self.id.as_str(), snapshot) {
+    /// Tells the broker, once for each snapshot, that this device has made use of what it read: what that covers may go. Whether the broker heard is its own affair: it
+    /// keeps more, that is all. A [`Document`](crate::Document) does it by itself.
+    pub async fn acknowledge(&self) {
+        if self.snapshot_seen > 0 && self.device.is_new_snapshot(self.id.as_str(), self.snapshot_seen) {
             let body = json!({"seq": self.head.seq, "hash": self.head.hash});
             let _ = self.post("acknowledge", "session:read", &body).await;
         }
+    }
+
+    /// Who wrote its content.
+    pub(crate) fn writer(&self) -> &Did {
+        self.last_by.as_ref().unwrap_or(self.chain.holder())
     }
 
     /// Its id.
@@ -231,9 +249,14 @@ impl Session {
         self.held.is_some()
     }
 
+    /// Whether every full device of the person writes into it.
+    pub fn is_shared(&self) -> bool {
+        self.chain.mode() == Mode::Shared
+    }
+
     /// Whether this device may write though it does not hold the session.
     pub(crate) fn is_shared_here(&self) -> bool {
-        self.chain.mode() == Mode::Shared && self.device.tier() == Tier::Full
+        self.is_shared() && self.device.tier() == Tier::Full
     }
 
     /// Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch; in a shared one the app reads on
@@ -282,11 +305,23 @@ impl Session {
     /// Writes into a shared session that another device holds: bringing in a new key is the holder's, and until it has, nothing is written that somebody who is
     /// out could read.
     async fn write_along(&mut self, content: &[u8]) -> Result<Written, Error> {
-        let members = self.device.recent_members().await?;
-        if self.recipients.iter().any(|device| !self.may_have_key(&members, device)) {
-            return Err(State::RekeyRequired.into());
-        }
+        self.needs_to_itself().await?;
         self.write_as(content, Kind::Update).await.map(Written::Session)
+    }
+
+    /// Refuses to seal anything under a key that somebody has who is out, and for a session that was released.
+    pub(crate) async fn needs_to_itself(&self) -> Result<(), Error> {
+        if self.chain.released_to().is_some() {
+            return Err(Handoff::Fenced.into());
+        }
+        let members = self.device.recent_members().await?;
+        let all_may = self.recipients.iter().all(|device| self.may_have_key(&members, device));
+        if all_may { Ok(()) } else { Err(State::RekeyRequired.into()) }
+    }
+
+    /// Brings in a new key where this device holds the session and somebody who is out has the present one: in a shared session the others wait for that.
+    pub(crate) async fn keep_to_itself(&mut self) -> Result<(), Error> {
+        if self.held.is_some() && self.is_shared() { Box::pin(self.look_after_key()).await.map(|_| ()) } else { Ok(()) }
     }
 
     fn may_have_key(&self, members: &Members, device: &Did) -> bool {
@@ -359,8 +394,9 @@ impl Session {
         self.post("heartbeat", "session:write", &json!({"epoch": epoch})).await.map(|_| ())
     }
 
-    /// Reads what others wrote since.
+    /// Reads what others wrote since. What was read before is acknowledged.
     pub async fn follow(&mut self) -> Result<(), Error> {
+        self.acknowledge().await;
         let fresh = Self::load(&self.device, &self.id).await?;
         let heard = std::mem::take(&mut self.heard);
         *self = Self { heard, ..fresh };
@@ -456,10 +492,9 @@ impl Session {
             update.open(key, |by| members.log.knows(by)).ok()
         });
         let Some(opened) = opened else { return Ok(Branch { device, epoch, content: None, counts: false }) };
-        let might = match self.chain.mode() {
-            Mode::Exclusive => self.chain.holder_at(epoch) == Some(&opened.by),
-            Mode::Shared => epoch <= self.chain.epoch() && self.chain.holder_at(epoch).is_some(),
-        };
+        let holder = self.chain.holder_at(epoch);
+        let is_member = self.is_shared() && members.log.tier(&opened.by) == Some(Tier::Full);
+        let might = holder == Some(&opened.by) || (is_member && holder.is_some());
         let counts = might && members.live.contains(&opened.by);
         Ok(Branch { device: opened.by, epoch, content: Some(opened.content), counts })
     }
@@ -539,9 +574,11 @@ impl Session {
     }
 
     async fn read_from(&mut self, members: &Members, snapshot: i64, pin: Option<&Pin>) -> Result<(), Error> {
-        let mut after = (snapshot - 1).max(0);
-        // Where reading begins at the beginning, the first update follows the chain's first statement.
-        let mut last = (after == 0).then(|| self.head.clone());
+        // In a shared session what this device has seen must still be there, also before a snapshot that another made.
+        let seen = pin.filter(|_| self.is_shared()).map_or(snapshot, |pin| pin.seq.min(snapshot));
+        let mut after = (seen - 1).max(0);
+        // Where nothing can have been forgotten, the first update follows the chain's first statement.
+        let mut last = (snapshot <= 1).then(|| self.head.clone());
         // Who is out has an old key at most.
         let mut key_version = 1;
         loop {
@@ -563,16 +600,23 @@ impl Session {
                 let key = self.keys.get(&place.key_version).ok_or(Handoff::NoKey)?;
                 let opened = update.open(key, |by| members.log.knows(by))?;
                 self.chain.accepts_update(&opened.by, &at)?;
-                if self.chain.mode() == Mode::Shared
-                    && members.log.tier(&opened.by) != Some(Tier::Full)
-                    && self.chain.holder_at(at.epoch) != Some(&opened.by)
-                {
+                if self.is_shared() && members.log.tier(&opened.by) != Some(Tier::Full) && self.chain.holder_at(at.epoch) != Some(&opened.by) {
                     return Err(State::Sender.into());
                 }
+                let is_new = pin.is_none_or(|pin| at.seq > pin.seq);
+                self.last_by = Some(opened.by.clone());
                 if opened.by != *self.device.did() && pin.is_none_or(|pin| at.seq > pin.seq) {
                     self.wrote.insert(opened.by.clone());
                 }
-                (self.content, self.needs) = (opened.content, opened.needs);
+                // Whoever is out may have sealed it yesterday or just now, and a broker that is with them shows either. What they wrote in good time is in what
+                // others wrote after it; the last of it is for the person to look at.
+                let is_out = self.is_shared() && is_new && !members.live.contains(&opened.by) && self.chain.holder_at(at.epoch) != Some(&opened.by);
+                if is_out {
+                    self.beside = vec![Branch { device: opened.by, epoch: at.epoch, content: Some(opened.content), counts: false }];
+                } else {
+                    (self.content, self.needs) = (opened.content, opened.needs);
+                    self.beside.clear();
+                }
                 self.since_snapshot = if place.kind == Kind::Snapshot { 0 } else { self.since_snapshot + 1 };
                 (after, key_version) = (place.seq, place.key_version);
                 last = Some(at.clone());

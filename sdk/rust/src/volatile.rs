@@ -3,8 +3,9 @@
 use crate::error::Error;
 use crate::session::Session;
 use baton_protocol::key::Did;
+use baton_protocol::needs::Needs;
 use baton_protocol::refusal::{Handoff, State};
-use baton_protocol::session::{Kind, Mode, Place, SealedUpdate, draft_update};
+use baton_protocol::session::{Kind, Place, SealedUpdate, draft_update};
 use baton_protocol::signer::Signer as _;
 
 impl Session {
@@ -13,6 +14,7 @@ impl Session {
         if self.held.is_none() && !self.is_shared_here() {
             return Err(Handoff::NotHolder.into());
         }
+        self.needs_to_itself().await?;
         let device = &self.device;
         let key = self.keys.get(&self.chain.key_version()).ok_or(Handoff::NoKey)?;
         let epoch = self.chain.epoch();
@@ -20,7 +22,8 @@ impl Session {
         let last = self.heard.get(device.did()).filter(|(at, _)| *at == epoch).map_or(0, |(_, seq)| *seq);
         let seq = device.http.now().0.max(last + 1);
         let place = Place { session: self.id.clone(), epoch, seq, prev: self.head.hash.clone(), key_version: key.version, kind: Kind::Volatile };
-        let jws = device.signing.seal(draft_update(&place, content, &self.needs, device.did())).await?;
+        // What the session needs is in its content, and takes room here.
+        let jws = device.signing.seal(draft_update(&place, content, &Needs::default(), device.did())).await?;
         let sealed = SealedUpdate::seal(place, content, &jws, key, device.http.entropy().bytes())?;
         self.heard.insert(device.did().clone(), (epoch, seq));
         Ok(sealed)
@@ -38,7 +41,7 @@ impl Session {
         }
         let key = self.keys.get(&place.key_version).filter(|key| key.version == self.chain.key_version()).ok_or(Handoff::NoKey)?;
         // A shared one's key is no limited device's but the holder's: whoever sealed this is a member, or was.
-        let may = |by: &Did| by == self.chain.holder() || (self.chain.mode() == Mode::Shared && self.recipients.contains(by));
+        let may = |by: &Did| by == self.chain.holder() || (self.is_shared() && self.recipients.contains(by));
         let opened = update.open(key, |by| may(by) && self.chain.released_to().is_none())?;
         let at = (place.epoch, place.seq);
         if self.heard.get(&opened.by).is_some_and(|last| at <= *last) {

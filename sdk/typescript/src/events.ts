@@ -63,8 +63,10 @@ export interface Listening {
   cursor?: number;
   /** Tells of the other devices as well; the device needs the scope `presence`. */
   presence?: boolean;
-  /** What this device says on the stream; it needs the scope `session:write`. */
+  /** What this device says on the stream; it needs the scope `session:write`. With it the stream tells of what others say as well. */
   outbox?: Outbox;
+  /** Tells of what others say just now, where this device says nothing itself. */
+  volatile?: boolean;
   /** Ends the stream. */
   signal?: AbortSignal;
 }
@@ -110,7 +112,7 @@ export async function* listen(device: Device, listening: Listening = {}): AsyncG
   }
 }
 
-async function* connection(device: Device, cursor: number | undefined, { presence, outbox, signal }: Listening): AsyncGenerator<Frame, void> {
+async function* connection(device: Device, cursor: number | undefined, { presence, outbox, volatile = outbox !== undefined, signal }: Listening): AsyncGenerator<Frame, void> {
   const ask = (scope: string): Promise<{ ticket: string }> => device.broker({ scope, path: "/v1/events/tickets", json: {} });
   // Who joined before it asked for presence is told of the rest all the same.
   const least = outbox ? "session:read session:write" : "session:read";
@@ -119,7 +121,7 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
     return ask(least);
   });
   if (signal?.aborted) return;
-  const query = new URLSearchParams({ ticket, ...(cursor === undefined ? {} : { cursor: String(cursor) }) });
+  const query = new URLSearchParams({ ticket, ...(cursor === undefined ? {} : { cursor: String(cursor) }), ...(volatile ? { volatile: "true" } : {}) });
   const socket = device.http.around.socket(`${device.kept.servers.broker.replace(/^http/, "ws")}/v1/events?${query}`);
   const frames: Frame[] = [];
   let closed: number | undefined;
@@ -133,20 +135,21 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
     frames.push(frame);
     wake();
   };
+  const send = (text: string): void => socket.send(text);
   socket.onopen = () => {
-    outbox?.attach((text) => socket.send(text));
+    outbox?.attach(send);
     tell({ type: "open" });
   };
   socket.onmessage = ({ data }) => {
     const frame = read(String(data));
     if (frame) tell(frame);
-    else socket.close();
+    else if (frame === undefined) socket.close();
   };
   // A close follows, which says all that is told.
   socket.onerror = () => undefined;
   socket.onclose = ({ code }) => {
     closed = code;
-    outbox?.attach(undefined);
+    outbox?.detach(send);
     wake();
   };
   // A stream ends with its token, which lives five minutes. One that does not has broken without a word.
@@ -162,12 +165,13 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
     }
   } finally {
     signal?.removeEventListener("abort", close);
-    outbox?.attach(undefined);
+    outbox?.detach(send);
     close();
   }
 }
 
-function read(text: string): Exclude<Frame, Open> | undefined {
+/** `undefined` when it is none; `null` when it is one of a later version, which is passed over. */
+function read(text: string): Exclude<Frame, Open> | null | undefined {
   try {
     const frame = JSON.parse(text) as Record<"type" | "seq" | "resume_at" | "devices" | "update" | "code", unknown>;
     const forms: Record<string, boolean> = {
@@ -177,7 +181,9 @@ function read(text: string): Exclude<Frame, Open> | undefined {
       volatile: typeof frame.update === "object" && frame.update !== null,
       refused: typeof frame.code === "string",
     };
-    return typeof frame.type === "string" && forms[frame.type] ? (frame as unknown as Exclude<Frame, Open>) : undefined;
+    if (typeof frame.type !== "string") return undefined;
+    if (!Object.hasOwn(forms, frame.type)) return null;
+    return forms[frame.type] ? (frame as unknown as Exclude<Frame, Open>) : undefined;
   } catch {
     return undefined;
   }

@@ -93,10 +93,13 @@ export class Http {
 
   /** Sends with a proof by `key`, learning the nonce, and once the time, from refusals that name them. */
   async proven(request: Request, key: Signer): Promise<unknown> {
+    let { corrections } = this;
     let answer = await this.#persist(request, key);
     for (let again = 0; again < 3; again++) {
-      const learnt = answer.code === "use_dpop_nonce" || (answer.code === "invalid_dpop_proof" && this.#learnTime(request.service, answer.date));
-      if (!learnt) break;
+      // The time may have been learnt by another request meanwhile.
+      const isLearnt = (): boolean => this.#learnTime(request.service, answer.date) || corrections !== this.corrections;
+      if (answer.code !== "use_dpop_nonce" && !(answer.code === "invalid_dpop_proof" && isLearnt())) break;
+      ({ corrections } = this);
       answer = await this.#persist(request, key);
     }
     return answer.give();

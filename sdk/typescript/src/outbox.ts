@@ -31,10 +31,15 @@ export class Outbox {
     });
   }
 
-  /** @internal The stream that carries it from here on, or none. */
-  attach(send: ((text: string) => void) | undefined): void {
+  /** @internal The stream that carries it from here on. */
+  attach(send: (text: string) => void): void {
     this.#send = send;
     void this.#work();
+  }
+
+  /** @internal That stream is over; another one may be there already. */
+  detach(send: (text: string) => void): void {
+    if (this.#send === send) this.#send = undefined;
   }
 
   async #work(): Promise<void> {

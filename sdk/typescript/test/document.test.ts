@@ -142,7 +142,7 @@ test("what is no document is said to be none, and kept", async () => {
   const good = document.state.encode();
   const state = new State(Uint8Array.of(0, 0, 0, 9));
   for (const bad of [new Uint8Array(), good.subarray(0, 4), Uint8Array.of(2, ...good.subarray(1)), Uint8Array.of(1, 0, 0, 0, 200, ...good.subarray(5)), Uint8Array.of(...good.subarray(0, 5), 1, 2, 3)]) {
-    assert.throws(() => state.merge(bad), refusal("state.form"));
+    assert.throws(() => state.merge(bad, 1), refusal("state.form"));
   }
   for (const [name, value] of [["no spaces", 1], ["", 1], ["x", "x".repeat(5000)]] as const) {
     assert.throws(() => document.set(name, value), refusal("state.form"));

@@ -36,7 +36,7 @@ function act(state: State, [name, ...given]: Deed): unknown {
     case "set":
       return void state.set(a, b, c, d);
     case "merge":
-      return state.merge(Buffer.from(a, "base64"));
+      return state.merge(Buffer.from(a, "base64"), Infinity);
     case "encode":
       return Buffer.from(state.encode()).toString("base64");
   }

@@ -45,6 +45,7 @@ fn plain() -> Vec<Op> {
         op("GET /broker/v1/events", "The event stream: a WebSocket, as schemas/asyncapi.json has it.")
             .query("cursor?", "int")
             .query("ticket?", "text")
+            .query("volatile?", "bool")
             .proof(false)
             .empty(101)
             .refuses(&[401, 403, 409, 426, 429]),

@@ -24,6 +24,7 @@ pub fn document() -> Value {
             "bindings": {"ws": {"method": "GET", "query": {"type": "object", "properties": {
                 "cursor": {"type": "integer", "format": "int64", "description": "The last event that was seen: all later ones come first. Without it, from now on."},
                 "ticket": {"type": "string", "description": "From `POST /v1/events/tickets`, once, within its time and from its origin: for browsers, which set no headers."},
+                "volatile": {"type": "boolean", "description": "Whether it is told what other devices say just now."},
             }}}},
         }},
         "operations": {"say": {"action": "send", "channel": {"$ref": "#/channels/events"},

@@ -1,6 +1,6 @@
 //! faults.md with real processes that are killed or stopped.
 
-mod checker;
+pub mod checker;
 mod kill;
 mod lost_reply;
 mod middle;

@@ -12,9 +12,10 @@ pub use state::{Merged, Outdone, State};
 use crate::device::Device;
 use crate::error::Error;
 use crate::session::{Branch, Session, Written};
-use baton_protocol::key::Did;
+use baton_protocol::key::{Did, hash};
 use baton_protocol::session::{MAX_CONTENT, SealedUpdate};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Most that late edits may bring a document to: room is left for the holder's own.
@@ -27,6 +28,10 @@ const TRIES: usize = 8;
 pub struct Document {
     session: Session,
     state: State,
+    /// The session had a document when it was read: what comes after that and is none is somebody's mistake, or worse.
+    was_one: bool,
+    /// Late edits that brought nothing when they were last looked at, by the hash of their content.
+    taken: BTreeSet<String>,
 }
 
 /// What reading a session brought.
@@ -72,21 +77,25 @@ impl Document {
     pub async fn open(device: &Arc<Device>) -> Result<Self, Error> {
         let state = fresh(device);
         let session = Session::open(device, &state.encode()).await?;
-        Ok(Self { session, state })
+        Ok(Self::new(session, Some(state)))
     }
 
     /// Opens a session with an empty document that every full device of the person writes into.
     pub async fn open_shared(device: &Arc<Device>) -> Result<Self, Error> {
         let state = fresh(device);
         let session = Session::open_shared(device, &state.encode()).await?;
-        Ok(Self { session, state })
+        Ok(Self::new(session, Some(state)))
     }
 
     /// The document of a session that was loaded, taken over or claimed, with what late edits there are. Refused when its content is something else.
     pub async fn of(session: Session) -> Result<(Self, Changes), Error> {
-        let mut document = Self { state: fresh(&session.device), session };
+        let mut document = Self::new(session, None);
         let changes = document.take_in().await?;
         Ok((document, changes))
+    }
+
+    fn new(session: Session, state: Option<State>) -> Self {
+        Self { was_one: state.is_some(), state: state.unwrap_or_else(|| fresh(&session.device)), session, taken: BTreeSet::new() }
     }
 
     /// Its session: to offer, to keep alive.
@@ -121,14 +130,30 @@ impl Document {
     }
 
     async fn take_in(&mut self) -> Result<Changes, Error> {
-        let mut changed = self.state.merge(self.session.content())?.changed;
+        let mut late = Vec::new();
+        let mut changed = false;
+        match self.state.merge(self.session.content(), self.session.epoch()) {
+            Ok(merged) => changed = merged.changed,
+            // Somebody wrote what is none over it. What this device has of it goes on.
+            Err(Error::NotADocument) if self.was_one => {
+                let (device, content) = (self.session.writer().clone(), self.session.content().to_vec());
+                late.push(Late { device, epoch: self.session.head().epoch, outcome: Outcome::Beside(content) });
+            }
+            Err(other) => return Err(other),
+        }
         // What this device has written itself, in another window or before it was started again.
         let set_aside = replica::take_in_or_set_aside(&self.session.device, self.session.id(), &mut self.state)?;
-        let mut late = Vec::new();
-        for Branch { device, epoch, content, counts } in self.session.branches().await? {
+        self.was_one |= late.is_empty();
+        if late.is_empty() {
+            self.session.acknowledge().await;
+        }
+        let beside = std::mem::take(&mut self.session.beside);
+        for Branch { device, epoch, content, counts } in self.session.branches().await?.into_iter().chain(beside) {
             let (outcome, moved) = match content {
                 None => (Outcome::Unreadable, false),
-                Some(content) => self.late(content, counts)?,
+                // What does not count is not even read.
+                Some(content) if !counts => (Outcome::Beside(content), false),
+                Some(content) => self.late(content, epoch)?,
             };
             changed |= moved;
             late.push(Late { device, epoch, outcome });
@@ -137,26 +162,28 @@ impl Document {
     }
 
     /// What becomes of a late edit, and whether the document is other than it was.
-    fn late(&mut self, content: Vec<u8>, counts: bool) -> Result<(Outcome, bool), Error> {
-        let merged = if counts {
-            self.state.merge_up_to(&content, MOST)
-        } else {
-            // Of what is not taken in it is still told whether it is there anyway.
-            let mut apart = State::new([0; 4]);
-            apart.merge(&self.state.encode())?;
-            apart.merge_up_to(&content, MOST)
-        };
-        Ok(match merged {
-            Ok(merged) if merged == Merged::default() => (Outcome::Known, false),
-            Ok(merged) if counts => (Outcome::Merged(merged.outdone), merged.changed),
-            Ok(_) | Err(Error::NotADocument | Error::TooLarge) => (Outcome::Beside(content), false),
+    fn late(&mut self, content: Vec<u8>, epoch: i64) -> Result<(Outcome, bool), Error> {
+        let hash = hash(&content);
+        if self.taken.contains(&hash) {
+            return Ok((Outcome::Known, false));
+        }
+        Ok(match self.state.merge_up_to(&content, epoch, MOST) {
+            Ok(merged) => {
+                let (changed, outcome) = (merged.changed, if merged == Merged::default() { Outcome::Known } else { Outcome::Merged(merged.outdone) });
+                // One that is outdone is told each time, for the person to choose.
+                if outcome == Outcome::Known {
+                    self.taken.insert(hash);
+                }
+                (outcome, changed)
+            }
+            Err(Error::NotADocument | Error::TooLarge) => (Outcome::Beside(content), false),
             Err(other) => return Err(other),
         })
     }
 
     /// Takes in edits that stood [beside](Outcome::Beside) the document, because the person says so.
     pub fn merge(&mut self, content: &[u8]) -> Result<Merged, Error> {
-        self.state.merge_up_to(content, MOST)
+        self.state.merge_up_to(content, self.session.epoch(), MOST)
     }
 
     /// Seals its registers for whoever listens now ([`Events::say`](crate::Events::say)). They reach the others at once, and the session with the next save.
@@ -168,7 +195,7 @@ impl Document {
     /// Takes in what another device says just now; true when anything is other than it was. [`Session::hear`] says what is refused.
     pub fn hear(&mut self, update: &SealedUpdate) -> Result<bool, Error> {
         let Some(said) = self.session.hear(update)? else { return Ok(false) };
-        Ok(self.state.merge(&said)?.changed)
+        Ok(self.state.merge(&said, self.session.epoch())?.changed)
     }
 
     /// Keeps it here, and writes what is not in the session yet; nothing when all of it is. When the session has moved on, it is kept beside it, and merged by
@@ -181,20 +208,37 @@ impl Document {
             if content.len() > MAX_CONTENT {
                 return Err(Error::TooLarge);
             }
-            let mut there = State::new([0; 4]);
-            there.merge(self.session.content())?;
-            if !there.merge(&content)?.changed {
+            if self.is_there(&content)? {
+                self.session.keep_to_itself().await?;
                 return Ok(None);
             }
             tries += 1;
             match self.session.write(&content).await {
-                // Another window of this device was quicker, or in a shared session another device.
-                Err(late) if (late.is("state.conflict") || (late.is("handoff.fenced") && self.session.is_shared_here())) && tries < TRIES => {
+                // Another window of this device was quicker, or in a shared session another device, which may have brought in a new key or taken it.
+                Err(late) if self.is_behind(&late) && tries < TRIES => {
                     self.session.follow().await?;
-                    self.state.merge(self.session.content())?;
+                    match self.state.merge(self.session.content(), self.session.epoch()) {
+                        Ok(_) | Err(Error::NotADocument) => {}
+                        Err(other) => return Err(other),
+                    }
                 }
                 other => return other.map(Some),
             }
+        }
+    }
+
+    fn is_behind(&self, why: &Error) -> bool {
+        let moved = ["handoff.fenced", "state.rekey_required"].iter().any(|code| why.is(code));
+        why.is("state.conflict") || (moved && self.session.is_shared_here())
+    }
+
+    /// Whether the session has all of this. What is no document has nothing.
+    fn is_there(&self, content: &[u8]) -> Result<bool, Error> {
+        let (mut there, epoch) = (State::new([0; 4]), self.session.epoch());
+        match there.merge(self.session.content(), epoch) {
+            Ok(_) => Ok(!there.merge(content, epoch)?.changed),
+            Err(Error::NotADocument) => Ok(false),
+            Err(other) => Err(other),
         }
     }
 }

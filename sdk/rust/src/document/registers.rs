@@ -88,10 +88,15 @@ impl Registers {
         sound.then_some(Self(all))
     }
 
-    /// Takes in those that count; says whether any did, and which did not.
-    pub fn merge(&mut self, other: Self) -> (bool, Vec<Outdone>) {
+    /// Takes in those that count; says whether any did, and which did not:
+    /// those of an epoch after `until` were set in none, and do not.
+    pub fn merge(&mut self, other: Self, until: i64) -> (bool, Vec<Outdone>) {
         let (mut moved, mut outdone) = (false, Vec::new());
         for (name, theirs) in other.0 {
+            if theirs.epoch > until {
+                outdone.push(Outdone { name, by: theirs.by.clone(), value: theirs.value() });
+                continue;
+            }
             match self.0.get(&name).map(|ours| theirs.against(ours)) {
                 Some(Ordering::Equal) => {}
                 Some(Ordering::Less) => outdone.push(Outdone { name, by: theirs.by.clone(), value: theirs.value() }),
@@ -138,10 +143,25 @@ mod tests {
             one.set("position", &json!(50), 1, &a).unwrap();
         }
         let (mut there, mut here) = (two.clone(), one.clone());
-        assert_eq!(there.merge(one), (false, vec![Outdone { name: "position".into(), by: a.to_string(), value: json!(50) }]), "an earlier epoch");
-        assert_eq!(here.merge(two.clone()), (true, Vec::new()));
+        assert_eq!(there.merge(one, 2), (false, vec![Outdone { name: "position".into(), by: a.to_string(), value: json!(50) }]), "an earlier epoch");
+        assert_eq!(here.merge(two.clone(), 1).1.len(), 1, "set at an epoch that there has not been");
+        assert_eq!(here.merge(two.clone(), 2), (true, Vec::new()));
         assert_eq!((here.text(), here.get("position").unwrap().value()), (there.text(), json!(60)));
-        assert_eq!(here.merge(two), (false, Vec::new()), "again");
+        assert_eq!(here.merge(two, 2), (false, Vec::new()), "again");
+    }
+
+    /// Whatever a device counted to at one epoch, whoever is handed the session sets it again.
+    #[test]
+    fn none_is_out_of_reach() {
+        let most = (1_i64 << 53) - 1;
+        let greatest = json!({"position": {"epoch": 1, "n": most, "by": did(2), "value": "0"}});
+        let mut ours = Registers::default();
+        ours.merge(Registers::parse(greatest.to_string().as_bytes()).unwrap(), 1);
+        assert!(ours.set("position", &json!(43), 1, &did(1)).is_err());
+        ours.set("position", &json!(43), 2, &did(1)).unwrap();
+        assert_eq!(ours.get("position").unwrap().value(), json!(43));
+        let later = json!({"position": {"epoch": most, "n": 1, "by": did(2), "value": "0"}});
+        assert!(!ours.merge(Registers::parse(later.to_string().as_bytes()).unwrap(), 2).0);
     }
 
     #[test]

@@ -64,8 +64,7 @@ impl Replica {
 /// Keeps a document, with whatever another window has kept of it meanwhile.
 pub fn keep(device: &Device, session: &SessionId, epoch: i64, state: &State) -> Result<(), Error> {
     device.alone_with_replicas(|| {
-        let mut whole = State::new([0; 4]);
-        whole.merge(&state.encode())?;
+        let mut whole = state.copy()?;
         let before = match take_in(device, session, &mut whole) {
             Err(Damaged::Here) => None,
             other => other?,
@@ -113,8 +112,9 @@ pub fn take_in(device: &Device, session: &SessionId, state: &mut State) -> Resul
     let opened = key(&device.agreement)?.open_in_place(Nonce::assume_unique_for_key(*iv), Aad::from(session.as_str()), &mut rest);
     let plain = opened.map_err(|_| Damaged::Here)?;
     let (epoch, content) = plain.split_first_chunk::<8>().ok_or(Damaged::Here)?;
-    state.merge(content).map_err(|_| Damaged::Here)?;
-    Ok(Some(i64::from_be_bytes(*epoch)))
+    let epoch = i64::from_be_bytes(*epoch);
+    state.merge(content, epoch).map_err(|_| Damaged::Here)?;
+    Ok(Some(epoch))
 }
 
 /// [`take_in`], where what cannot be opened holds up nobody: it stays beside, under another name, and true is given.

@@ -2,7 +2,7 @@
 //! in whatever order they come. `sdk/typescript/src/document/state.ts` is the same in TypeScript; `sdk/rust/tests/it/document.rs` holds the two against each other.
 
 use super::registers::{Register, Registers};
-use super::whole::is_whole;
+use super::whole::whole;
 use crate::error::Error;
 use baton_protocol::key::Did;
 use serde_json::Value;
@@ -101,36 +101,54 @@ impl State {
         out
     }
 
-    /// Takes in what another has written: all of it or, when it is none, nothing.
-    pub fn merge(&mut self, content: &[u8]) -> Result<Merged, Error> {
-        self.merge_up_to(content, usize::MAX)
+    /// Takes in what another has written: all of it or, when it is none, nothing. Registers that were set after the session's epoch `until` were not set in this
+    /// session, and do not count.
+    pub fn merge(&mut self, content: &[u8], until: i64) -> Result<Merged, Error> {
+        self.merge_up_to(content, until, usize::MAX)
     }
 
     /// [`Self::merge`], where all of it together may have no more than `most` bytes.
-    pub fn merge_up_to(&mut self, content: &[u8], most: usize) -> Result<Merged, Error> {
+    pub fn merge_up_to(&mut self, content: &[u8], until: i64, most: usize) -> Result<Merged, Error> {
         let (registers, document) = split(content).ok_or(Error::NotADocument)?;
         let registers = Registers::parse(registers).ok_or(Error::NotADocument)?;
         if document == NOTHING {
-            let (changed, outdone) = self.registers.merge(registers);
+            let (changed, outdone) = self.registers.merge(registers, until);
             return Ok(Merged { changed, outdone });
+        }
+        if content.len() > most {
+            return Err(Error::TooLarge);
         }
         let length = self.tried(document)?;
         if length.saturating_add(content.len() - document.len()).saturating_add(self.registers.text().len()) > most {
             return Err(Error::TooLarge);
         }
+        self.apply(document, registers, until)
+    }
+
+    /// A copy, to be edited by nobody.
+    pub fn copy(&self) -> Result<Self, Error> {
+        let mut copy = Self::new([0; 4]);
+        copy.apply(&self.document(), self.registers.clone(), i64::MAX)?;
+        Ok(copy)
+    }
+
+    fn apply(&mut self, document: &[u8], registers: Registers, until: i64) -> Result<Merged, Error> {
         let update = Update::decode_v1(document).map_err(|_| Error::NotADocument)?;
         let mut tx = self.doc.transact_mut();
         let before = tx.snapshot();
         tx.apply_update(update).map_err(|_| Error::NotADocument)?;
         let edited = tx.snapshot() != before;
         drop(tx);
-        let (moved, outdone) = self.registers.merge(registers);
+        let (moved, outdone) = self.registers.merge(registers, until);
         Ok(Merged { changed: edited || moved, outdone })
     }
 
     /// Takes it in elsewhere first: what stops half way, or panics, is to do so there. Gives how long both are together.
     fn tried(&self, document: &[u8]) -> Result<usize, Error> {
-        if !is_whole(document) {
+        let ends = whole(document).ok_or(Error::NotADocument)?;
+        // Nobody writes under the name of who reads: what came of it would hide what is written here.
+        let client = self.doc.client_id();
+        if ends.get(&client.get()).is_some_and(|end| *end > u64::from(self.doc.transact().state_vector().get(&client))) {
             return Err(Error::NotADocument);
         }
         let own = self.document();

@@ -86,7 +86,7 @@ fn act(state: &mut State, deed: &Value, dids: &[Did]) -> Value {
             state.set(word(1), &deed[2], i64::from(number(3)), by).unwrap();
         }
         "merge" => {
-            let merged = state.merge(&b64_standard(word(1))).unwrap();
+            let merged = state.merge(&b64_standard(word(1)), i64::MAX).unwrap();
             let outdone: Vec<_> = merged.outdone.iter().map(|one| json!({"name": one.name, "by": one.by, "value": one.value})).collect();
             return json!({"changed": merged.changed, "outdone": outdone});
         }
@@ -230,7 +230,7 @@ fn what_is_no_document_is_refused() {
         }
         let mut state = State::new([0, 0, 0, 2]);
         act(&mut state, &json!(["insert", 0, "x"]), &[]);
-        let accepted = state.merge(&bytes).is_ok();
+        let accepted = state.merge(&bytes, 1).is_ok();
         if !accepted {
             refused += 1;
             assert_eq!(shown(&state)["text"], "x");
@@ -241,7 +241,21 @@ fn what_is_no_document_is_refused() {
     }
     assert!((2000..3990).contains(&refused), "{refused}");
     let mut state = State::new([0, 0, 0, 2]);
-    assert!(state.merge(&content).unwrap().changed && !state.merge(&content).unwrap().changed);
+    assert!(state.merge(&content, 1).unwrap().changed && !state.merge(&content, 1).unwrap().changed);
+}
+
+/// Twenty-one thousand items at one place.
+fn many_items() -> Vec<u8> {
+    let number = |mut n: u64| {
+        let mut out = Vec::new();
+        while n >= 0x80 {
+            out.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        out.push(n as u8);
+        out
+    };
+    [&[1][..], &number(21_000), &[1, 0], &[8, 1, 1, b'a', 1, 126].repeat(21_000), &[0]].concat()
 }
 
 /// What would stop a process that reads it: it is refused before a library of CRDTs sees it.
@@ -255,6 +269,8 @@ fn what_is_made_to_harm_is_refused() {
     let good = [
         ("a value", item(&[8, 1, 1, b'a', 1, 126])),
         ("not too deep", item(&nested(60, &[117, 1]))),
+        ("a path that looks like half of a pair", item(&[&[5, 1, 1, b'a', 12][..], br#""D:\\udemy!""#].concat())),
+        ("a whole pair", item(&[&[5, 1, 1, b'a', 14][..], br#""\ud83c\udfac""#].concat())),
         ("a type with a child", vec![1, 2, 1, 0, 7, 1, 1, b'a', 1, 0x28, 0, 1, 0, 1, b'k', 1, 126, 0]),
     ];
     let bad = [
@@ -271,13 +287,15 @@ fn what_is_made_to_harm_is_refused() {
         ("each beside the other", vec![2, 1, 1, 0, 0x88, 2, 0, 1, 126, 1, 2, 0, 0x88, 1, 0, 1, 126, 0]),
         ("a subdocument", item(&[9, 1, 1, b'a', 1, b'g', 118, 0])),
         ("something left over", [&item(&[8, 1, 1, b'a', 1, 126])[..], &[0]].concat()),
+        ("a name of JavaScript's own", item(&[&[8, 1, 1, b'a', 1, 118, 1, 9][..], b"__proto__", &[126]].concat())),
+        ("thousands at one place", many_items()),
         ("half of a surrogate pair", item(&[&[5, 1, 1, b'a', 8][..], br#""\ud800""#].concat())),
         ("a number that is none", item(&[&[5, 1, 1, b'a', 5][..], b"1e999"].concat())),
     ];
     let all = good.iter().map(|one| (one, true)).chain(bad.iter().map(|one| (one, false)));
     for (n, ((what, update), accepted)) in all.enumerate() {
         let mut state = State::new([0, 0, 0, 2]);
-        assert_eq!(state.merge(&document(update)).is_ok(), accepted, "{what}");
+        assert_eq!(state.merge(&document(update), 1).is_ok(), accepted, "{what}");
         let text = b64::encode(document(update)).replace('-', "+").replace('_', "/");
         let answer = there.borrow_mut().act(200_000 + n, &json!(["merge", text]));
         assert_eq!(answer.get("gave").is_some(), accepted, "{what}: {answer}");

@@ -5,6 +5,7 @@
 
 import type { Doc } from "yjs";
 import type { Device } from "../device.js";
+import { hash } from "../key.js";
 import { Refused } from "../refused.js";
 import { Session, type Opening, type Written } from "../session/session.js";
 import { MAX_CONTENT, type SealedUpdate } from "../session/update.js";
@@ -56,6 +57,11 @@ export type Outcome =
 
 /** A document in a session. */
 export class Document {
+  /** The session had a document when it was read: what comes after that and is none is somebody's mistake, or worse. */
+  #wasOne = false;
+  /** Late edits that brought nothing when they were last looked at, by the hash of their content. */
+  readonly #taken = new Set<string>();
+
   private constructor(
     /** Its session: to offer, to keep alive, to hand over. Save before. */
     readonly session: Session,
@@ -66,7 +72,9 @@ export class Document {
   /** Opens a session with an empty document. */
   static async open(device: Device, opening?: Opening): Promise<Document> {
     const state = fresh(device);
-    return new Document(await Session.open(device, state.encode(), opening), state);
+    const document = new Document(await Session.open(device, state.encode(), opening), state);
+    document.#wasOne = true;
+    return document;
   }
 
   /** The document of a session that was loaded, taken over or claimed, with what late edits there are. Refused when its content is something else. */
@@ -102,39 +110,54 @@ export class Document {
   }
 
   async #takeIn(): Promise<Changes> {
-    let { changed } = this.state.merge(this.session.content);
-    // What this device has written itself, in another tab or before it was started again.
-    const setAside = await takeInOrSetAside(this.session.device, this.session.id, this.state);
+    const { session } = this;
     const late: Late[] = [];
-    for (const { device, epoch, content, counts } of await this.session.branches()) {
-      const { outcome, moved } = content ? this.#late(content, counts) : { outcome: { is: "unreadable" } as const, moved: false };
-      late.push({ device, epoch, outcome });
-      changed ||= moved;
+    let changed = false;
+    try {
+      ({ changed } = this.state.merge(session.content, session.chain.epoch));
+    } catch (error) {
+      if (!this.#wasOne || !isRefused(error, "state.form")) throw error;
+      // Somebody wrote what is none over it. What this device has of it goes on.
+      late.push({ device: session.writer, epoch: session.head.epoch, outcome: { is: "beside", content: session.content } });
     }
-    return { changed, by: [...this.session.wrote], setAside, late };
+    // What this device has written itself, in another tab or before it was started again.
+    const setAside = await takeInOrSetAside(session.device, session.id, this.state);
+    if (late.length === 0) {
+      this.#wasOne = true;
+      await session.acknowledge();
+    }
+    for (const { device, epoch, content, counts } of [...(await session.branches()), ...session.beside]) {
+      if (!content) late.push({ device, epoch, outcome: { is: "unreadable" } });
+      // What does not count is not even read.
+      else if (!counts) late.push({ device, epoch, outcome: { is: "beside", content } });
+      else {
+        const { outcome, moved } = this.#late(content, epoch);
+        late.push({ device, epoch, outcome });
+        changed ||= moved;
+      }
+    }
+    return { changed, by: [...session.wrote], setAside, late };
   }
 
   /** What becomes of a late edit, and whether the document is other than it was. */
-  #late(content: Uint8Array, counts: boolean): { outcome: Outcome; moved: boolean } {
-    let into = this.state;
-    if (!counts) {
-      // Of what is not taken in it is still told whether it is there anyway.
-      into = new State(new Uint8Array(4));
-      into.merge(this.state.encode());
-    }
+  #late(content: Uint8Array, epoch: number): { outcome: Outcome; moved: boolean } {
+    const named = hash(content);
+    if (this.#taken.has(named)) return { outcome: { is: "known" }, moved: false };
     try {
-      const { changed, outdone } = into.merge(content, MOST);
-      if (!changed && outdone.length === 0) return { outcome: { is: "known" }, moved: false };
-      if (counts) return { outcome: { is: "merged", outdone }, moved: changed };
+      const { changed, outdone } = this.state.merge(content, epoch, MOST);
+      // One that is outdone is told each time, for the person to choose.
+      if (changed || outdone.length > 0) return { outcome: { is: "merged", outdone }, moved: changed };
+      this.#taken.add(named);
+      return { outcome: { is: "known" }, moved: false };
     } catch (error) {
-      if (!(error instanceof Refused) || !["state.form", "state.size"].includes(error.code)) throw error;
+      if (!isRefused(error, "state.form", "state.size")) throw error;
+      return { outcome: { is: "beside", content }, moved: false };
     }
-    return { outcome: { is: "beside", content }, moved: false };
   }
 
   /** Takes in edits that stood beside the document, because the person says so. */
   merge(content: Uint8Array): Merged {
-    return this.state.merge(content, MOST);
+    return this.state.merge(content, this.session.chain.epoch, MOST);
   }
 
   /** Seals its registers for whoever listens now: for an {@link Outbox}. They reach the others at once, and the session with the next save. */
@@ -145,7 +168,7 @@ export class Document {
   /** Takes in what another device says just now; true when anything is other than it was. {@link Session.hear} says what is refused. */
   async hear(update: SealedUpdate): Promise<boolean> {
     const said = await this.session.hear(update);
-    return said !== undefined && this.state.merge(said).changed;
+    return said !== undefined && this.state.merge(said, this.session.chain.epoch).changed;
   }
 
   /**
@@ -157,30 +180,44 @@ export class Document {
     for (let tries = 1; ; tries++) {
       const content = this.state.encode();
       if (content.length > MAX_CONTENT) throw new Refused("state.size", "too large");
-      const there = new State(new Uint8Array(4));
-      there.merge(this.session.content);
-      if (!there.merge(content).changed) return undefined;
+      if (this.#isThere(content)) {
+        await this.session.keepToItself();
+        return undefined;
+      }
       try {
-        const written = await this.session.write(content);
-        // What this device writes next is under a name that nobody has seen yet, and so can have taken.
-        this.doc.clientID = clientOf(this.session.device);
-        return written;
+        return await this.session.write(content);
       } catch (error) {
-        const code = error instanceof Refused ? error.code : "";
-        const isLate = code === "state.conflict" || (code === "handoff.fenced" && this.session.isSharedHere);
-        if (!isLate || tries >= TRIES) throw error;
-        // Another window of this device was quicker, or in a shared session another device.
+        const moved = this.session.isSharedHere ? ["handoff.fenced", "state.rekey_required"] : [];
+        if (!isRefused(error, "state.conflict", ...moved) || tries >= TRIES) throw error;
+        // Another window of this device was quicker, or in a shared session another device, which may have brought in a new key or taken it.
         await this.session.follow();
-        this.state.merge(this.session.content);
+        try {
+          this.state.merge(this.session.content, this.session.chain.epoch);
+        } catch (none) {
+          if (!isRefused(none, "state.form")) throw none;
+        }
       }
     }
   }
+
+  /** Whether the session has all of this. What is no document has nothing. */
+  #isThere(content: Uint8Array): boolean {
+    const there = new State(new Uint8Array(4));
+    const { epoch } = this.session.chain;
+    try {
+      there.merge(this.session.content, epoch);
+    } catch (error) {
+      if (!isRefused(error, "state.form")) throw error;
+      return false;
+    }
+    return !there.merge(content, epoch).changed;
+  }
+}
+
+function isRefused(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Refused && codes.includes(error.code);
 }
 
 function fresh(device: Device): State {
   return new State(device.http.around.random(4));
-}
-
-function clientOf(device: Device): number {
-  return new DataView(device.http.around.random(4).buffer).getUint32(0);
 }

@@ -67,14 +67,14 @@ export class Registers {
     return JSON.stringify(Object.fromEntries(this.names().map((name) => [name, this.#all.get(name)])));
   }
 
-  /** Takes in those that count; says whether any did, and which did not. */
-  merge(other: Registers): { moved: boolean; outdone: Outdone[] } {
+  /** Takes in those that count; says whether any did, and which did not: those of an epoch after `until` were set in none, and do not. */
+  merge(other: Registers, until: number): { moved: boolean; outdone: Outdone[] } {
     let moved = false;
     const outdone: Outdone[] = [];
     for (const name of other.names()) {
       const [theirs, ours] = [other.#all.get(name), this.#all.get(name)];
       if (!theirs) continue;
-      const order = ours ? against(theirs, ours) : 1;
+      const order = theirs.epoch > until ? -1 : ours ? against(theirs, ours) : 1;
       if (order < 0) outdone.push({ name, by: theirs.by, value: valueOf(theirs) });
       if (order <= 0) continue;
       moved = true;

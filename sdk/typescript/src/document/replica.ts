@@ -61,8 +61,7 @@ export class Replica {
 /** Keeps a document, with whatever another tab has kept of it meanwhile. */
 export function keep(device: Device, session: string, epoch: number, state: State): Promise<void> {
   return device.store.alone(async () => {
-    const whole = new State(new Uint8Array(4));
-    whole.merge(state.encode());
+    const whole = state.copy();
     const before = await takeIn(device, session, whole).catch((error: unknown) => setAside(device, session, error));
     const content = whole.encode();
     const plain = new Uint8Array(8 + content.length);
@@ -85,12 +84,13 @@ async function takeIn(device: Device, session: string, state: State): Promise<nu
   const how = { name: "AES-GCM", iv: Uint8Array.from(kept.subarray(0, IV)), additionalData: utf8(session) };
   const opened = await crypto.subtle.decrypt(how, await key(device), Uint8Array.from(kept.subarray(IV))).catch(() => undefined);
   if (!opened || opened.byteLength < 8) throw damaged();
+  const epoch = Number(new DataView(opened).getBigUint64(0));
   try {
-    state.merge(new Uint8Array(opened, 8));
+    state.merge(new Uint8Array(opened, 8), epoch);
   } catch {
     throw damaged();
   }
-  return Number(new DataView(opened).getBigUint64(0));
+  return epoch;
 }
 
 /** Takes what is kept into its state. What cannot be opened holds up nobody: it stays beside, under another name, and true is given. */

@@ -3,11 +3,11 @@
  * whatever order they come. `sdk/rust/src/document/state.rs` is the same in Rust; `sdk/rust/tests/it/document.rs` holds the two against each other.
  */
 
-import { Doc, applyUpdate, encodeStateAsUpdate, equalSnapshots, snapshot } from "yjs";
+import { Doc, applyUpdate, encodeStateAsUpdate, equalSnapshots, getState, snapshot } from "yjs";
 import { utf8 } from "../base64url.js";
 import { Refused } from "../refused.js";
 import { Registers, type Outdone } from "./registers.js";
-import { isWhole } from "./whole.js";
+import { whole } from "./whole.js";
 
 /** What the first byte says. */
 const VERSION = 1;
@@ -71,25 +71,43 @@ export class State {
     return out;
   }
 
-  /** Takes in what another has written, where all of it together has no more than `most` bytes: all of it or, when it is none, nothing. */
-  merge(content: Uint8Array, most = Infinity): Merged {
+  /**
+   * Takes in what another has written, where all of it together has no more than `most` bytes: all of it or, when it is none, nothing. Registers that were set after
+   * the session's epoch `until` were not set in this session, and do not count.
+   */
+  merge(content: Uint8Array, until: number, most = Infinity): Merged {
     const { registers, document } = split(content);
     const read = Registers.parse(registers);
     if (document.length === 2 && document.every((byte) => byte === 0)) {
-      const { moved, outdone } = this.#registers.merge(read);
+      const { moved, outdone } = this.#registers.merge(read, until);
       return { changed: moved, outdone };
     }
+    if (content.length > most) throw new Refused("state.size", "too large");
     const length = this.#tried(document);
     if (length + registers.length + 5 + utf8(this.#registers.text()).length > most) throw new Refused("state.size", "too large");
+    return this.#apply(document, read, until);
+  }
+
+  /** A copy, to be edited by nobody. */
+  copy(): State {
+    const copy = new State(new Uint8Array(4));
+    copy.#apply(encodeStateAsUpdate(this.doc), this.#registers, Infinity);
+    return copy;
+  }
+
+  #apply(document: Uint8Array, read: Registers, until: number): Merged {
     const before = snapshot(this.doc);
     apply(this.doc, document);
-    const { moved, outdone } = this.#registers.merge(read);
+    const { moved, outdone } = this.#registers.merge(read, until);
     return { changed: moved || !equalSnapshots(before, snapshot(this.doc)), outdone };
   }
 
   /** Takes it in elsewhere first: what stops half way is to do so there. Gives how long both are together. */
   #tried(document: Uint8Array): number {
-    if (!isWhole(document)) throw new Refused("state.form", "document");
+    const ends = whole(document);
+    const { clientID, store } = this.doc;
+    // Nobody writes under the name of who reads: what came of it would hide what is written here.
+    if (!ends || (ends.get(clientID) ?? 0) > getState(store, clientID)) throw new Refused("state.form", "document");
     const both = new Doc();
     apply(both, encodeStateAsUpdate(this.doc));
     apply(both, document);

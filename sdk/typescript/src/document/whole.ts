@@ -10,6 +10,10 @@ const CLIENTS = 2 ** 32;
 /** And so is how far anybody's clock goes. */
 const CLOCKS = 2 ** 31;
 
+/** Most items and clients: what is put beside the same thing again and again takes either library the square of it. */
+const MOST_ITEMS = 20_000;
+const MOST_CLIENTS = 2000;
+
 class NotWhole extends Error {}
 
 interface Id {
@@ -26,13 +30,12 @@ interface Block {
   parent?: Id;
 }
 
-/** Whether these bytes are one. */
-export function isWhole(update: Uint8Array): boolean {
+/** How far each client's clock goes in these bytes, if they are one. */
+export function whole(update: Uint8Array): Map<number, number> | undefined {
   try {
-    read(new Input(update));
-    return true;
+    return read(new Input(update));
   } catch (error) {
-    if (error instanceof NotWhole) return false;
+    if (error instanceof NotWhole) return undefined;
     throw error;
   }
 }
@@ -41,18 +44,20 @@ function need(holds: boolean): void {
   if (!holds) throw new NotWhole();
 }
 
-function read(input: Input): void {
+function read(input: Input): Map<number, number> {
   const ends = new Map<number, number>();
+  let items = 0;
   const named: Id[] = [];
   const parents: Id[] = [];
   const types = new Set<string>();
   for (let clients = input.number(); clients > 0; clients--) {
     const [blocks, client, first] = [input.number(), input.client(), input.number()];
     // All of it: from the first.
-    need(first === 0 && !ends.has(client));
+    need(first === 0 && !ends.has(client) && ends.size < MOST_CLIENTS);
     let clock = 0;
     for (let n = 0; n < blocks; n++) {
       const block = input.block();
+      need(++items <= MOST_ITEMS);
       if (block.isType) types.add(`${client} ${clock}`);
       named.push(...block.beside);
       if (block.parent) parents.push(block.parent);
@@ -74,6 +79,12 @@ function read(input: Input): void {
     }
   }
   need(input.isEmpty);
+  return ends;
+}
+
+/** Every half of a surrogate pair has its other half. */
+function isText(text: string): boolean {
+  return !/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text);
 }
 
 class Input {
@@ -143,11 +154,11 @@ class Input {
       else if (!inString && (one === "]" || one === "}")) depth--;
       need(depth >= 0 && depth <= DEEPEST);
     }
-    // Half a surrogate pair is text in one of the languages alone.
-    need(!text.toLowerCase().includes("\\ud"));
     try {
-      JSON.parse(text, (_, value: unknown) => {
+      JSON.parse(text, (name, value: unknown) => {
         need(typeof value !== "number" || Number.isFinite(value));
+        // Half of a surrogate pair is text in this language alone.
+        need(isText(name) && (typeof value !== "string" || isText(value)));
         return value;
       });
     } catch {
@@ -165,7 +176,8 @@ class Input {
         continue;
       }
       top.left--;
-      if (top.hasNames) this.text();
+      // What JavaScript has another use for.
+      if (top.hasNames) need(this.text() !== "__proto__");
       const kind = this.byte();
       if (kind === 125) this.#signed();
       else if (kind === 124) this.take(4);

@@ -116,8 +116,17 @@ export class Offered {
   }
 
   /** Checks the target, seals the present content to it, and releases. From then on this device does not write. */
-  seal(): Promise<void> {
-    return this.session.alone(() => this.#seal());
+  async seal(): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.session.alone(() => this.#seal());
+      } catch (error) {
+        const isBehind = error instanceof Refused && error.code === "state.conflict" && this.session.chain.mode === "shared";
+        if (!isBehind || tries >= SEALS) throw error;
+        // Another device wrote into it meanwhile.
+        await this.session.follow();
+      }
+    }
   }
 
   async #seal(): Promise<void> {
@@ -271,6 +280,8 @@ export class Waiting {
 
 /** When a source may take back what its target has not completed, in seconds, and a little more. */
 const RECLAIM_SECS = 62;
+/** How often the content of a shared session is sealed anew because another device wrote into it. */
+const SEALS = 8;
 
 /** What the target agrees to when it accepts: this handoff of this session between these two, by this key. */
 function acceptData({ handoff, session, epoch, from }: Offer, offerHash: string, to: string): string {

@@ -107,6 +107,10 @@ export interface Read {
   wrote: Set<string>;
   /** How many updates there are after the last snapshot. */
   sinceSnapshot: number;
+  /** Who wrote the last of them. */
+  lastBy: string | undefined;
+  /** In a shared session, what devices that are out wrote last and this one had not seen: no part of the content. */
+  beside: { device: string; epoch: number; content: Uint8Array; counts: false }[];
 }
 
 /** The content after every update from the last snapshot on, and where it stands. */
@@ -114,20 +118,24 @@ export async function readContent(device: Device, members: Members, { chain, key
   let head: Head = { epoch: 1, seq: 0, hash: chain.first };
   let content = new Uint8Array();
   let needs = readNeeds(undefined);
-  let after = Math.max(0, snapshot - 1);
+  const isShared = chain.mode === "shared";
+  // In a shared session what this device has seen must still be there, also before a snapshot that another made.
+  let after = Math.max(0, (isShared && pin ? Math.min(pin.seq, snapshot) : snapshot) - 1);
   // Who is out has an old key at most.
   let version = 1;
   const wrote = new Set<string>();
   let sinceSnapshot = 0;
+  let lastBy: string | undefined;
+  let beside: Read["beside"] = [];
   const isMember = (one: string): boolean => members.tierOf(one) === "full";
-  // Where reading begins at the beginning, the first update follows the chain's first statement.
-  let last: Head | undefined = after === 0 ? head : undefined;
+  // Where nothing can have been forgotten, the first update follows the chain's first statement.
+  let last: Head | undefined = snapshot <= 1 ? head : undefined;
   for (;;) {
     const path = `/v1/sessions/${chain.session}/updates?after=${after}`;
     const { updates } = await device.broker<{ updates: SealedUpdate[] }>({ scope: "session:read", path });
     if (updates.length === 0) {
       chain.needEnd(head);
-      return { head, content, needs, wrote, sinceSnapshot };
+      return { head, content, needs, wrote, sinceSnapshot, lastBy, beside };
     }
     for (const update of updates) {
       const at: Head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
@@ -139,8 +147,17 @@ export async function readContent(device: Device, members: Members, { chain, key
       if (!key) throw new Refused("handoff.no_key", "no key");
       const opened = await openUpdate(update, key, knows(members));
       chain.needUpdate(opened.by, at, isMember);
-      if (opened.by !== device.did && at.seq > (pin?.seq ?? 0)) wrote.add(opened.by);
-      ({ content, needs } = opened);
+      const isNew = at.seq > (pin?.seq ?? 0);
+      if (opened.by !== device.did && isNew) wrote.add(opened.by);
+      lastBy = opened.by;
+      // Whoever is out may have sealed it yesterday or just now, and a broker that is with them shows either. What they wrote in good time is in what others wrote
+      // after it; the last of it is for the person to look at.
+      const isOut = isShared && isNew && !members.live.includes(opened.by) && chain.holderAt(at.epoch) !== opened.by;
+      if (isOut) beside = [{ device: opened.by, epoch: at.epoch, content: opened.content, counts: false }];
+      else {
+        ({ content, needs } = opened);
+        beside = [];
+      }
       version = update.key_version;
       sinceSnapshot = update.kind === "snapshot" ? 0 : sinceSnapshot + 1;
       head = last = at;

@@ -65,6 +65,12 @@ export class Session {
   #heard = new Map<string, { epoch: number; seq: number }>();
   /** Other devices that wrote what this one had not seen before it was last read. */
   wrote = new Set<string>();
+  /** In a shared session, what devices that are out wrote last and this one had not seen: no part of the content. */
+  beside: Branch[] = [];
+  /** Who wrote the last of what was read. */
+  #lastBy: string | undefined;
+  /** The last snapshot's number, as the broker says. */
+  #snapshotSeen = 0;
   /** How many updates there are after the last snapshot: whoever reads reads them all. */
   #sinceSnapshot = 0;
   readonly #turns = new Turns();
@@ -134,23 +140,32 @@ export class Session {
     const pin = await device.pin(id);
     if (pin) chain.continues(pin.chain);
     const snapshot = shown.last_snapshot ?? 0;
-    const { head, content, needs, wrote, sinceSnapshot } = await readContent(device, members, { chain, keys, snapshot, pin });
-    Object.assign(session, { head, content, wrote });
+    const { head, content, needs, wrote, sinceSnapshot, lastBy, beside } = await readContent(device, members, { chain, keys, snapshot, pin });
+    Object.assign(session, { head, content, wrote, beside });
     session.#sinceSnapshot = sinceSnapshot;
+    session.#lastBy = lastBy;
     session.#needs = needs;
     if (pin && session.head.seq < pin.seq) throw new Refused("state.rollback", "rollback");
     const holds = chain.holder === device.did && !chain.released && shown.holder === device.did;
     session.#held = holds ? chain.epoch : undefined;
     await session.#pin();
-    await session.#acknowledge(snapshot);
+    session.#snapshotSeen = snapshot;
     return session;
   }
 
-  /** Tells the broker, once for each snapshot, that this device has what it covers. Whether it heard is its own affair: it keeps more, that is all. */
-  async #acknowledge(snapshot: number): Promise<void> {
-    if (snapshot === 0 || !this.device.isNewSnapshot(this.id, snapshot)) return;
+  /**
+   * Tells the broker, once for each snapshot, that this device has made use of what it read: what that covers may go. Whether the broker heard is its own affair:
+   * it keeps more, that is all. A document does it by itself.
+   */
+  async acknowledge(): Promise<void> {
+    if (this.#snapshotSeen === 0 || !this.device.isNewSnapshot(this.id, this.#snapshotSeen)) return;
     const { seq, hash } = this.head;
     await this.post("acknowledge", "session:read", { seq, hash }).catch(() => undefined);
+  }
+
+  /** @internal Who wrote its content. */
+  get writer(): string {
+    return this.#lastBy ?? this.chain.holder;
   }
 
   /** Whether this device may write, as far as it knows. */
@@ -232,9 +247,22 @@ export class Session {
    * could read.
    */
   async #writeAlong(content: Uint8Array): Promise<Written> {
+    await this.#needToItself();
+    return { to: "session", head: await this.append(content, "update") };
+  }
+
+  /** Refuses to seal anything under a key that somebody has who is out, and for a session that was released. */
+  async #needToItself(): Promise<void> {
+    if (this.chain.released) throw new Refused("handoff.fenced", "released");
     const members = await this.device.recentMembers();
     if (![...this.recipients].every((did) => this.#mayHaveKey(members, did))) throw new Refused("state.rekey_required", "somebody is out");
-    return { to: "session", head: await this.append(content, "update") };
+  }
+
+  /** @internal Brings in a new key where this device holds the session and somebody who is out has the present one: in a shared session the others wait for that. */
+  keepToItself(): Promise<void> {
+    return this.alone(async () => {
+      if (this.isHeld && this.chain.mode === "shared") await this.#lookAfterKey();
+    });
   }
 
   #mayHaveKey(members: Members, did: string): boolean {
@@ -287,15 +315,20 @@ export class Session {
     await this.post("heartbeat", "session:write", { epoch: this.heldEpoch() });
   }
 
-  /** Reads what others wrote since. */
+  /** Reads what others wrote since. What was read before is acknowledged. */
   follow(): Promise<void> {
-    return this.alone(() => this.#follow());
+    return this.alone(async () => {
+      await this.acknowledge();
+      await this.#follow();
+    });
   }
 
   async #follow(): Promise<void> {
     const fresh = await Session.#read(this.device, this.id, this.keys);
-    const { chain, keys, recipients, head, content, wrote } = fresh;
-    Object.assign(this, { chain, keys, recipients, head, content, wrote });
+    const { chain, keys, recipients, head, content, wrote, beside } = fresh;
+    Object.assign(this, { chain, keys, recipients, head, content, wrote, beside });
+    this.#lastBy = fresh.#lastBy;
+    this.#snapshotSeen = fresh.#snapshotSeen;
     this.#added = fresh.#added;
     this.#needs = fresh.#needs;
     this.#sinceSnapshot = fresh.#sinceSnapshot;
@@ -413,7 +446,8 @@ export class Session {
       if (update.session !== this.id || update.kind === "volatile") throw new Refused("state.undecryptable", "elsewhere");
       const { by, content } = await openUpdate(update, this.#key(update.key_version), knows(members));
       const holder = this.chain.holderAt(epoch);
-      const might = this.chain.mode === "shared" ? holder !== undefined : holder === by;
+      const isMember = this.chain.mode === "shared" && members.tierOf(by) === "full";
+      const might = holder === by || (isMember && holder !== undefined);
       return { device: by, epoch, content, counts: might && members.live.includes(by) };
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
@@ -422,15 +456,17 @@ export class Session {
   }
 
   /** Seals what this device says of the session just now, at most 3 KiB: for an {@link Outbox}. Nobody keeps it. */
-  volatile(content: Uint8Array): Promise<SealedUpdate> {
+  async volatile(content: Uint8Array): Promise<SealedUpdate> {
     if (!this.isHeld && !this.isSharedHere) throw new Refused("handoff.not_holder", "not the holder");
+    await this.#needToItself();
     const { device, chain } = this;
     const last = this.#heard.get(device.did);
     // By the clock, so that a device that starts anew does not begin behind what it said before.
     const seq = Math.max(device.http.seconds() * 1000, last?.epoch === chain.epoch ? last.seq + 1 : 1);
     this.#heard.set(device.did, { epoch: chain.epoch, seq });
     const place = { session: this.id, epoch: chain.epoch, seq, prev: this.head.hash, key_version: this.key.version, kind: "volatile" as const };
-    return sealUpdate(place, { content, needs: this.#needs }, device.signer, this.key, device.http.around.random(12));
+    // What the session needs is in its content, and takes room here.
+    return sealUpdate(place, { content, needs: readNeeds(undefined) }, device.signer, this.key, device.http.around.random(12));
   }
 
   /**

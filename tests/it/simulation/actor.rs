@@ -1,0 +1,259 @@
+//! A device of a simulation: what its person does there, one thing after another, by the SDK as any app uses it.
+
+use super::net::{Chance, Link, Linked};
+use baton_protocol::handoff::machine::{Declining, Target};
+use baton_protocol::id::SessionId;
+use baton_protocol::key::Did;
+use baton_protocol::ports::{Clock, Entropy};
+use baton_sdk::document::{Outcome, Replica, State};
+use baton_sdk::keystore::{Kept, Keystore};
+use baton_sdk::yrs::{GetString as _, Text as _, Transact as _};
+use baton_sdk::{Device, Document, Error, Http, Offered, Session, Waiting};
+use std::sync::{Arc, Mutex};
+
+/// What a person may do next.
+#[derive(Debug, Clone)]
+pub enum Deed {
+    Edit(String),
+    Follow,
+    Offer(Did),
+    Accept,
+    Decline,
+    Cancel,
+    Seal,
+    Complete,
+    Reclaim,
+    Claim,
+    Heartbeat,
+}
+
+impl Deed {
+    pub fn any(chance: &mut Chance, word: String, other: &Did) -> Self {
+        match chance.below(24) {
+            0..6 => Self::Edit(word),
+            6..8 => Self::Follow,
+            8..11 => Self::Offer(other.clone()),
+            11..14 => Self::Accept,
+            14..17 => Self::Seal,
+            17..20 => Self::Complete,
+            20 => Self::Reclaim,
+            21 => Self::Claim,
+            22 => {
+                if chance.one_in(2) {
+                    Self::Decline
+                } else {
+                    Self::Cancel
+                }
+            }
+            _ => Self::Heartbeat,
+        }
+    }
+}
+
+/// What outlives a crash: what was written there, and what was acknowledged.
+#[derive(Default)]
+pub struct Written {
+    pub kept: Vec<String>,
+    pub acknowledged: Vec<String>,
+    /// The session was here once.
+    may: bool,
+    /// What stands beside the document, as this device saw it last.
+    pub beside: Vec<String>,
+}
+
+/// A device, with what it has in memory.
+pub struct Actor {
+    pub device: Arc<Device>,
+    pub written: Arc<Mutex<Written>>,
+    session: SessionId,
+    document: Option<Document>,
+    offered: Option<Offered>,
+    waiting: Option<Waiting>,
+    /// Why what it did last did not come about.
+    pub failed: Option<String>,
+}
+
+/// Where a device is plugged in.
+pub struct Plugged {
+    pub link: Arc<Link>,
+    pub device: Arc<Device>,
+}
+
+/// A device as it starts: from what it keeps, at its own time, with chance of its own.
+pub fn plugged(kept: &Kept, clock: Clock, entropy: Entropy) -> Plugged {
+    let link = Arc::new(Link::default());
+    let http = Http::over(Arc::new(Linked(link.clone())), clock, entropy);
+    let device = Arc::new(Device::from_kept(Keystore::Memory, kept.clone(), http).unwrap().unwrap());
+    Plugged { link, device }
+}
+
+impl Actor {
+    /// As it is after a start: nothing in memory.
+    pub fn started(device: Arc<Device>, session: SessionId, written: Arc<Mutex<Written>>) -> Self {
+        Self { device, written, session, document: None, offered: None, waiting: None, failed: None }
+    }
+
+    /// Does something. What is refused, or not answered, is part of life; what says that somebody lies is not.
+    pub async fn act(mut self, deed: Deed) -> Self {
+        if let Err(error) = Box::pin(self.try_to(&deed)).await {
+            let code = error.code().unwrap_or("none").to_owned();
+            let honest = match &error {
+                Error::Refused { status, .. } => *status < 500 || *status == 503,
+                Error::Check(_) => [
+                    "handoff.not_holder",
+                    "handoff.no_key",
+                    "handoff.state",
+                    "handoff.target",
+                    "state.rollback",
+                    "state.rekey_required",
+                    "log.not_member",
+                ]
+                .contains(&code.as_str()),
+                Error::Transport(_) => true,
+                _ => false,
+            };
+            assert!(honest, "{deed:?}: {error}");
+            self.failed = Some(error.to_string());
+            // What it has in memory may be behind: it reads anew.
+            if matches!(deed, Deed::Follow | Deed::Complete) {
+                self.document = None;
+            }
+        }
+        self
+    }
+
+    async fn document(&mut self) -> Result<&mut Document, Error> {
+        if self.document.is_none() {
+            self.read().await?;
+        }
+        Ok(self.document.as_mut().unwrap())
+    }
+
+    async fn read(&mut self) -> Result<(), Error> {
+        let (document, changes) = Document::of(Session::load(&self.device, &self.session).await?).await?;
+        let beside = changes.late.into_iter().filter_map(|late| if let Outcome::Beside(content) = late.outcome { Some(content) } else { None });
+        self.written.lock().unwrap().beside = beside.map(|content| text_of(&content)).collect();
+        self.document = Some(document);
+        Ok(())
+    }
+
+    async fn try_to(&mut self, deed: &Deed) -> Result<(), Error> {
+        match deed {
+            Deed::Edit(word) => return self.edit(word).await,
+            Deed::Follow => {
+                self.read().await?;
+                self.save().await?;
+            }
+            Deed::Offer(other) => self.offered = Some(self.document().await?.session().offer(Target::Device(other.clone())).await?),
+            Deed::Accept => {
+                if let Some(waiting) = Waiting::list(&self.device).await?.into_iter().find(|one| one.offer().session == self.session) {
+                    let accepted = waiting.accept().await;
+                    self.waiting = Some(waiting);
+                    accepted?;
+                }
+            }
+            Deed::Decline => {
+                if let Some(waiting) = self.waiting.take() {
+                    waiting.decline(Declining::Unwanted).await?;
+                }
+            }
+            Deed::Cancel => {
+                if let Some(offered) = self.offered.take() {
+                    self.document().await?.session().cancel(&offered).await?;
+                }
+            }
+            Deed::Seal => {
+                if let Some(offered) = self.offered.take() {
+                    let sealed = self.document().await?.session_mut().seal(&offered).await;
+                    self.offered = Some(offered);
+                    sealed?;
+                }
+            }
+            Deed::Complete => {
+                if let Some(waiting) = &self.waiting {
+                    let session = waiting.complete().await?;
+                    self.document = Some(Document::of(session).await?.0);
+                }
+            }
+            Deed::Reclaim => {
+                if let Some(offered) = self.offered.take() {
+                    let reclaimed = self.document().await?.session_mut().reclaim(&offered).await;
+                    self.offered = Some(offered);
+                    reclaimed?;
+                }
+            }
+            Deed::Claim => {
+                self.read().await?;
+                self.document().await?.session_mut().claim().await?;
+            }
+            Deed::Heartbeat => self.document().await?.session().heartbeat().await?,
+        }
+        Ok(())
+    }
+
+    /// Writes a word, with or without a network: from here on it is the person's, whatever happens. Where somebody else has the session, and it was never here,
+    /// an app offers nothing to write in.
+    async fn edit(&mut self, word: &str) -> Result<(), Error> {
+        let may = self.document().await.map(|document| document.session().is_held() || document.session().is_shared());
+        if !self.may_write(may.unwrap_or_default()) {
+            return Ok(());
+        }
+        let write = |state: &State| {
+            let doc = state.doc();
+            doc.get_or_insert_text("notes").insert(&mut doc.transact_mut(), 0, &format!("{word} "));
+        };
+        match self.document().await.map(|document| write(document.state())) {
+            Ok(()) => self.document.as_ref().unwrap().keep()?,
+            // Offline.
+            Err(why) => {
+                let Some(replica) = Replica::load(&self.device, &self.session)? else { return Err(why) };
+                write(replica.state());
+                replica.keep()?;
+            }
+        }
+        self.written.lock().unwrap().kept.push(word.to_owned());
+        self.save().await
+    }
+
+    fn may_write(&self, may: bool) -> bool {
+        let mut written = self.written.lock().unwrap();
+        written.may |= may;
+        written.may
+    }
+
+    async fn save(&mut self) -> Result<(), Error> {
+        if !self.may_write(false) {
+            return Ok(());
+        }
+        let document = self.document().await?;
+        let saves = text(document.state());
+        document.save().await?;
+        let mut written = self.written.lock().unwrap();
+        let acknowledged: Vec<_> = written.kept.iter().filter(|word| saves.contains(&format!("{word} "))).cloned().collect();
+        written.acknowledged = acknowledged;
+        Ok(())
+    }
+
+    /// What the document says here.
+    pub fn text(&self) -> String {
+        self.document.as_ref().map(|document| text(document.state())).unwrap_or_default()
+    }
+
+    pub fn holds(&self) -> bool {
+        self.document.as_ref().is_some_and(|document| document.session().is_held())
+    }
+
+    pub fn forget_handoffs(&mut self) {
+        (self.offered, self.waiting) = (None, None);
+    }
+}
+
+fn text(state: &State) -> String {
+    let doc = state.doc();
+    doc.get_or_insert_text("notes").get_string(&doc.transact())
+}
+
+fn text_of(content: &[u8]) -> String {
+    let mut state = State::new([0; 4]);
+    state.merge(content, i64::MAX).map(|_| text(&state)).unwrap_or_default()
+}
