@@ -576,18 +576,32 @@ impl Session {
     async fn read_from(&mut self, members: &Members, snapshot: i64, pin: Option<&Pin>) -> Result<(), Error> {
         // In a shared session what this device has seen must still be there, also before a snapshot that another made.
         let seen = pin.filter(|_| self.is_shared()).map_or(snapshot, |pin| pin.seq.min(snapshot));
-        let mut after = (seen - 1).max(0);
+        if !self.read_after(members, (seen - 1).max(0), snapshot, pin).await? {
+            // All of that is of devices that are out: then what was before it, and where nothing was, theirs.
+            let head = Head { epoch: 1, seq: 0, hash: self.chain.first().into() };
+            self.head = head;
+            if !self.read_after(members, 0, snapshot, pin).await?
+                && let Some(last) = self.beside.pop()
+            {
+                self.content = last.content.unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all updates after this one; false when the content is none of them.
+    async fn read_after(&mut self, members: &Members, mut after: i64, snapshot: i64, pin: Option<&Pin>) -> Result<bool, Error> {
         // Where nothing can have been forgotten, the first update follows the chain's first statement.
-        let mut last = (snapshot <= 1).then(|| self.head.clone());
+        let mut last = (snapshot <= 1 && after == 0).then(|| self.head.clone());
         // Who is out has an old key at most.
-        let mut key_version = 1;
+        let (mut key_version, mut is_read) = (1, false);
         loop {
             let path = format!("/v1/sessions/{}/updates?after={after}", self.id);
             let answer = self.device.broker("GET", &path, "session:read", None, None).await?;
             let updates: Vec<SealedUpdate> = serde_json::from_value(answer["updates"].clone()).map_err(|_| Error::Answer("updates"))?;
             if updates.is_empty() {
                 self.chain.accepts_end(&self.head)?;
-                return Ok(());
+                return Ok(is_read || self.beside.is_empty());
             }
             for update in updates {
                 let place = &update.place;
@@ -616,6 +630,7 @@ impl Session {
                 } else {
                     (self.content, self.needs) = (opened.content, opened.needs);
                     self.beside.clear();
+                    is_read = true;
                 }
                 self.since_snapshot = if place.kind == Kind::Snapshot { 0 } else { self.since_snapshot + 1 };
                 (after, key_version) = (place.seq, place.key_version);

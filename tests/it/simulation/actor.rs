@@ -222,7 +222,8 @@ impl Actor {
     }
 
     async fn save(&mut self) -> Result<(), Error> {
-        if !self.may_write(false) {
+        let holds = self.holds();
+        if !self.may_write(holds) {
             return Ok(());
         }
         let document = self.document().await?;

@@ -27,7 +27,7 @@ use tokio::task::unconstrained;
 
 /// Lives in `make test`, and what happens in each.
 const SEEDS: u64 = 200;
-const STEPS: usize = 90;
+const STEPS: usize = 50;
 /// Full devices; one life in eight has another that is revoked.
 const DEVICES: usize = 3;
 /// One life in so many has a device that is revoked.
@@ -323,7 +323,8 @@ impl<'a> World<'a> {
                 let word = format!("{word} ");
                 assert!(
                     text.contains(&word) || (self.slots[n].is_out && beside.contains(&word)),
-                    "{word}, {of} by {n}, is missing in {text:?}, {beside:?}"
+                    "{word}, {of} by {n}, is missing in {text:?}, {beside:?}\n{}",
+                    self.story
                 );
             }
         }

@@ -114,13 +114,26 @@ export interface Read {
 }
 
 /** The content after every update from the last snapshot on, and where it stands. */
-export async function readContent(device: Device, members: Members, { chain, keys, snapshot, pin }: Reading): Promise<Read> {
+export async function readContent(device: Device, members: Members, reading: Reading): Promise<Read> {
+  const { chain, snapshot, pin } = reading;
+  // In a shared session what this device has seen must still be there, also before a snapshot that another made.
+  const seen = chain.mode === "shared" && pin ? Math.min(pin.seq, snapshot) : snapshot;
+  const { isRead, ...read } = await readAfter(device, members, reading, Math.max(0, seen - 1));
+  if (isRead || read.beside.length === 0) return read;
+  // All of that is of devices that are out: then what was before it, and where nothing was, theirs.
+  const all = await readAfter(device, members, reading, 0);
+  const last = all.isRead ? undefined : all.beside.pop();
+  return { ...all, ...(last ? { content: last.content } : {}) };
+}
+
+/** Reads all updates after this one. */
+async function readAfter(device: Device, members: Members, { chain, keys, snapshot, pin }: Reading, from: number): Promise<Read & { isRead: boolean }> {
   let head: Head = { epoch: 1, seq: 0, hash: chain.first };
   let content = new Uint8Array();
   let needs = readNeeds(undefined);
   const isShared = chain.mode === "shared";
-  // In a shared session what this device has seen must still be there, also before a snapshot that another made.
-  let after = Math.max(0, (isShared && pin ? Math.min(pin.seq, snapshot) : snapshot) - 1);
+  let after = from;
+  let isRead = false;
   // Who is out has an old key at most.
   let version = 1;
   const wrote = new Set<string>();
@@ -129,13 +142,13 @@ export async function readContent(device: Device, members: Members, { chain, key
   let beside: Read["beside"] = [];
   const isMember = (one: string): boolean => members.tierOf(one) === "full";
   // Where nothing can have been forgotten, the first update follows the chain's first statement.
-  let last: Head | undefined = snapshot <= 1 ? head : undefined;
+  let last: Head | undefined = snapshot <= 1 && from === 0 ? head : undefined;
   for (;;) {
     const path = `/v1/sessions/${chain.session}/updates?after=${after}`;
     const { updates } = await device.broker<{ updates: SealedUpdate[] }>({ scope: "session:read", path });
     if (updates.length === 0) {
       chain.needEnd(head);
-      return { head, content, needs, wrote, sinceSnapshot, lastBy, beside };
+      return { head, content, needs, wrote, sinceSnapshot, lastBy, beside, isRead };
     }
     for (const update of updates) {
       const at: Head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
@@ -157,6 +170,7 @@ export async function readContent(device: Device, members: Members, { chain, key
       else {
         ({ content, needs } = opened);
         beside = [];
+        isRead = true;
       }
       version = update.key_version;
       sinceSnapshot = update.kind === "snapshot" ? 0 : sinceSnapshot + 1;
