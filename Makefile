@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: run test check deps test-deps demo schemas oracles bench web model fuzz
+.PHONY: run test check deps test-deps demo schemas oracles bench web model sim fuzz
 
 run: deps web
 	$(CARGO) run --bin baton -- serve
@@ -36,7 +36,7 @@ web: node_modules
 	@cd identity/web/dist && echo "bundle $$(find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1)"
 
 # Exactly what package-lock.json names.
-node_modules: package.json package-lock.json sdk/typescript/package.json sdk/typescript/examples/relying/package.json identity/web/package.json tests/browser/package.json
+node_modules: package.json package-lock.json $(wildcard sdk/typescript/package.json sdk/typescript/examples/*/package.json identity/web/package.json tests/*/package.json)
 	npm ci
 	@touch node_modules
 
@@ -46,6 +46,11 @@ bench: deps web
 # The model of the handoff, further than `make test` goes.
 model:
 	$(CARGO) test --release --package baton-model -- --include-ignored --nocapture --test-threads 1
+
+# Lives of a session, one for each seed, further than `make test` goes: make sim SEEDS=10000. A seed that fails is named, with the command that runs it again.
+SEEDS ?= 2000
+sim: deps
+	BATON_SEEDS=$(SEEDS) $(CARGO) test --test it -- simulation::lives --nocapture
 
 # What strangers send, and the rules over it, for so many seconds: make fuzz SECONDS=600.
 SECONDS ?= 60

@@ -176,6 +176,8 @@ impl Config {
             issuer_memory: usize,
             registration: bool,
             relying_services: Vec<&'a str>,
+            operators: Vec<&'a str>,
+            clients: Vec<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             request_certificate: Option<&'a str>,
             #[cfg(feature = "w3c")]
@@ -200,6 +202,8 @@ impl Config {
             issuer_memory,
             registration: self.registration,
             relying_services,
+            operators: self.operators.iter().map(|operator| operator.name.as_str()).collect(),
+            clients: self.clients.ids().collect(),
             request_certificate: self.request_certificate.as_deref().map(RequestCertificate::hash),
             #[cfg(feature = "w3c")]
             trusted_issuers: self.trust.policy.issuer.iter().map(|trusted| trusted.id.as_str()).collect(),

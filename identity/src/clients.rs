@@ -49,6 +49,10 @@ impl Clients {
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
         self.configured.iter().chain(registered.iter()).find(|client| client.client_id == client_id).cloned()
     }
+    /// The ids of those that the operator named.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.configured.iter().map(|client| client.client_id.as_str())
+    }
     /// One that has just registered.
     pub(crate) fn add(&self, client: Client) {
         self.registered.write().unwrap_or_else(PoisonError::into_inner).push(client);

@@ -90,8 +90,8 @@ pub struct Event {
     pub seq: i64,
     /// When, by the broker's clock.
     pub at: Millis,
-    /// What: `session.opened`, `session.updated`, `session.active`, `session.detached`, `session.asked`, `session.unfollow`, `handoff.<state>`,
-    /// `device.enrolled`, `device.revoked`, `device.switched`, `root.replaced` (for each device).
+    /// What (docs/protocol.md §9): `session.opened`, `.updated`, `.branched`, `.rekeyed`, `.active`, `.detached`, `.asked`, `.unfollow`, `.ended`, `handoff.<state>`,
+    /// `device.enrolled`, `.revoked`, `.switched`, `root.replaced` (for each device), or `other`.
     pub kind: String,
     /// The session, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

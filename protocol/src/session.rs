@@ -143,9 +143,9 @@ pub struct Place {
     pub session: SessionId,
     /// The epoch it is written at.
     pub epoch: i64,
-    /// One more than the update before.
+    /// One more than the update before; of a volatile one, more than its writer's last at this epoch.
     pub seq: i64,
-    /// Ciphertext digest of the update before.
+    /// Ciphertext digest of the update before; of a volatile one, of the last that its writer knows.
     pub prev: String,
     /// Which session key seals it.
     pub key_version: i64,
@@ -188,7 +188,7 @@ pub struct Opened {
     pub needs: Needs,
 }
 
-/// A sealed update as the broker stores it.
+/// A sealed update, as the broker stores it or, a volatile one, passes it on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SealedUpdate {

@@ -124,13 +124,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         return enrol(&args.keystore, &passphrase, server, &claims).await;
     }
     let (keystore, kept) = Keystore::open(&args.keystore, passphrase.expose(), &system_entropy())?;
-    let device = Device::from_kept(keystore, kept, http()?)?.context("this keystore is not enrolled")?;
+    let device = Device::from_kept(keystore, kept, http()?)?
+        .context("this keystore is not enrolled: its enrolment was not finished; remove it and enrol anew")?;
     let device = Arc::new(device);
     match args.command {
         Command::Enrol { .. } => Ok(()),
         Command::Show => show(&device).await,
         Command::Present { audience, nonce, disclose } => {
+            ensure!((16..=256).contains(&nonce.len()), "a nonce has 16 to 256 characters");
             let names: Vec<_> = disclose.iter().map(String::as_str).collect();
+            if let Some(unknown) = names.iter().find(|name| !device.can_disclose(name)) {
+                bail!("this device's credential does not say {unknown}");
+            }
             println!("{}", device.present(&audience, &nonce, &[], &names).await?);
             Ok(())
         }
@@ -354,7 +359,10 @@ async fn finish(mut session: Session, offered: &Offered) -> anyhow::Result<()> {
 }
 
 async fn pull(session: &Session) -> anyhow::Result<()> {
-    let requested = session.request().await?;
+    let requested = match session.request().await {
+        Err(why) if why.is("handoff.state") => bail!("nobody holds it, or it is being handed over: see `device show`, or `device claim` it"),
+        other => other?,
+    };
     println!("asked {}; waiting for its holder ..", requested.id());
     let waiting = loop {
         if let Some(waiting) = requested.offered().await? {
@@ -362,7 +370,8 @@ async fn pull(session: &Session) -> anyhow::Result<()> {
         }
         let (state, reason) = requested.stands().await?;
         if !matches!(state.as_str(), "requested" | "offered") {
-            bail!("{state}{}", reason.map(|reason| format!(": {reason:?}")).unwrap_or_default());
+            let reason = serde_json::to_value(reason)?;
+            bail!("{state}{}", reason.as_str().map(|reason| format!(": {reason}")).unwrap_or_default());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     };

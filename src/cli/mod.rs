@@ -46,7 +46,7 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
     },
-    /// The services' signing keys: list, rotate, drop
+    /// The services' signing keys: list, rotate, replace, drop
     Keys {
         #[command(subcommand)]
         what: keys::What,

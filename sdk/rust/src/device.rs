@@ -195,6 +195,11 @@ impl Device {
         Ok(format!("{shown}{kb}"))
     }
 
+    /// Whether its credential has a claim of this name to disclose.
+    pub fn can_disclose(&self, name: &str) -> bool {
+        Compact::parse(&self.enrolled().credential).is_ok_and(|credential| credential.disclosures.iter().any(|one| one.name() == Some(name)))
+    }
+
     /// A nonce for a presentation to a service.
     pub async fn nonce(&self, service: &str) -> Result<String, Error> {
         let body = json!({"jkt": self.signing.key().thumbprint()}).to_string().into_bytes();

@@ -116,7 +116,7 @@ impl Keystore {
     /// A new file; refuses to replace one.
     pub fn create(path: &Path, passphrase: &str, kept: &Kept, entropy: &Entropy) -> Result<Self, Error> {
         if path.exists() {
-            return Err(Error::Store(format!("{} exists already", path.display())));
+            return Err(Error::Store(format!("{} exists already: remove it to begin anew", path.display())));
         }
         let salt = entropy.bytes();
         let sealed = Sealed { path: path.into(), key: derive(passphrase, &salt)?, salt, entropy: entropy.clone() };

@@ -14,7 +14,7 @@ export interface SessionEvent {
   seq: number;
   /** Unix milliseconds, by the broker's clock. */
   at: number;
-  /** `session.opened`, `session.updated`, `session.active`, `session.detached`, `handoff.<state>`, `device.enrolled`, `device.revoked`, `root.replaced`, `session.unfollow`, … */
+  /** What (docs/protocol.md §9): `session.updated`, `session.active`, `handoff.<state>`, `device.enrolled`, … */
   kind: string;
   session?: string;
   handoff?: string;

@@ -43,7 +43,7 @@ test("who writes too late is merged", async () => {
 
   const changes = await there.follow();
   const outdone = [{ name: "position", by: laptop.did, value: 50 }];
-  assert.deepEqual(changes, { changed: true, late: [{ device: laptop.did, epoch: 1, outcome: { is: "merged", outdone } }] });
+  assert.deepEqual(changes, { changed: true, by: [], setAside: false, late: [{ device: laptop.did, epoch: 1, outcome: { is: "merged", outdone } }] });
   assert.deepEqual([notes(there), there.get("position")], ["butter, bread, milk", 60]);
   assert.equal((await there.save())?.to, "session");
 
@@ -121,6 +121,11 @@ test("documents are there without a network", async () => {
   bytes.writeUInt8(bytes.readUInt8(20) ^ 1, 20);
   writeFileSync(join(`${path}.documents`, id), bytes);
   await assert.rejects(Replica.load(offline, id), refusal("wrap.invalid"));
+  // It holds up nobody: it is set aside, and the document is what the session has.
+  const { document: whole, changes } = await Document.of(await Session.load(again, id));
+  assert.deepEqual([changes.setAside, notes(whole)], [true, "butter, bread, milk"]);
+  assert.deepEqual(readFileSync(join(`${path}.documents`, `damaged-${id}`)), bytes);
+  await whole.keep();
   await Replica.forget(offline, id);
   assert.equal(await Replica.load(offline, id), undefined);
   assert.deepEqual(await Replica.list(offline), []);
@@ -149,3 +154,54 @@ test("what is no document is said to be none, and kept", async () => {
   }
 });
 
+test("a shared document is written by all", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const here = await Document.open(laptop, { mode: "shared" });
+  const there = await reopened(here, phone);
+  for (let n = 0; n < 3; n++) {
+    here.doc.getText("notes").insert(0, `here ${n}. `);
+    there.doc.getText("notes").insert(0, `there ${n}. `);
+    const written = await Promise.all([here.save(), there.save()]);
+    assert.deepEqual(written.map((one) => one?.to), ["session", "session"]);
+  }
+  await here.follow();
+  await there.follow();
+  assert.equal(notes(here), notes(there));
+  assert.deepEqual([here.session.isHeld, there.session.isHeld], [true, false]);
+  // Handed over while the other goes on writing.
+  const { document: held } = await Document.of(await handOver(here.session, phone));
+  here.doc.getText("notes").insert(0, "after. ");
+  assert.equal((await here.save())?.to, "session");
+  const changes = await held.follow();
+  assert.deepEqual([changes.changed, changes.by, notes(held).startsWith("after. ")], [true, [laptop.did], true]);
+});
+
+test("what is written over a document locks nobody out", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const here = await Document.open(laptop, { mode: "shared" });
+  here.doc.getText("notes").insert(0, "bread");
+  await here.save();
+  const there = await reopened(here, phone);
+  await here.session.write(Uint8Array.of(0));
+  const { changed, late } = await there.follow();
+  assert.deepEqual([changed, late], [false, [{ device: laptop.did, epoch: 1, outcome: { is: "beside", content: Uint8Array.of(0) } }]]);
+  there.doc.getText("notes").insert(5, ", milk");
+  assert.equal((await there.save())?.to, "session");
+  await here.follow();
+  assert.equal(notes(here), "bread, milk");
+});
+
+test("a late edit that nobody can read keeps nobody from the rest", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const here = await Document.open(laptop);
+  const stale = await reopened(here, laptop);
+  const there = (await Document.of(await handOver(here.session, phone))).document;
+  stale.doc.getText("notes").insert(0, "late");
+  await stale.save();
+  // In its place the broker has something that this device has no key for.
+  const branches = await there.session.branches();
+  assert.deepEqual(branches.map(({ counts }) => counts), [true]);
+  there.session.keys.delete(1);
+  const without = await there.session.branches();
+  assert.deepEqual(without.map(({ content, counts }) => [content, counts]), [[undefined, false]]);
+});

@@ -13,7 +13,7 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::session::{Branch, Session, Written};
 use baton_protocol::key::{Did, hash};
-use baton_protocol::session::{MAX_CONTENT, SealedUpdate};
+use baton_protocol::session::{MAX_CONTENT, MAX_VOLATILE, SealedUpdate};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -189,6 +189,9 @@ impl Document {
     /// Seals its registers for whoever listens now ([`Events::say`](crate::Events::say)). They reach the others at once, and the session with the next save.
     pub async fn volatile(&mut self) -> Result<SealedUpdate, Error> {
         let registers = self.state.encode_registers();
+        if registers.len() > MAX_VOLATILE {
+            return Err(Error::TooLarge);
+        }
         self.session.volatile(&registers).await
     }
 

@@ -8,7 +8,7 @@ import type { Device } from "../device.js";
 import { hash } from "../key.js";
 import { Refused } from "../refused.js";
 import { Session, type Opening, type Written } from "../session/session.js";
-import { MAX_CONTENT, type SealedUpdate } from "../session/update.js";
+import { MAX_CONTENT, MAX_VOLATILE, type SealedUpdate } from "../session/update.js";
 import type { Outdone } from "./registers.js";
 import { keep, takeInOrSetAside } from "./replica.js";
 import { State, type Merged } from "./state.js";
@@ -161,8 +161,10 @@ export class Document {
   }
 
   /** Seals its registers for whoever listens now: for an {@link Outbox}. They reach the others at once, and the session with the next save. */
-  volatile(): Promise<SealedUpdate> {
-    return this.session.volatile(this.state.encodeRegisters());
+  async volatile(): Promise<SealedUpdate> {
+    const registers = this.state.encodeRegisters();
+    if (registers.length > MAX_VOLATILE) throw new Refused("state.size", "too large");
+    return this.session.volatile(registers);
   }
 
   /** Takes in what another device says just now; true when anything is other than it was. {@link Session.hear} says what is refused. */

@@ -11,7 +11,7 @@ import { readNeeds, signedNeeds, type Needs } from "./needs.js";
 /** Most bytes of content in one update. */
 export const MAX_CONTENT = 192 * 1024;
 /** And in a volatile one. */
-const MAX_VOLATILE = 3 * 1024;
+export const MAX_VOLATILE = 3 * 1024;
 
 /** Where a session's content stands. */
 export interface Head {
