@@ -19,6 +19,7 @@ use baton_service::database::Database;
 use baton_service::key_ring::KeyRing;
 use baton_service::{edge, once};
 use baton_verifier::Verifier;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sqlx::migrate::Migrator;
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -67,10 +68,19 @@ impl Running {
     }
 }
 
+/// As many files as this process may have open: each stream is one, and the usual limit is a thousand.
+fn open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(target: "baton", %error, "no more open files than before");
+    }
+}
+
 /// Opens everything and begins to serve on `listener`.
 pub async fn start(config: &Config, listener: TcpListener, admin: Option<TcpListener>, clock: Clock, entropy: Entropy) -> anyhow::Result<Running> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).with_context(|| format!("{}", config.data_dir.display()))?;
     let lock = lock(&config.data_dir)?;
+    open_files();
     let services = open(config, &clock, &entropy).await?;
     let Services { identity, verifier, broker } = services;
 

@@ -9,6 +9,7 @@ mod routes;
 mod state;
 mod store;
 mod streams;
+mod writer;
 
 pub use routes::router;
 pub use state::{Broker, Config, SCHEMA, migrations};

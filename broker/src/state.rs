@@ -3,11 +3,13 @@
 use crate::presence::Presence;
 use crate::store::{handoffs, sessions};
 use crate::streams::Bell;
+use crate::writer;
 use baton_protocol::handoff::chain::Accepted;
 use baton_protocol::id::SessionId;
 use baton_protocol::key::PublicKey;
 use baton_service::base::Base;
 use baton_service::database::Error;
+use baton_service::gather::Gather;
 use baton_service::guard::TokenIssuer;
 use baton_service::standing::Freshness;
 use sqlx::migrate::Migrator;
@@ -45,6 +47,8 @@ pub struct Broker {
     pub(crate) bell: Bell,
     pub(crate) presence: Presence,
     pub(crate) closing: watch::Sender<bool>,
+    /// Updates that wait for a commit.
+    pub(crate) writes: Gather<writer::Job>,
 }
 
 impl Broker {
@@ -53,7 +57,16 @@ impl Broker {
         let tokens = TokenIssuer { url: config.verifier_url, keys: config.verifier_keys };
         let pages = TokenIssuer { url: config.identity_url, keys: config.identity_keys };
         let presence = Presence::new(base.clock.clone());
-        Self { base, tokens, pages, freshness: Freshness::default(), bell: Bell::default(), presence, closing: watch::Sender::new(false) }
+        Self {
+            base,
+            tokens,
+            pages,
+            freshness: Freshness::default(),
+            bell: Bell::default(),
+            presence,
+            closing: watch::Sender::new(false),
+            writes: Gather::default(),
+        }
     }
 
     /// The broker's acceptance of a statement: from here on it counts.

@@ -136,6 +136,11 @@ impl Candidate {
         &self.token
     }
 
+    /// The proof's id, for who consumes many at once. Whoever consumes it so has looked at the standing in the same transaction.
+    pub fn once(&self, now: Millis) -> Use {
+        self.proven.once(now)
+    }
+
     /// Consumes the proof and holds the standing: from here to commit, no revocation comes between. A token older than the device's
     /// epoch, of another grant, or of a device that is revoked opens nothing.
     pub async fn admit(self, base: &Base, freshness: &Freshness, db: &mut AnyConnection) -> Result<Caller, Problem> {

@@ -11,9 +11,11 @@ pub mod extract;
 #[cfg(debug_assertions)]
 mod failpoint;
 pub mod form;
+pub mod gather;
 pub mod guard;
 pub mod key_ring;
 pub mod limits;
+pub mod many;
 pub mod nonces;
 pub mod once;
 pub mod problem;

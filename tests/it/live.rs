@@ -122,7 +122,7 @@ async fn who_may_not_write_is_not_heard() {
     session.write(b"00:44").await.unwrap();
 }
 
-/// A device that shouts, or says what is no frame, is shown out; one that says as much as it may is not.
+/// EVT-08: a device that shouts, or says what is no frame, is shown out; one that says as much as it may is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_shouts_is_shown_out() {
     let rig = Rig::new(On::Sqlite).await;

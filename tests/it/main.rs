@@ -21,3 +21,4 @@ mod simulation;
 mod store;
 mod story;
 mod support;
+mod writing;

@@ -8,20 +8,16 @@ use baton_protocol::key::Did;
 use baton_protocol::refusal::Vc;
 use baton_protocol::standing::Standing;
 use baton_service::base::Base;
+use baton_service::gather::{Commit, Gather};
 use baton_service::once::{self, Use};
 use baton_service::problem::{InternalExt as _, Problem};
 use baton_service::standing::{self, Freshness};
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Most decided in one transaction.
-const MOST: usize = 64;
-/// Most that may wait; the rest is told to come again.
-const MOST_WAITING: usize = 4096;
-
 /// One caller's question.
-struct Job {
+pub struct Job {
     device: Did,
     /// What is consumed, and what a second use is refused as.
     uses: Vec<(Use, Refusal)>,
@@ -32,24 +28,18 @@ struct Job {
 /// Tells the caller that its verdict stands, or why not.
 type Answer = Box<dyn FnOnce(Result<(), Problem>) + Send>;
 
-#[derive(Default)]
-struct Queue {
-    jobs: Vec<Job>,
-    worked: bool,
-}
-
 /// The gate.
 #[derive(Clone)]
 pub struct Gate {
     base: Arc<Base>,
     freshness: Arc<Freshness>,
-    queue: Arc<Mutex<Queue>>,
+    gather: Gather<Job>,
 }
 
 impl Gate {
     /// Over this database and feed.
     pub fn new(base: Arc<Base>, freshness: Arc<Freshness>) -> Self {
-        Self { base, freshness, queue: Arc::default() }
+        Self { base, freshness, gather: Gather::default() }
     }
 
     /// Decides on the device's live standing and consumes `uses`, all or nothing, durably.
@@ -66,97 +56,16 @@ impl Gate {
                 None
             }
         });
-        self.enqueue(Job { device, uses, decide })?;
-        wait.await.unwrap_or(Err(Problem::Unavailable("the commit was given up")))
-    }
-
-    fn enqueue(&self, job: Job) -> Result<(), Problem> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.jobs.len() >= MOST_WAITING {
+        if !self.gather.add(self, Job { device, uses, decide }) {
             return Err(Problem::Unavailable("too many wait"));
         }
-        queue.jobs.push(job);
-        // Its own task: a caller who goes away takes nobody's commit along.
-        if !std::mem::replace(&mut queue.worked, true) {
-            tokio::spawn(self.clone().work());
-        }
-        Ok(())
-    }
-
-    async fn work(self) {
-        let _working = Working(&self);
-        self.gather().await;
-        while let Some(batch) = self.next() {
-            self.commit(batch).await;
-            self.gather().await;
-        }
-    }
-
-    /// Whoever is ready to ask at this moment asks first, and shares the commit: until nobody came, or it is full.
-    async fn gather(&self) {
-        let waiting = || self.queue.lock().unwrap_or_else(PoisonError::into_inner).jobs.len();
-        let mut before = waiting();
-        loop {
-            tokio::task::yield_now().await;
-            let now = waiting();
-            if now <= before || now >= MOST {
-                return;
-            }
-            before = now;
-        }
-    }
-
-    /// The next that may share a commit: no two want the same thing. `None` ends the work.
-    fn next(&self) -> Option<Vec<Job>> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut wanted = HashSet::new();
-        let (mut batch, mut later) = (Vec::new(), Vec::new());
-        for job in queue.jobs.drain(..) {
-            if batch.len() < MOST && !job.uses.iter().any(|(one, _)| wanted.contains(one)) {
-                wanted.extend(job.uses.iter().map(|(one, _)| one.clone()));
-                batch.push(job);
-            } else {
-                later.push(job);
-            }
-        }
-        queue.jobs = later;
-        queue.worked = !batch.is_empty();
-        queue.worked.then_some(batch)
-    }
-
-    async fn commit(&self, batch: Vec<Job>) {
-        let mut open = Open::default();
-        let outcome = self.decide(batch, &mut open).await;
-        match &outcome {
-            Ok(()) => self.refuse_twins(&open.consumed),
-            Err(why) => tracing::error!(target: "baton", error = ?why, "nothing was decided"),
-        }
-        let failed = || Problem::Unavailable("standing could not be read");
-        for job in open.undecided {
-            (job.decide)(Err(failed()));
-        }
-        for (answer, refused) in open.decided {
-            answer(match (&outcome, refused) {
-                (Err(_), _) => Err(failed()),
-                (Ok(()), Some(refusal)) => Err(refusal.into()),
-                (Ok(()), None) => Ok(()),
-            });
-        }
+        wait.await.unwrap_or(Err(Problem::Unavailable("the commit was given up")))
     }
 
     /// Whoever waits to use what has just been used need not wait for a commit of its own.
     fn refuse_twins(&self, consumed: &HashSet<Use>) {
-        let mut twins = Vec::new();
-        {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            for job in std::mem::take(&mut queue.jobs) {
-                match job.uses.iter().find(|(one, _)| consumed.contains(one)).map(|(_, refusal)| *refusal) {
-                    Some(refusal) => twins.push((job, refusal)),
-                    None => queue.jobs.push(job),
-                }
-            }
-        }
-        for (job, refusal) in twins {
+        let twin = |job: &Job| job.uses.iter().find(|(one, _)| consumed.contains(one)).map(|(_, refusal)| *refusal);
+        for (job, refusal) in self.gather.take(twin) {
             (job.decide)(Err(refusal.into()));
         }
     }
@@ -192,13 +101,43 @@ impl Gate {
     }
 }
 
-/// Should a decision panic, the work goes on with whoever waits.
-struct Working<'a>(&'a Gate);
+impl Commit for Gate {
+    type Job = Job;
+    const MOST: usize = 64;
 
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tokio::spawn(self.0.clone().work());
+    /// No two that want the same thing share a commit.
+    fn choose(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+        let mut wanted = HashSet::new();
+        let (mut batch, mut later) = (Vec::new(), VecDeque::new());
+        for job in waiting.drain(..) {
+            if batch.len() < Self::MOST && !job.uses.iter().any(|(one, _)| wanted.contains(one)) {
+                wanted.extend(job.uses.iter().map(|(one, _)| one.clone()));
+                batch.push(job);
+            } else {
+                later.push_back(job);
+            }
+        }
+        *waiting = later;
+        batch
+    }
+
+    async fn commit(&self, batch: Vec<Job>) {
+        let mut open = Open::default();
+        let outcome = self.decide(batch, &mut open).await;
+        match &outcome {
+            Ok(()) => self.refuse_twins(&open.consumed),
+            Err(why) => tracing::error!(target: "baton", error = ?why, "nothing was decided"),
+        }
+        let failed = || Problem::Unavailable("standing could not be read");
+        for job in open.undecided {
+            (job.decide)(Err(failed()));
+        }
+        for (answer, refused) in open.decided {
+            answer(match (&outcome, refused) {
+                (Err(_), _) => Err(failed()),
+                (Ok(()), Some(refusal)) => Err(refusal.into()),
+                (Ok(()), None) => Ok(()),
+            });
         }
     }
 }

@@ -89,15 +89,21 @@ impl<'a> Acting<'a> {
     }
 
     async fn read_and_admit(broker: &'a Broker, ask: &Ask, scope: &str, content: Body, max: usize) -> Result<(Self, Bytes), Problem> {
+        let (candidate, bytes) = Self::read(broker, ask, scope, content, max).await?;
+        Ok((Self::admit(broker, candidate, scope).await?, bytes))
+    }
+
+    /// Checks token and proof, and reads the body; nothing is held or consumed yet.
+    pub async fn read(broker: &Broker, ask: &Ask, scope: &str, content: Body, max: usize) -> Result<(Candidate, Bytes), Problem> {
         let candidate = candidate(broker, ask)?;
         if !candidate.token().has_scope(scope) {
             return Err(Token::Scope.into());
         }
-        let bytes = edge::bytes(content, max).await?;
-        Ok((Self::admit(broker, candidate, scope).await?, bytes))
+        Ok((candidate, edge::bytes(content, max).await?))
     }
 
-    async fn admit(broker: &'a Broker, candidate: Candidate, scope: &str) -> Result<Self, Problem> {
+    /// Begins the transaction and admits the device.
+    pub async fn admit(broker: &'a Broker, candidate: Candidate, scope: &str) -> Result<Self, Problem> {
         let mut tx = broker.base.db.begin().await.internal()?;
         let caller = candidate.admit(&broker.base, &broker.freshness, &mut tx).await?;
         caller.needs(scope)?;

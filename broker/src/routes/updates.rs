@@ -3,6 +3,7 @@
 use super::acting::{Acting, Ask, refused, session_id};
 use crate::state::Broker;
 use crate::store::{compaction, events, updates};
+use crate::writer;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -40,8 +41,18 @@ pub fn lasting(value: Value) -> Result<SealedUpdate, Problem> {
 
 /// `POST /v1/sessions/{id}/updates`
 pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
-    let (mut acting, value) = Acting::begin_with::<Value>(&broker, &ask, "session:write", content, edge::MAX_STATE_BODY).await?;
-    let update = lasting(value)?;
+    let (candidate, bytes) = Acting::read(&broker, &ask, "session:write", content, edge::MAX_STATE_BODY).await?;
+    let update = edge::json::<Value>(&bytes).and_then(lasting);
+    // Whatever is not plainly right is decided by itself: who asks comes before what they ask.
+    let candidate = match &update {
+        Ok(update) if update.place.session.as_str() == id => match writer::append(&broker, candidate, update).await {
+            Ok(written) => return written.map(|()| Json(json!({"seq": update.place.seq, "hash": update.hash()}))),
+            Err(candidate) => *candidate,
+        },
+        _ => candidate,
+    };
+    let mut acting = Acting::admit(&broker, candidate, "session:write").await?;
+    let update = update?;
     let session = acting.session(&session_id(&id)?).await?;
     let place = &update.place;
     if place.session.as_str() != session.session_id {

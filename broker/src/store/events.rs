@@ -1,10 +1,14 @@
 //! A subject's events: contiguous numbers, given in commit order by the head's row lock.
 
+use super::updates::Written;
 use baton_protocol::event::Event;
 use baton_protocol::key::Did;
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
+use baton_service::many;
 use sqlx::{AnyConnection, FromRow};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// What happened.
 #[derive(Default)]
@@ -38,6 +42,45 @@ pub async fn append(db: &mut AnyConnection, log: &str, new: &New<'_>, now: Milli
         .bind(new.devices[1])
         .execute(db)
         .await?;
+    Ok(())
+}
+
+/// Appends `session.updated` for each of these, in their order.
+pub async fn append_updated(db: &mut AnyConnection, rows: &[&Written<'_>], now: Millis) -> Result<(), Error> {
+    static TEXTS: LazyLock<[&str; 2]> = LazyLock::new(|| {
+        let before = "INSERT INTO events (log, seq, at, kind, session_id, device_a) VALUES";
+        many::texts(before, &[None; 6], "")
+    });
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for row in rows {
+        *counts.entry(row.log).or_default() += 1;
+    }
+    for (log, count) in &mut counts {
+        let last: i64 = sqlx::query_scalar(
+            "INSERT INTO event_heads (log, seq) VALUES ($1, $2) ON CONFLICT (log) DO UPDATE SET seq = event_heads.seq + excluded.seq RETURNING seq",
+        )
+        .bind(*log)
+        .bind(*count)
+        .fetch_one(&mut *db)
+        .await?;
+        *count = last - *count;
+    }
+    let numbered: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let seq = counts.entry(row.log).or_default();
+            *seq += 1;
+            (*seq, row)
+        })
+        .collect();
+    for (sql, some) in many::each(&numbered, *TEXTS) {
+        let mut query = sqlx::query(sql);
+        for (seq, row) in some {
+            query =
+                query.bind(row.log).bind(*seq).bind(now.0).bind("session.updated").bind(row.update.place.session.as_str()).bind(row.device.as_str());
+        }
+        query.execute(&mut *db).await?;
+    }
     Ok(())
 }
 

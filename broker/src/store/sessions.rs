@@ -9,7 +9,10 @@ use baton_protocol::session::{Head, LEASE_SECS};
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
 use baton_service::locked;
+use baton_service::many;
 use sqlx::{AnyConnection, FromRow};
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 /// A session's row.
 #[derive(FromRow, Clone)]
@@ -82,6 +85,13 @@ impl Session {
     pub fn may_write(&self, by: &Did, is_member: bool, epoch: i64, key_version: i64) -> Result<(), Refusal> {
         if self.is_shared() && is_member { self.seat().may_share(epoch, key_version) } else { self.seat().may_write(by, epoch, key_version) }
     }
+    /// After an update that was taken; one of its holder is a sign of life.
+    pub fn written(&mut self, head: &Head, renews: bool, now: Millis) {
+        (self.head_epoch, self.head_seq, self.head_hash) = (head.epoch, head.seq, head.hash.clone());
+        if renews {
+            self.lease_until = now.plus_secs(LEASE_SECS).0;
+        }
+    }
     /// What its owner is shown: active, detached, handing off or ended.
     pub fn phase(&self, now: Millis) -> &'static str {
         if self.state == "ended" {
@@ -125,6 +135,30 @@ pub async fn open(db: &mut AnyConnection, id: &SessionId, chain: &Chain, mode: &
 pub async fn hold(db: &mut AnyConnection, id: &SessionId, log: &str) -> Result<Option<Session>, Error> {
     let sql = locked!("SELECT * FROM sessions WHERE session_id = $1 AND log = $2").on(db);
     sqlx::query_as(sql).bind(id.as_str()).bind(log).fetch_optional(db).await
+}
+
+const HOLD_EACH: &str = "SELECT * FROM sessions WHERE session_id IN";
+
+/// Those of these ids, held until the transaction ends, in one order for everybody.
+pub async fn hold_each(db: &mut AnyConnection, ids: &BTreeSet<&str>) -> Result<Vec<Session>, Error> {
+    static TEXTS: LazyLock<[[&str; 2]; 2]> = LazyLock::new(|| {
+        [" ORDER BY session_id", " ORDER BY session_id FOR UPDATE"].map(|after| {
+            let text = |rows: usize| many::values(&vec![None; rows], 1) + after;
+            [1, many::AT_ONCE].map(|rows| &*Box::leak(format!("{HOLD_EACH} {}", text(rows)).into_boxed_str()))
+        })
+    });
+    let texts = TEXTS[usize::from(db.backend_name() != "SQLite")];
+    let ids: Vec<_> = ids.iter().collect();
+    let mut found = Vec::with_capacity(ids.len());
+    for (sql, some) in many::each(&ids, texts) {
+        let mut query = sqlx::query_as(sql);
+        for id in some {
+            query = query.bind(**id);
+        }
+        let rows: Vec<Session> = query.fetch_all(&mut *db).await?;
+        found.extend(rows);
+    }
+    Ok(found)
 }
 
 /// A session of this subject, to look at.

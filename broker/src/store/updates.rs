@@ -6,7 +6,9 @@ use baton_protocol::key::Did;
 use baton_protocol::session::{Kind, LEASE_SECS, Place, SealedUpdate};
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
+use baton_service::many;
 use sqlx::{AnyConnection, FromRow};
+use std::sync::LazyLock;
 
 #[derive(FromRow)]
 struct Row {
@@ -66,7 +68,7 @@ pub async fn append(db: &mut AnyConnection, update: &SealedUpdate, device: &Did,
     .bind(&place.prev)
     .bind(hash)
     .bind(place.key_version)
-    .bind(if place.kind == Kind::Snapshot { "snapshot" } else { "update" })
+    .bind(kind(place.kind))
     .bind(device.as_str())
     .bind(&update.iv)
     .bind(&update.ct)
@@ -74,6 +76,73 @@ pub async fn append(db: &mut AnyConnection, update: &SealedUpdate, device: &Did,
     .execute(db)
     .await?;
     Ok(true)
+}
+
+/// An update that was decided on, with the session held.
+pub struct Written<'a> {
+    /// It.
+    pub update: &'a SealedUpdate,
+    /// Its hash.
+    pub hash: &'a str,
+    /// Who wrote it.
+    pub device: &'a Did,
+    /// Whose session it is in.
+    pub log: &'a str,
+}
+
+/// Appends many.
+pub async fn insert_each(db: &mut AnyConnection, rows: &[&Written<'_>], now: Millis) -> Result<(), Error> {
+    static TEXTS: LazyLock<[&str; 2]> = LazyLock::new(|| {
+        let before = "INSERT INTO updates (session_id, seq, epoch, prev, hash, key_version, kind, device, iv, ct, at) VALUES";
+        many::texts(before, &[None; 11], "")
+    });
+    for (sql, some) in many::each(rows, *TEXTS) {
+        let mut query = sqlx::query(sql);
+        for Written { update, hash, device, .. } in some {
+            let place = &update.place;
+            query = query.bind(place.session.as_str()).bind(place.seq).bind(place.epoch).bind(&place.prev).bind(*hash).bind(place.key_version);
+            query = query.bind(kind(place.kind)).bind(device.as_str()).bind(&update.iv).bind(&update.ct).bind(now.0);
+        }
+        query.execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Moves the heads of sessions that the caller holds to where they stand now; false when one of them is not as it was decided on.
+pub async fn move_heads(db: &mut AnyConnection, sessions: &[Session]) -> Result<bool, Error> {
+    static TEXTS: LazyLock<[&str; 2]> = LazyLock::new(|| {
+        let types = [Some("TEXT"), Some("BIGINT"), Some("BIGINT"), Some("TEXT"), Some("BIGINT"), Some("BIGINT")];
+        many::texts(
+            "UPDATE sessions SET head_epoch = v.column2, head_seq = v.column3, head_hash = v.column4, lease_until = v.column5 FROM (VALUES",
+            &types,
+            ") AS v WHERE sessions.session_id = v.column1 AND sessions.epoch = v.column2 AND sessions.key_version = v.column6 AND sessions.head_seq < v.column3
+               AND sessions.rekey_since IS NULL AND sessions.released_at IS NULL AND sessions.state = 'live'",
+        )
+    });
+    let mut moved = 0;
+    for (sql, some) in many::each(sessions, *TEXTS) {
+        let mut query = sqlx::query(sql);
+        for session in some {
+            let head = session.head();
+            query = query
+                .bind(session.session_id.clone())
+                .bind(head.epoch)
+                .bind(head.seq)
+                .bind(head.hash)
+                .bind(session.lease_until)
+                .bind(session.key_version);
+        }
+        moved += query.execute(&mut *db).await?.rows_affected();
+    }
+    Ok(moved == sessions.len() as u64)
+}
+
+const fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Snapshot => "snapshot",
+        // A volatile one is never kept.
+        Kind::Update | Kind::Volatile => "update",
+    }
 }
 
 /// Whether this very update stands already.

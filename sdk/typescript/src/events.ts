@@ -67,6 +67,8 @@ export interface Listening {
   outbox?: Outbox;
   /** Tells of what others say just now, where this device says nothing itself. */
   volatile?: boolean;
+  /** What tells that the page is back, shown again out of the browser's cache or on a network again; the window, where there is one. */
+  window?: Pick<Window, "addEventListener" | "removeEventListener">;
   /** Ends the stream. */
   signal?: AbortSignal;
 }
@@ -78,16 +80,49 @@ const REVOKED = 4403;
 
 /**
  * Listens until `signal` ends it or the device is revoked (`status.revoked`). Connections that break are made again, from the last event that was
- * seen, with pauses that grow.
+ * seen, with pauses that grow; at once when the page is back: a laptop that was closed has a connection that died without a word.
  */
 export async function* listen(device: Device, listening: Listening = {}): AsyncGenerator<Frame, void> {
+  const back = new Back(listening.window);
+  try {
+    yield* connections(device, listening, back);
+  } finally {
+    back.stop();
+  }
+}
+
+/** Tells that a page is back. */
+class Back {
+  readonly #window: Listening["window"];
+  #acts = new Set<() => void>();
+  readonly #tell = (): void => {
+    for (const act of this.#acts) act();
+  };
+
+  constructor(window = "addEventListener" in globalThis ? (globalThis as unknown as Listening["window"]) : undefined) {
+    this.#window = window;
+    for (const event of ["pageshow", "online"]) window?.addEventListener(event, this.#tell);
+  }
+
+  /** Runs `act` each time, until what is given is called. */
+  on(act: () => void): () => void {
+    this.#acts.add(act);
+    return () => this.#acts.delete(act);
+  }
+
+  stop(): void {
+    for (const event of ["pageshow", "online"]) this.#window?.removeEventListener(event, this.#tell);
+  }
+}
+
+async function* connections(device: Device, listening: Listening, back: Back): AsyncGenerator<Frame, void> {
   const { signal } = listening;
   let last = listening.cursor;
   let pause = PAUSE;
   while (!signal?.aborted) {
     const began = device.http.around.now();
     try {
-      for await (const frame of connection(device, last, listening)) {
+      for await (const frame of connection(device, last, listening, back)) {
         if (frame.type === "event") {
           pause = PAUSE;
           if (last !== undefined && frame.seq <= last) continue;
@@ -107,12 +142,16 @@ export async function* listen(device: Device, listening: Listening = {}): AsyncG
     // One that ended with its token is no failure.
     if (around.now() - began > LONGEST_PAUSE) pause = PAUSE;
     // Jitter, so that many who lost one server do not come back as one.
-    await around.pause(pause / 2 + ((around.random(1)[0] ?? 0) / 255) * (pause / 2));
-    pause = Math.min(pause * 2, LONGEST_PAUSE);
+    let woken = (): void => undefined;
+    const forget = back.on(() => woken());
+    const isBack = new Promise<boolean>((resolve) => (woken = () => resolve(true)));
+    const early = await Promise.race([around.pause(pause / 2 + ((around.random(1)[0] ?? 0) / 255) * (pause / 2)), isBack]);
+    forget();
+    pause = early ? PAUSE : Math.min(pause * 2, LONGEST_PAUSE);
   }
 }
 
-async function* connection(device: Device, cursor: number | undefined, { presence, outbox, volatile = outbox !== undefined, signal }: Listening): AsyncGenerator<Frame, void> {
+async function* connection(device: Device, cursor: number | undefined, { presence, outbox, volatile = outbox !== undefined, signal }: Listening, back: Back): AsyncGenerator<Frame, void> {
   const ask = (scope: string): Promise<{ ticket: string }> => device.broker({ scope, path: "/v1/events/tickets", json: {} });
   // Who joined before it asked for presence is told of the rest all the same.
   const least = outbox ? "session:read session:write" : "session:read";
@@ -155,6 +194,7 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
   // A stream ends with its token, which lives five minutes. One that does not has broken without a word.
   const broken = setTimeout(() => socket.close(), LONGEST_STREAM);
   signal?.addEventListener("abort", close);
+  const forget = back.on(close);
   try {
     for (;;) {
       const frame = frames.shift();
@@ -165,6 +205,7 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
     }
   } finally {
     signal?.removeEventListener("abort", close);
+    forget();
     outbox?.detach(send);
     close();
   }

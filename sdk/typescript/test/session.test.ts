@@ -228,6 +228,30 @@ test("a connection that breaks is made again, and nothing is told twice or left 
   assert.equal(opened, 3);
 });
 
+test("a page that is back has its connection made anew, and waits for nothing", async () => {
+  const laptop = await full(server, "Laptop");
+  let [opened, paused] = [0, 0];
+  const counting: Surroundings = {
+    ...around,
+    socket: (url) => (opened++, around.socket(url)),
+    // As long as nobody is back, for ever.
+    pause: () => (paused++, new Promise(() => undefined)),
+  };
+  const window = new EventTarget() as unknown as Window;
+  const listening = await restarted(laptop, new Http(counting));
+  const stop = new AbortController();
+  const frames = listen(listening, { window, signal: stop.signal });
+  assert.equal((await frames.next()).value?.type, "open");
+  const next = frames.next();
+  // What it had dies with the lid closed; the pause after that is cut short as well.
+  window.dispatchEvent(new Event("pageshow"));
+  while (paused === 0) await new Promise(setImmediate);
+  window.dispatchEvent(new Event("online"));
+  assert.equal((await next).value?.type, "open");
+  assert.deepEqual([opened, paused], [2, 1]);
+  stop.abort();
+});
+
 /** The numbers of the next events. */
 async function numbers(events: AsyncGenerator<Frame>, count: number): Promise<number[]> {
   const seen: number[] = [];

@@ -3,7 +3,7 @@
 use super::{Rig, race};
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::signer::Signer as _;
-use baton_sdk::{Session, Waiting};
+use baton_sdk::{Device, Session, Waiting};
 use baton_service::testing::On;
 use serde_json::{Value, json};
 
@@ -237,4 +237,24 @@ async fn after_a_handoff() {
     let ask = rig.to_broker(&rig.laptop, "POST", &format!("{path}/updates"), "session:write", Some(&under_old)).await;
     rig.refuse(&ask, 409, "state.rekey_required", "rekey required").await;
     session.write(b"x").await.unwrap();
+}
+
+/// BRK-16: nobody says for another device that it is there, keeps its session alive, or sees who of other people is.
+#[tokio::test(flavor = "multi_thread")]
+async fn presence_of_others() {
+    let rig = Rig::new(On::Sqlite).await;
+    let session = rig.session().await;
+    let phone = rig.server.full(&mut { rig.server.person().await }, "Theirs").await;
+    let beat = format!("/v1/sessions/{}/heartbeat", session.id());
+    let ask = async |device: &Device, path: &str, scope: &str, body: Value| rig.to_broker(device, "POST", path, scope, Some(&body)).await;
+    // A television of the person's own, and somebody else's phone.
+    rig.refuse(&ask(&rig.tv, &beat, "session:write", json!({"epoch": 1})).await, 404, "not_found", "not found").await;
+    rig.refuse(&ask(&phone, &beat, "session:write", json!({"epoch": 1})).await, 404, "not_found", "not found").await;
+    rig.allow(&ask(&rig.laptop, &beat, "session:write", json!({"epoch": 1})).await).await;
+    let say = |who: &Device| json!({"status": "online", "device": who.did()});
+    rig.refuse(&ask(&phone, "/v1/presence", "presence", say(&rig.laptop)).await, 400, "input.invalid", "invalid").await;
+    let focused = json!({"status": "online", "session": session.id()});
+    rig.refuse(&ask(&phone, "/v1/presence", "presence", focused.clone()).await, 404, "not_found", "not found").await;
+    rig.allow(&ask(&rig.laptop, "/v1/presence", "presence", focused).await).await;
+    assert!(phone.present_devices().await.unwrap().is_empty());
 }

@@ -17,6 +17,7 @@ mod pull;
 mod refresh;
 mod register;
 pub mod routes;
+mod sealing;
 mod wallet_codes;
 mod wallet_turns;
 mod wallets;

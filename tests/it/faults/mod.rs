@@ -6,3 +6,4 @@ mod lost_reply;
 mod middle;
 mod paused;
 mod process;
+mod streams;

@@ -1,5 +1,5 @@
 //! Deterministic simulation: devices that run the SDK, a network that loses, repeats, delays and cuts, clocks that differ, devices that die, and the server
-//! itself, which answers one request at a time. Each seed is one life of one session; the same seed is the same life.
+//! itself, which answers one request at a time (F10, F26 to F30). Each seed is one life of one session; the same seed is the same life.
 //!
 //! `make sim SEEDS=10000` runs more; a seed that fails is named, and `BATON_SEED=n` runs it by itself.
 

@@ -5,6 +5,10 @@
 #![expect(clippy::cast_precision_loss, reason = "nanoseconds fit")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures time")]
 
+mod append;
+mod fleet;
+mod live;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
 use baton::demo::{claims, enrol_here};
@@ -30,6 +34,7 @@ use serde_json::{Value, json};
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +60,24 @@ impl Results {
             (us(|round| round.ours), us(|round| round.raw), median(rounds.iter().map(|round| round.raw / round.ours).collect()));
         println!("{name:<20} {ours_us:>9.1} us   {ratio:.2} of {raw} ({raw_us:.1} us); wanted at least {at_least}");
         self.0.push(json!({"name": name, "value": ours_us, "unit": "us", "against": raw, "ratio": ratio}));
+    }
+    /// A cost ratio: how many times the raw operation's; lower is better.
+    fn cost(&mut self, name: &str, rounds: &[Round], raw: &str, at_most: f64) {
+        let us = |of: fn(&Round) -> f64| median(rounds.iter().map(of).collect()) / 1000.0;
+        let (ours_us, raw_us, ratio) =
+            (us(|round| round.ours), us(|round| round.raw), median(rounds.iter().map(|round| round.ours / round.raw).collect()));
+        println!("{name:<20} {ours_us:>9.1} us   {ratio:.2} times {raw} ({raw_us:.1} us); wanted at most {at_most}");
+        self.0.push(json!({"name": name, "value": ours_us, "unit": "us", "against": raw, "ratio": ratio}));
+    }
+    /// How many times the raw operation's time.
+    fn times(&mut self, name: &str, ours: f64, raw: f64, against: &str, wanted: &str) {
+        println!("{name:<20} {ours:>9.2} ms   {:.2} times {against} ({raw:.2} ms); wanted {wanted}", ours / raw);
+        self.0.push(json!({"name": name, "value": ours, "unit": "ms", "against": against, "ratio": ours / raw}));
+    }
+    /// How much of the raw operation's rate is reached.
+    fn reach(&mut self, name: &str, ours: f64, raw: f64, against: &str, at_least: f64) {
+        println!("{name:<20} {ours:>9.3} ms   {:.2} of {against} ({raw:.3} ms); wanted at least {at_least}", raw / ours);
+        self.0.push(json!({"name": name, "value": ours, "unit": "ms", "against": against, "ratio": raw / ours}));
     }
     fn plain(&mut self, name: &str, value: f64, unit: &str) {
         println!("{name:<20} {value:>9.2} {unit}");
@@ -164,40 +187,50 @@ impl Server {
         let (dir, url) = (tempfile::tempdir().unwrap(), format!("http://localhost:{port}"));
         let relying = format!("[[relying_service]]\nname = \"bench\"\nkey_sha256 = \"{}\"\n", baton_protocol::key::hash(RELYING_KEY.as_bytes()));
         std::fs::write(dir.path().join("baton.toml"), format!("max_devices = 1000\nissuer_memory = {issuer_memory}\n{relying}")).unwrap();
+        let server = Self { child: Self::spawn(dir.path(), port), url, dir };
+        server.answers().await;
+        server
+    }
+
+    fn spawn(dir: &Path, port: u16) -> Child {
         // One CPU, one runtime thread: busy hardware threads of one core slow each other down, and CPU time would measure that.
-        let child = Command::new("taskset")
-            .args([
-                "-c",
-                "0",
-                env!("CARGO_BIN_EXE_baton"),
-                "serve",
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--admin-listen",
-                "127.0.0.1:0",
-                "--public-url",
-                &url,
-                "--data-dir",
-            ])
-            .arg(dir.path())
+        Command::new("taskset")
+            .args(["-c", "0", env!("CARGO_BIN_EXE_baton"), "serve", "--listen", &format!("127.0.0.1:{port}"), "--admin-listen", "127.0.0.1:0"])
+            .args(["--public-url", &format!("http://localhost:{port}"), "--data-dir"])
+            .arg(dir)
             // Signatures are counted by their trace, which costs the other figures one disabled event.
             .env("BATON_LOG", "error,baton::signature=trace")
             .env("TOKIO_WORKER_THREADS", "1")
-            .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
+            .stderr(std::fs::File::create(dir.join("log")).unwrap())
             .spawn()
-            .unwrap();
-        let server = Self { child, url, dir };
-        while reqwest::get(format!("{}/broker/jwks", server.url)).await.is_err() {
+            .unwrap()
+    }
+
+    async fn answers(&self) {
+        while reqwest::get(format!("{}/broker/jwks", self.url)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        server
+    }
+
+    /// Kills it, and starts it again on what it left.
+    async fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let port = self.url.rsplit(':').next().unwrap().parse().unwrap();
+        self.child = Self::spawn(self.dir.path(), port);
+        self.answers().await;
     }
 
     /// CPU time of the server so far, in nanoseconds, over all its threads.
     fn cpu(&self) -> f64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let spent = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse::<f64>().ok();
-        tasks.filter_map(Result::ok).filter_map(spent).sum()
+        cpu_of(self.child.id())
+    }
+
+    /// Memory that is resident, in KiB.
+    fn resident(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Signatures the server has made so far.
@@ -226,6 +259,13 @@ impl Server {
         let http = Http::new(system_clock(), system_entropy()).unwrap();
         enrol_here(person, http, Keystore::Memory, kept, &claims(name, Kind::Laptop)).await.unwrap()
     }
+}
+
+/// CPU time of a process so far, in nanoseconds, over all its threads.
+fn cpu_of(process: u32) -> f64 {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let spent = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse::<f64>().ok();
+    tasks.filter_map(Result::ok).filter_map(spent).sum()
 }
 
 /// A count of fsyncs under way.
@@ -385,6 +425,34 @@ async fn handoff(results: &mut Results) {
     results.plain("handoff.p99", p99, "ms");
     counts(results, &server, &devices[1], &devices[2]).await;
     growth(results, &server, &devices).await;
+    live::cold(results, &cold(&devices[0], &devices[7]).await);
+}
+
+/// A state of 100 KiB handed over, step by step: milliseconds of each.
+async fn cold(one: &Arc<Device>, two: &Arc<Device>) -> [(&'static str, Vec<f64>); 5] {
+    let mut steps = ["offer", "accept", "seal", "complete", "p50"].map(|step| (step, Vec::new()));
+    let (mut here, mut there) = (one, two);
+    for _ in 0..20 {
+        let mut session = Session::open(here, &vec![7; 100 * 1024]).await.unwrap();
+        let start = Instant::now();
+        let mut last = start;
+        let mut note = |at: usize| {
+            let now = Instant::now();
+            steps[at].1.push((now - if at == 4 { start } else { std::mem::replace(&mut last, now) }).as_secs_f64() * 1000.0);
+        };
+        let offered = session.offer(Target::Device(there.did().clone())).await.unwrap();
+        note(0);
+        let waiting = Waiting::list(there).await.unwrap().pop().unwrap();
+        waiting.accept().await.unwrap();
+        note(1);
+        session.seal(&offered).await.unwrap();
+        note(2);
+        waiting.complete().await.unwrap();
+        note(3);
+        note(4);
+        std::mem::swap(&mut here, &mut there);
+    }
+    steps
 }
 
 /// What one handoff costs: signatures made by the two devices, by the server, and the server's fsyncs.
@@ -458,8 +526,12 @@ impl<S: tracing::Subscriber> Layer<S> for CountSignatures {
     }
 }
 
-/// `cargo bench --bench speed -- [verify] [http] [token] [handoff]`: all, or those named. The results file is for all of them.
+/// `cargo bench --bench speed -- [verify] [http] [token] [handoff] [live] [append]`: all, or those named. The results file is for all of them.
 fn main() {
+    if let ["relay", port, length] = std::env::args().skip(1).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        live::relay(port.parse().unwrap(), length.parse().unwrap());
+        return;
+    }
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |group: &str| named.is_empty() || named.iter().any(|name| name == group);
     tracing_subscriber::registry().with(CountSignatures).init();
@@ -478,6 +550,14 @@ fn main() {
         }
         if wanted("handoff") {
             handoff(&mut results).await;
+        }
+        if wanted("live") {
+            live::fanout(&mut results).await;
+            live::memory(&mut results).await;
+            live::come_back(&mut results).await;
+        }
+        if wanted("append") {
+            append::append(&mut results).await;
         }
     });
     if named.is_empty() {

@@ -1,0 +1,159 @@
+//! `durable.append`: what a durable update costs over HTTP, alone and among a thousand writers, beside bare inserts of the same rows into SQLite.
+
+use super::fleet::{Member, fleet};
+use super::live::session;
+use super::{Results, Server, median};
+use baton_protocol::b64;
+use baton_protocol::id::SessionId;
+use baton_protocol::session::{Kind, Place, SealedUpdate};
+use baton_sdk::system_entropy;
+use sqlx::{AnyConnection, Connection as _, Executor as _};
+use std::time::Instant;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const LONE: usize = 60;
+const WRITERS: usize = 1000;
+const EACH: usize = 5;
+/// Rows of one raw transaction.
+const BATCH: usize = 64;
+
+const INSERT: &str = "INSERT INTO updates (session_id, seq, epoch, prev, hash, key_version, kind, device, iv, ct, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+
+pub async fn append(results: &mut Results) {
+    let server = Server::start(0).await;
+    let mut members = fleet(&server, WRITERS / 20, 20).await;
+    let mut lines = Vec::new();
+    for member in &mut members {
+        lines.push(requests(&server, member, EACH).await);
+    }
+    let mut raw = raw(&server).await;
+
+    // Alone: one after another.
+    let mut lone = members.pop().unwrap();
+    let mut socket = connect(&server).await;
+    let mut ours = Vec::new();
+    for request in requests(&server, &mut lone, LONE).await {
+        let start = Instant::now();
+        exchange(&mut socket, &request).await;
+        ours.push(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    let update = update(&session(&server, &lone).await, 1, "h");
+    let mut bare = Vec::new();
+    for n in 0..LONE {
+        let start = Instant::now();
+        insert(&mut raw, &update, &format!("lone {n}"), 1).await;
+        bare.push(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    results.times("durable.append.lone", median(ours), median(bare), "a lone committed insert", "at most 2");
+
+    // A thousand at once.
+    let mut sockets = Vec::new();
+    for _ in 0..lines.len() {
+        sockets.push(connect(&server).await);
+    }
+    let count = (lines.len() * EACH) as f64;
+    let (start, cpu) = (Instant::now(), server.cpu());
+    let mut writers = tokio::task::JoinSet::new();
+    for (mut socket, line) in sockets.into_iter().zip(lines) {
+        writers.spawn(async move {
+            for request in line {
+                exchange(&mut socket, &request).await;
+            }
+        });
+    }
+    writers.join_all().await;
+    let each = start.elapsed().as_secs_f64() * 1000.0 / count;
+    results.plain("durable.append.cpu", (server.cpu() - cpu) / count / 1000.0, "us of server CPU");
+    let start = Instant::now();
+    for n in 0..count as usize / BATCH {
+        insert(&mut raw, &update, &format!("many {n}"), BATCH).await;
+    }
+    let bare = start.elapsed().as_secs_f64() * 1000.0 / count;
+    results.reach("durable.append.many", each, bare, "raw batched inserts", 0.5);
+    raw.close().await.unwrap();
+}
+
+/// A bare table like the broker's, in a file beside it.
+async fn raw(server: &Server) -> AnyConnection {
+    let mut db = AnyConnection::connect(&format!("sqlite://{}/raw.db?mode=rwc", server.dir.path().display())).await.unwrap();
+    db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000").await.unwrap();
+    let table = "CREATE TABLE updates (session_id TEXT NOT NULL, seq BIGINT NOT NULL, epoch BIGINT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL, key_version BIGINT NOT NULL,
+        kind TEXT NOT NULL, device TEXT NOT NULL, iv TEXT NOT NULL, ct TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (session_id, seq))";
+    db.execute(table).await.unwrap();
+    db
+}
+
+async fn insert(db: &mut AnyConnection, update: &SealedUpdate, session: &str, rows: usize) {
+    let mut tx = db.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let hash = update.hash();
+    for seq in 0..rows as i64 {
+        sqlx::query(INSERT)
+            .bind(session)
+            .bind(seq)
+            .bind(1_i64)
+            .bind(&update.place.prev)
+            .bind(&hash)
+            .bind(1_i64)
+            .bind("update")
+            .bind(&update.place.prev)
+            .bind(&update.iv)
+            .bind(&update.ct)
+            .bind(0_i64)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+fn update(session: &SessionId, seq: i64, prev: &str) -> SealedUpdate {
+    let entropy = system_entropy();
+    let place = Place { session: session.clone(), epoch: 1, seq, prev: prev.into(), key_version: 1, kind: Kind::Update };
+    let sealed = [entropy.bytes::<1024>().to_vec(), entropy.bytes::<16>().to_vec()].concat();
+    SealedUpdate { place, iv: b64::encode(entropy.bytes::<12>()), ct: b64::encode(sealed) }
+}
+
+/// A member's next writes, ready to be sent: each with a proof of its own.
+async fn requests(server: &Server, member: &mut Member, count: usize) -> Vec<Vec<u8>> {
+    let session = session(server, member).await;
+    drop(member.listen(server).await);
+    let (address, path) = (server.url.strip_prefix("http://").unwrap(), format!("/broker/v1/sessions/{session}/updates"));
+    let (mut prev, mut out) = ("h".to_owned(), Vec::new());
+    for seq in 1..=count as i64 {
+        let update = update(&session, seq, &prev);
+        prev = update.hash();
+        let body = serde_json::to_string(&update).unwrap();
+        let proof = member.proof("POST", &format!("{}{path}", server.url));
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: DPoP {}\r\ndpop: {proof}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            member.token,
+            body.len()
+        );
+        out.push((head + &body).into_bytes());
+    }
+    out
+}
+
+async fn connect(server: &Server) -> TcpStream {
+    let address = server.url.strip_prefix("http://localhost").unwrap();
+    let socket = TcpStream::connect(format!("127.0.0.1{address}")).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
+}
+
+/// Sends one, and reads a whole answer that is right.
+async fn exchange(socket: &mut TcpStream, request: &[u8]) {
+    socket.write_all(request).await.unwrap();
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    loop {
+        let read = socket.read(&mut buffer).await.unwrap();
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        assert!(head.starts_with("HTTP/1.1 200"), "{text}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse::<usize>().unwrap();
+        if body.len() == length {
+            return;
+        }
+    }
+}
