@@ -7,6 +7,7 @@
 //! What it never does: hold a root (that is [`root`], for approving clients), or act on a statement the broker has not accepted.
 #![warn(missing_docs)]
 
+mod content;
 mod device;
 pub mod document;
 pub mod enroll;
@@ -30,6 +31,7 @@ mod system;
 mod volatile;
 pub mod wire;
 
+pub use content::Branch;
 pub use device::{Device, Label, Members, ReplaceRoot, Unasked};
 pub use document::Document;
 pub use error::Error;
@@ -40,7 +42,7 @@ pub use needs::Taker;
 pub use presenting::PresentationRequest;
 pub use pull::{Asked, Requested};
 pub use servers::Servers;
-pub use session::{Branch, Listed, Session, Written};
+pub use session::{Listed, Session, Written};
 pub use system::{system_clock, system_entropy};
 
 pub use baton_protocol as protocol;

@@ -11,7 +11,8 @@ export type { BrokerRequest, Label, Members, ReplaceRoot, Unasked } from "./devi
 export { IndexedDbStore, MemoryStore } from "./store.js";
 export type { Kept, Pin, Store } from "./store.js";
 export { Session } from "./session/session.js";
-export type { Branch, Listed, Written } from "./session/session.js";
+export type { Branch } from "./session/branches.js";
+export type { Listed, Opening, Written } from "./session/session.js";
 export { fit } from "./session/needs.js";
 export type { Fit, Needs, Taker } from "./session/needs.js";
 export { Offered, Waiting } from "./session/handoff.js";

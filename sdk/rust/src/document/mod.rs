@@ -9,9 +9,10 @@ mod whole;
 pub use replica::Replica;
 pub use state::{Merged, Outdone, State};
 
+use crate::content::Branch;
 use crate::device::Device;
 use crate::error::Error;
-use crate::session::{Branch, Session, Written};
+use crate::session::{Session, Written};
 use baton_protocol::key::{Did, hash};
 use baton_protocol::session::{MAX_CONTENT, MAX_VOLATILE, SealedUpdate};
 use serde_json::Value;

@@ -5,29 +5,20 @@ import { newId } from "../id.js";
 import { hash } from "../key.js";
 import { Refused } from "../refused.js";
 import { agreed } from "../credential.js";
+import { readBranches, type Branch } from "./branches.js";
 import { Chain, signStatement, type Act, type Mode, type Signed } from "./chain.js";
 import { sealEnvelope } from "./envelope.js";
 import { keyStatement, type SessionKey } from "./key.js";
 import { fit, readNeeds, type Needs, type Taker } from "./needs.js";
-import { knows, makeEnvelope, needAccepted, readChain, readContent, readKeys } from "./reading.js";
+import { makeEnvelope, needAccepted, readChain, readContent, readKeys } from "./reading.js";
 import type { Present } from "../presence.js";
 import { Turns } from "../store.js";
-import { openUpdate, sealUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
+import { sealUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
 import { openView, sealView, type SealedView } from "./view.js";
+import { Heard } from "./volatile.js";
 
 /** Where a write went: into the session, or beside it because the session had moved on. */
 export type Written = { to: "session"; head: Head } | { to: "branch"; epoch: number };
-
-/** A late update kept beside a session. */
-export interface Branch {
-  /** Who wrote it; of one that this device cannot read, who the broker says did. */
-  device: string;
-  epoch: number;
-  /** Nothing when this device cannot read it: it was enrolled after that key, or it is no update at all. */
-  content: Uint8Array | undefined;
-  /** Whether its device is still one of the person's, and might write then. What anybody else left is for the person to look at, and no more. */
-  counts: boolean;
-}
 
 /** How a session is opened. */
 export interface Opening {
@@ -49,9 +40,6 @@ export interface Listed {
 
 /** After how many updates a write is a snapshot: whoever reads the session begins there. */
 const SNAPSHOT_EVERY = 32;
-/** Most late updates that are read: more than a broker keeps of sixteen devices. */
-const MOST_BRANCHES = 4096;
-
 /** A session as this device knows it. */
 export class Session {
   content: Uint8Array = new Uint8Array();
@@ -61,8 +49,7 @@ export class Session {
   /** The last update whose answer did not come. */
   #unanswered: string | undefined;
   #added = new Set<string>();
-  /** The newest volatile update of each device. */
-  #heard = new Map<string, { epoch: number; seq: number }>();
+  readonly #heard = new Heard();
   /** Other devices that wrote what this one had not seen before it was last read. */
   wrote = new Set<string>();
   /** In a shared session, what devices that are out wrote last and this one had not seen: no part of the content. */
@@ -422,69 +409,23 @@ export class Session {
   }
 
   /** Late updates kept beside the session, opened. */
-  async branches(): Promise<Branch[]> {
-    const members = await this.device.members();
-    const out: Branch[] = [];
-    for (let [at, from] = [0, ""]; ; ) {
-      const path = `/v1/sessions/${this.id}/branches?at=${at}&hash=${from}`;
-      const { branches } = await this.device.broker<{ branches: { at: number; hash: string; device: string; update: SealedUpdate }[] }>({ scope: "session:read", path });
-      if (branches.length === 0) return out;
-      for (const row of branches) {
-        // A broker that goes in circles is not followed.
-        const onward = row.at > at || (row.at === at && row.hash > from);
-        if (!onward || out.length >= MOST_BRANCHES) throw new Refused("unsupported", "branches");
-        out.push(await this.#readBranch(members, row));
-        [at, from] = [row.at, row.hash];
-      }
-    }
-  }
-
-  /** One that cannot be read keeps nobody from the others. */
-  async #readBranch(members: Members, { device, update }: { device: string; update: SealedUpdate }): Promise<Branch> {
-    const { epoch } = update;
-    try {
-      if (update.session !== this.id || update.kind === "volatile") throw new Refused("state.undecryptable", "elsewhere");
-      const { by, content } = await openUpdate(update, this.#key(update.key_version), knows(members));
-      const holder = this.chain.holderAt(epoch);
-      const isMember = this.chain.mode === "shared" && members.tierOf(by) === "full";
-      const might = holder === by || (isMember && holder !== undefined);
-      return { device: by, epoch, content, counts: might && members.live.includes(by) };
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      return { device, epoch, content: undefined, counts: false };
-    }
+  branches(): Promise<Branch[]> {
+    return readBranches(this);
   }
 
   /** Seals what this device says of the session just now, at most 3 KiB: for an {@link Outbox}. Nobody keeps it. */
   async volatile(content: Uint8Array): Promise<SealedUpdate> {
     if (!this.isHeld && !this.isSharedHere) throw new Refused("handoff.not_holder", "not the holder");
     await this.#needToItself();
-    const { device, chain } = this;
-    const last = this.#heard.get(device.did);
-    // By the clock, so that a device that starts anew does not begin behind what it said before.
-    const seq = Math.max(device.http.seconds() * 1000, last?.epoch === chain.epoch ? last.seq + 1 : 1);
-    this.#heard.set(device.did, { epoch: chain.epoch, seq });
-    const place = { session: this.id, epoch: chain.epoch, seq, prev: this.head.hash, key_version: this.key.version, kind: "volatile" as const };
-    // What the session needs is in its content, and takes room here.
-    return sealUpdate(place, { content, needs: readNeeds(undefined) }, device.signer, this.key, device.http.around.random(12));
+    return this.#heard.seal(this, content);
   }
 
   /**
    * Opens what a stream told of this session; nothing when it is older than what was heard before. Refused when it is of another session, of an epoch or under a
    * key that this device does not know (it follows then), or by a device that may not write into it.
    */
-  async hear(update: SealedUpdate): Promise<Uint8Array | undefined> {
-    const { chain } = this;
-    if (update.session !== this.id || update.kind !== "volatile") throw new Refused("state.undecryptable", "elsewhere");
-    if (update.epoch !== chain.epoch) throw new Refused("state.rollback", "of another epoch");
-    if (update.key_version !== chain.keyVersion) throw new Refused("handoff.no_key", "no key");
-    // A shared one's key is no limited device's but the holder's: whoever sealed this is a member, or was.
-    const may = (by: string): boolean => !chain.released && (by === chain.holder || (chain.mode === "shared" && this.recipients.has(by)));
-    const { by, content } = await openUpdate(update, this.key, may);
-    const last = this.#heard.get(by);
-    if (last && (update.epoch < last.epoch || (update.epoch === last.epoch && update.seq <= last.seq))) return undefined;
-    this.#heard.set(by, { epoch: update.epoch, seq: update.seq });
-    return content;
+  hear(update: SealedUpdate): Promise<Uint8Array | undefined> {
+    return this.#heard.open(this, update);
   }
 
   /** @internal Seals and sends one update at this session's head. */
