@@ -67,6 +67,10 @@ impl Here {
     fn is_kept(&self, now: Millis) -> bool {
         self.streams > 0 || now.0 < self.until
     }
+    /// Whether anything of it is still to be known: also what it has said lately.
+    fn is_remembered(&self, now: Millis) -> bool {
+        self.is_kept(now) || self.budget.as_ref().is_some_and(|budget| !budget.is_whole(now))
+    }
     fn is_there(&self, now: Millis) -> bool {
         !self.is_gone && self.is_kept(now)
     }
@@ -104,7 +108,7 @@ impl Presence {
         if now.0 - all.swept_at >= SWEEP_SECS * 1000 {
             all.swept_at = now.0;
             all.by_log.retain(|_, devices| {
-                devices.retain(|_, here| here.is_kept(now));
+                devices.retain(|_, here| here.is_remembered(now));
                 !devices.is_empty()
             });
         }
@@ -158,7 +162,7 @@ impl Presence {
         let now = self.clock.now();
         let mut all = self.all();
         let Some(devices) = all.by_log.get_mut(log) else { return Vec::new() };
-        devices.retain(|_, here| here.is_kept(now));
+        devices.retain(|_, here| here.is_remembered(now));
         let seen = |(device, here): (&String, &Here)| Seen {
             present: Present {
                 device: device.clone(),

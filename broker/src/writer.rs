@@ -1,5 +1,5 @@
 //! Updates of many devices in one commit. What goes this way is plain: the holder's next update, or in a shared session a member's, with nothing else under way.
-//! Everything else, and every refusal, is decided by [`crate::routes::updates`] alone, as if nobody had gathered: nothing here says no.
+//! Everything else, what somebody else holds, and every refusal, is decided by [`crate::routes::updates`] alone, as if nobody had gathered: nothing here says no.
 
 use crate::state::Broker;
 use crate::store::updates::{self, Written};
@@ -98,7 +98,7 @@ impl Writing {
         let now = base.now();
         let mut tx = base.db.begin().await.internal()?;
         let devices: Vec<_> = batch.iter().map(|job| &job.candidate.token().device).collect::<BTreeSet<_>>().into_iter().collect();
-        let held = standing::hold_each(&mut tx, &devices, &self.0.freshness, now).await?;
+        let held = standing::hold_free(&mut tx, &devices, &self.0.freshness, now).await?;
         let held: HashMap<_, _> = held.into_iter().map(|standing| (standing.device.clone(), standing)).collect();
         let standing = |job: &Job| {
             let token = job.candidate.token();
@@ -111,7 +111,7 @@ impl Writing {
 
         let ids: BTreeSet<_> = fresh.iter().map(|n| batch[*n].update.place.session.as_str()).collect();
         let mut found: HashMap<_, _> =
-            sessions::hold_each(&mut tx, &ids).await.internal()?.into_iter().map(|one| (one.session_id.clone(), one)).collect();
+            sessions::hold_free(&mut tx, &ids).await.internal()?.into_iter().map(|one| (one.session_id.clone(), one)).collect();
         let mut written = Vec::new();
         let mut heads = BTreeMap::new();
         for n in fresh {

@@ -28,6 +28,11 @@ pub fn texts(before: &str, types: &[Option<&str>], after: &str) -> [&'static str
     [1, AT_ONCE].map(|rows| &*Box::leak(format!("{before} {} {after}", values(types, rows)).into_boxed_str()))
 }
 
+/// Both texts of a lookup by one column: what stands before its values, and after them.
+pub fn lookups(before: &str, after: &str) -> [&'static str; 2] {
+    [1, AT_ONCE].map(|rows| &*Box::leak(format!("{before} {}{after}", values(&vec![None; rows], 1)).into_boxed_str()))
+}
+
 /// Slices of rows, each with the text that takes it.
 pub fn each<'a, T>(rows: &'a [T], [one, sixteen]: [&'static str; 2]) -> impl Iterator<Item = (&'static str, &'a [T])> {
     let whole = rows.chunks_exact(AT_ONCE);

@@ -5,12 +5,14 @@
 
 use crate::database::Error;
 use crate::locked;
+use crate::many;
 use crate::problem::{InternalExt as _, Problem};
 use baton_protocol::credential::Tier;
 use baton_protocol::key::{Did, Thumbprint};
 use baton_protocol::standing::{FEED_SECS, Standing};
 use baton_protocol::time::Millis;
 use sqlx::{AnyConnection, FromRow};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Until when the feed may be relied on. In memory: a service that starts has heard nothing yet and refuses.
@@ -82,6 +84,24 @@ pub async fn hold(db: &mut AnyConnection, device: &Did, freshness: &Freshness, n
 
 /// How many [`hold_each`] asks for in one statement.
 const AT_ONCE: usize = 16;
+
+/// [`hold_each`] of those that nobody is changing just now: whoever waits for the others does so alone.
+pub async fn hold_free(db: &mut AnyConnection, devices: &[&Did], freshness: &Freshness, now: Millis) -> Result<Vec<Standing>, Problem> {
+    static TEXTS: LazyLock<[[&str; 2]; 2]> =
+        LazyLock::new(|| ["", " FOR SHARE SKIP LOCKED"].map(|held| many::lookups("SELECT * FROM standing WHERE device IN", held)));
+    freshness.check(now)?;
+    let texts = TEXTS[usize::from(db.backend_name() != "SQLite")];
+    let mut found = Vec::with_capacity(devices.len());
+    for (sql, some) in many::each(devices, texts) {
+        let mut query = sqlx::query_as(sql);
+        for device in some {
+            query = query.bind(device.as_str());
+        }
+        let rows: Vec<Row> = query.fetch_all(&mut *db).await.internal()?;
+        found.extend(rows.into_iter().filter_map(Row::read));
+    }
+    Ok(found)
+}
 
 /// [`hold`] for several devices at once.
 pub async fn hold_each(db: &mut AnyConnection, devices: &[&Did], freshness: &Freshness, now: Millis) -> Result<Vec<Standing>, Problem> {

@@ -396,6 +396,11 @@ async fn what_is_written_over_a_document_locks_nobody_out() {
     let beside = Late { device: laptop.did().clone(), epoch: 1, outcome: Outcome::Beside(b"\0".to_vec()) };
     assert_eq!((changes.changed, changes.late), (false, vec![beside]));
     write(&there, 5, ", milk");
+    there.keep().unwrap();
+    drop(there);
+    // Started again, it has what it kept.
+    let (mut there, changes) = Document::of(Session::load(&phone, here.session().id()).await.unwrap()).await.unwrap();
+    assert_eq!((text(&there).as_str(), changes.late.len()), ("bread, milk", 1));
     assert!(matches!(there.save().await.unwrap(), Some(Written::Session(_))));
     let (read, changes) = Document::of(Session::load(&laptop, here.session().id()).await.unwrap()).await.unwrap();
     assert_eq!((text(&read).as_str(), changes.late.len()), ("bread, milk", 0));
@@ -424,13 +429,23 @@ async fn who_is_out_wrote_nothing_new() {
     let changes = seen.follow().await.unwrap();
     assert!(matches!(&changes.late[..], [Late { outcome: Outcome::Beside(_), .. }]), "{changes:?}");
     assert_eq!((text(&seen).as_str(), text(&here).as_str()), ("bread", "butter, bread"));
+    // However often it looks, and after it was started again.
+    seen.follow().await.unwrap();
+    assert_eq!(text(&seen), "bread");
+    assert_eq!(text(&Document::of(Session::load(&phone, &id).await.unwrap()).await.unwrap().0), "bread");
     // The laptop, which holds it, brings in a new key though it has nothing to save; then the phone writes, and has what the laptop wrote on.
     here.follow().await.unwrap();
-    here.save().await.unwrap();
+    assert_eq!(here.save().await.unwrap(), None);
+    // Whoever is enrolled now has the new key alone, and reads from where it begins.
+    let newcomer = server.full(&mut person, "Newcomer").await;
     write(&here, 0, "milk, ");
     here.save().await.unwrap();
     write(&seen, 5, "!");
     assert!(matches!(seen.save().await.unwrap(), Some(Written::Session(_))));
     here.follow().await.unwrap();
     assert_eq!((text(&seen), text(&here).as_str()), (text(&here), "milk, butter, bread!"));
+    laptop.members().await.unwrap();
+    write(&here, 0, "eggs, ");
+    here.save().await.unwrap();
+    assert_eq!(text(&Document::of(Session::load(&newcomer, &id).await.unwrap()).await.unwrap().0), text(&here));
 }

@@ -137,15 +137,11 @@ pub async fn hold(db: &mut AnyConnection, id: &SessionId, log: &str) -> Result<O
     sqlx::query_as(sql).bind(id.as_str()).bind(log).fetch_optional(db).await
 }
 
-const HOLD_EACH: &str = "SELECT * FROM sessions WHERE session_id IN";
-
-/// Those of these ids, held until the transaction ends, in one order for everybody.
-pub async fn hold_each(db: &mut AnyConnection, ids: &BTreeSet<&str>) -> Result<Vec<Session>, Error> {
+/// Those of these ids that nobody holds just now, held until the transaction ends, in one order for everybody.
+pub async fn hold_free(db: &mut AnyConnection, ids: &BTreeSet<&str>) -> Result<Vec<Session>, Error> {
     static TEXTS: LazyLock<[[&str; 2]; 2]> = LazyLock::new(|| {
-        [" ORDER BY session_id", " ORDER BY session_id FOR UPDATE"].map(|after| {
-            let text = |rows: usize| many::values(&vec![None; rows], 1) + after;
-            [1, many::AT_ONCE].map(|rows| &*Box::leak(format!("{HOLD_EACH} {}", text(rows)).into_boxed_str()))
-        })
+        [" ORDER BY session_id", " ORDER BY session_id FOR UPDATE SKIP LOCKED"]
+            .map(|held| many::lookups("SELECT * FROM sessions WHERE session_id IN", held))
     });
     let texts = TEXTS[usize::from(db.backend_name() != "SQLite")];
     let ids: Vec<_> = ids.iter().collect();

@@ -41,6 +41,10 @@ impl Budget {
     pub const fn new(now: Millis) -> Self {
         Self { left: BURST, counted_at: now }
     }
+    /// Whether it has been earned back.
+    pub fn is_whole(&self, now: Millis) -> bool {
+        self.left + (now.0 - self.counted_at.0).max(0) * EACH_SECOND / 1000 >= BURST
+    }
     /// Takes one; false when there is none.
     pub fn take(&mut self, now: Millis) -> bool {
         // Whole ones alone, so that many small steps earn no less than one large.

@@ -122,7 +122,7 @@ impl Session {
 
     async fn read_from(&mut self, members: &Members, snapshot: i64, pin: Option<&Pin>) -> Result<(), Error> {
         // In a shared session what this device has seen must still be there, also before a snapshot that another made.
-        let seen = pin.filter(|_| self.is_shared()).map_or(snapshot, |pin| pin.seq.min(snapshot));
+        let seen = pin.filter(|_| self.is_shared()).map_or(snapshot, |pin| pin.used.min(snapshot));
         if !self.read_after(members, (seen - 1).max(0), snapshot, pin).await? {
             // All of that is of devices that are out: then what was before it, and where nothing was, theirs.
             let head = Head { epoch: 1, seq: 0, hash: self.chain.first().into() };
@@ -130,7 +130,7 @@ impl Session {
             if !self.read_after(members, 0, snapshot, pin).await?
                 && let Some(last) = self.beside.pop()
             {
-                self.content = last.content.unwrap_or_default();
+                (self.content, self.used) = (last.content.unwrap_or_default(), self.head.seq);
             }
         }
         Ok(())
@@ -164,7 +164,7 @@ impl Session {
                 if self.is_shared() && members.log.tier(&opened.by) != Some(Tier::Full) && self.chain.holder_at(at.epoch) != Some(&opened.by) {
                     return Err(State::Sender.into());
                 }
-                let is_new = pin.is_none_or(|pin| at.seq > pin.seq);
+                let is_new = pin.is_none_or(|pin| at.seq > pin.used);
                 self.last_by = Some(opened.by.clone());
                 if opened.by != *self.device.did() && pin.is_none_or(|pin| at.seq > pin.seq) {
                     self.wrote.insert(opened.by.clone());
@@ -177,7 +177,7 @@ impl Session {
                 } else {
                     (self.content, self.needs) = (opened.content, opened.needs);
                     self.beside.clear();
-                    is_read = true;
+                    (is_read, self.used) = (true, at.seq);
                 }
                 self.since_snapshot = if place.kind == Kind::Snapshot { 0 } else { self.since_snapshot + 1 };
                 (after, key_version) = (place.seq, place.key_version);

@@ -41,6 +41,9 @@ pub struct Pin {
     /// Its digest.
     #[serde(default)]
     pub hash: String,
+    /// Number of the last one that was content; what came after it was by devices that are out.
+    #[serde(default)]
+    pub used: i64,
     /// Digests of envelopes outside the chain that were taken while who added them was live.
     #[serde(default)]
     pub added: BTreeSet<String>,

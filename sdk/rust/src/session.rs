@@ -47,6 +47,8 @@ pub struct Session {
     pub(crate) beside: Vec<Branch>,
     /// How many updates there are after the last snapshot: whoever reads reads them all.
     pub(crate) since_snapshot: u32,
+    /// Number of the last update that is content.
+    pub(crate) used: i64,
     /// Who wrote the last of what was read.
     pub(crate) last_by: Option<Did>,
     /// That snapshot's number, as the broker says.
@@ -140,6 +142,7 @@ impl Session {
             wrote: BTreeSet::new(),
             beside: Vec::new(),
             since_snapshot: 0,
+            used: 0,
             last_by: None,
             snapshot_seen: 0,
         }
@@ -236,9 +239,14 @@ impl Session {
         if all_may { Ok(()) } else { Err(State::RekeyRequired.into()) }
     }
 
-    /// Brings in a new key where this device holds the session and somebody who is out has the present one: in a shared session the others wait for that.
+    /// Brings in a new key where this device holds the session and somebody who is out has the present one, and writes everything anew under it: in a shared
+    /// session the others wait for that.
     pub(crate) async fn keep_to_itself(&mut self) -> Result<(), Error> {
-        if self.held.is_some() && self.is_shared() { Box::pin(self.look_after_key()).await.map(|_| ()) } else { Ok(()) }
+        if self.held.is_some() && self.is_shared() && Box::pin(self.look_after_key()).await? {
+            let content = self.content.clone();
+            self.write_as(&content, Kind::Snapshot).await?;
+        }
+        Ok(())
     }
 
     fn may_have_key(&self, members: &Members, device: &Did) -> bool {
@@ -314,6 +322,11 @@ impl Session {
     /// Reads what others wrote since. What was read before is acknowledged.
     pub async fn follow(&mut self) -> Result<(), Error> {
         self.acknowledge().await;
+        self.reread().await
+    }
+
+    /// [`Self::follow`], of what is acknowledged elsewhere.
+    pub(crate) async fn reread(&mut self) -> Result<(), Error> {
         let fresh = Self::load(&self.device, &self.id).await?;
         let heard = std::mem::take(&mut self.heard);
         *self = Self { heard, ..fresh };
@@ -407,6 +420,7 @@ impl Session {
         self.unanswered = None;
         self.head = Head { epoch: update.place.epoch, seq: update.place.seq, hash: update.hash() };
         self.content = content.to_vec();
+        self.used = self.head.seq;
         self.since_snapshot = if kind == Kind::Snapshot { 0 } else { self.since_snapshot + 1 };
         self.keep_pin()?;
         Ok(self.head.clone())
@@ -418,6 +432,7 @@ impl Session {
             n: self.chain.count(),
             seq: self.head.seq,
             hash: self.head.hash.clone(),
+            used: self.used,
             added: self.added.clone(),
         };
         self.device.set_pin(self.id.as_str(), pin)

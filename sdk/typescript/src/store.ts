@@ -28,6 +28,8 @@ export interface Pin {
   n: number;
   seq: number;
   hash: string;
+  /** Number of the last one that was content; what came after it was by devices that are out. */
+  used?: number;
   /** Digests of envelopes outside its chain that were taken. */
   added: string[];
 }

@@ -15,7 +15,10 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Clone)]
 pub enum Deed {
     Edit(String),
+    /// Reads all of it anew, as after a start.
     Follow,
+    /// Reads on from what it has.
+    ReadOn,
     Offer(Did),
     Accept,
     Decline,
@@ -31,7 +34,8 @@ impl Deed {
     pub fn any(chance: &mut Chance, word: String, other: &Did) -> Self {
         match chance.below(24) {
             0..6 => Self::Edit(word),
-            6..8 => Self::Follow,
+            6 => Self::Follow,
+            7 => Self::ReadOn,
             8..11 => Self::Offer(other.clone()),
             11..14 => Self::Accept,
             14..17 => Self::Seal,
@@ -115,7 +119,7 @@ impl Actor {
             assert!(honest, "{deed:?}: {error}");
             self.failed = Some(error.to_string());
             // What it has in memory may be behind: it reads anew.
-            if matches!(deed, Deed::Follow | Deed::Complete) {
+            if matches!(deed, Deed::Follow | Deed::ReadOn | Deed::Complete) {
                 self.document = None;
             }
         }
@@ -142,6 +146,10 @@ impl Actor {
             Deed::Edit(word) => return self.edit(word).await,
             Deed::Follow => {
                 self.read().await?;
+                self.save().await?;
+            }
+            Deed::ReadOn => {
+                self.document().await?.follow().await?;
                 self.save().await?;
             }
             Deed::Offer(other) => self.offered = Some(self.document().await?.session().offer(Target::Device(other.clone())).await?),
@@ -238,6 +246,10 @@ impl Actor {
     /// What the document says here.
     pub fn text(&self) -> String {
         self.document.as_ref().map(|document| text(document.state())).unwrap_or_default()
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.document.as_ref().is_some_and(|document| document.session().is_shared())
     }
 
     pub fn holds(&self) -> bool {

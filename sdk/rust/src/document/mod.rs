@@ -126,15 +126,17 @@ impl Document {
 
     /// Reads what others wrote since, into what is here.
     pub async fn follow(&mut self) -> Result<Changes, Error> {
-        self.session.follow().await?;
+        self.session.reread().await?;
         self.take_in().await
     }
 
     async fn take_in(&mut self) -> Result<Changes, Error> {
-        let mut late = Vec::new();
-        let mut changed = false;
+        // What this device has written itself, in another window or before it was started again.
+        let kept = replica::take_in_or_set_aside(&self.session.device, self.session.id(), &mut self.state)?;
+        self.was_one |= kept == replica::Kept::TakenIn;
+        let (mut late, mut changed) = (Vec::new(), false);
         match self.state.merge(self.session.content(), self.session.epoch()) {
-            Ok(merged) => changed = merged.changed,
+            Ok(merged) => (changed, self.was_one) = (merged.changed, true),
             // Somebody wrote what is none over it. What this device has of it goes on.
             Err(Error::NotADocument) if self.was_one => {
                 let (device, content) = (self.session.writer().clone(), self.session.content().to_vec());
@@ -142,31 +144,31 @@ impl Document {
             }
             Err(other) => return Err(other),
         }
-        // What this device has written itself, in another window or before it was started again.
-        let set_aside = replica::take_in_or_set_aside(&self.session.device, self.session.id(), &mut self.state)?;
-        self.was_one |= late.is_empty();
-        if late.is_empty() {
+        let beside = std::mem::take(&mut self.session.beside);
+        // Nothing goes of which this device has not all.
+        if late.is_empty() && beside.is_empty() {
             self.session.acknowledge().await;
         }
-        let beside = std::mem::take(&mut self.session.beside);
         for Branch { device, epoch, content, counts } in self.session.branches().await?.into_iter().chain(beside) {
             let (outcome, moved) = match content {
                 None => (Outcome::Unreadable, false),
-                // What does not count is not even read.
-                Some(content) if !counts => (Outcome::Beside(content), false),
-                Some(content) => self.late(content, epoch)?,
+                Some(content) => self.late(content, epoch, counts)?,
             };
             changed |= moved;
             late.push(Late { device, epoch, outcome });
         }
-        Ok(Changes { changed, by: self.session.wrote.iter().cloned().collect(), set_aside, late })
+        Ok(Changes { changed, by: self.session.wrote.iter().cloned().collect(), set_aside: kept == replica::Kept::SetAside, late })
     }
 
     /// What becomes of a late edit, and whether the document is other than it was.
-    fn late(&mut self, content: Vec<u8>, epoch: i64) -> Result<(Outcome, bool), Error> {
+    fn late(&mut self, content: Vec<u8>, epoch: i64, counts: bool) -> Result<(Outcome, bool), Error> {
         let hash = hash(&content);
         if self.taken.contains(&hash) {
             return Ok((Outcome::Known, false));
+        }
+        // What does not count is not even read.
+        if !counts {
+            return Ok((Outcome::Beside(content), false));
         }
         Ok(match self.state.merge_up_to(&content, epoch, MOST) {
             Ok(merged) => {
@@ -184,7 +186,9 @@ impl Document {
 
     /// Takes in edits that stood [beside](Outcome::Beside) the document, because the person says so.
     pub fn merge(&mut self, content: &[u8]) -> Result<Merged, Error> {
-        self.state.merge_up_to(content, self.session.epoch(), MOST)
+        let merged = self.state.merge_up_to(content, self.session.epoch(), MOST)?;
+        self.taken.insert(hash(content));
+        Ok(merged)
     }
 
     /// Seals its registers for whoever listens now ([`Events::say`](crate::Events::say)). They reach the others at once, and the session with the next save.
@@ -220,7 +224,12 @@ impl Document {
             match self.session.write(&content).await {
                 // Another window of this device was quicker, or in a shared session another device, which may have brought in a new key or taken it.
                 Err(late) if self.is_behind(&late) && tries < TRIES => {
-                    self.session.follow().await?;
+                    let before = (self.session.chain.key_version(), self.session.chain.holder().clone());
+                    self.session.reread().await?;
+                    // Nobody has brought in another key yet: that is not waited for here.
+                    if late.is("state.rekey_required") && before == (self.session.chain.key_version(), self.session.chain.holder().clone()) {
+                        return Err(late);
+                    }
                     match self.state.merge(self.session.content(), self.session.epoch()) {
                         Ok(_) | Err(Error::NotADocument) => {}
                         Err(other) => return Err(other),
@@ -248,5 +257,10 @@ impl Document {
 }
 
 fn fresh(device: &Device) -> State {
-    State::new(device.http.entropy().bytes())
+    loop {
+        let client = device.http.entropy().bytes();
+        if client != [0; 4] {
+            return State::new(client);
+        }
+    }
 }

@@ -117,11 +117,22 @@ pub fn take_in(device: &Device, session: &SessionId, state: &mut State) -> Resul
     Ok(Some(epoch))
 }
 
-/// [`take_in`], where what cannot be opened holds up nobody: it stays beside, under another name, and true is given.
-pub fn take_in_or_set_aside(device: &Device, session: &SessionId, state: &mut State) -> Result<bool, Error> {
+/// What was kept of a document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing.
+    Nothing,
+    /// It is in the state.
+    TakenIn,
+    /// It could not be opened, and is kept under another name.
+    SetAside,
+}
+
+/// [`take_in`], where what cannot be opened holds up nobody.
+pub fn take_in_or_set_aside(device: &Device, session: &SessionId, state: &mut State) -> Result<Kept, Error> {
     device.alone_with_replicas(|| match take_in(device, session, state) {
-        Err(Damaged::Here) => set_aside(device, session).map(|()| true),
-        other => Ok(other.map(|_| false)?),
+        Err(Damaged::Here) => set_aside(device, session).map(|()| Kept::SetAside),
+        other => Ok(if other?.is_some() { Kept::TakenIn } else { Kept::Nothing }),
     })
 }
 

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 /// Most values within each other.
 const DEEPEST: usize = 64;
-/// Client identifiers are below.
+/// Client identifiers are below, and above 0, which is nobody's: copies have it.
 const CLIENTS: u64 = 1 << 32;
 /// And so is how far anybody's clock goes.
 const CLOCKS: u64 = 1 << 31;
@@ -100,7 +100,7 @@ impl<'a> Input<'a> {
     }
 
     fn client(&mut self) -> Option<u64> {
-        self.number().filter(|client| *client < CLIENTS)
+        self.number().filter(|client| (1..CLIENTS).contains(client))
     }
 
     fn id(&mut self) -> Option<Id> {

@@ -105,44 +105,41 @@ export class Document {
 
   /** Reads what others wrote since, into what is here. */
   async follow(): Promise<Changes> {
-    await this.session.follow();
+    await this.session.reread();
     return this.#takeIn();
   }
 
   async #takeIn(): Promise<Changes> {
     const { session } = this;
+    // What this device has written itself, in another tab or before it was started again.
+    const kept = await takeInOrSetAside(session.device, session.id, this.state);
+    this.#wasOne ||= kept === "taken in";
     const late: Late[] = [];
     let changed = false;
     try {
       ({ changed } = this.state.merge(session.content, session.chain.epoch));
+      this.#wasOne = true;
     } catch (error) {
       if (!this.#wasOne || !isRefused(error, "state.form")) throw error;
       // Somebody wrote what is none over it. What this device has of it goes on.
       late.push({ device: session.writer, epoch: session.head.epoch, outcome: { is: "beside", content: session.content } });
     }
-    // What this device has written itself, in another tab or before it was started again.
-    const setAside = await takeInOrSetAside(session.device, session.id, this.state);
-    if (late.length === 0) {
-      this.#wasOne = true;
-      await session.acknowledge();
-    }
+    // Nothing goes of which this device has not all.
+    if (late.length === 0 && session.beside.length === 0) await session.acknowledge();
     for (const { device, epoch, content, counts } of [...(await session.branches()), ...session.beside]) {
-      if (!content) late.push({ device, epoch, outcome: { is: "unreadable" } });
-      // What does not count is not even read.
-      else if (!counts) late.push({ device, epoch, outcome: { is: "beside", content } });
-      else {
-        const { outcome, moved } = this.#late(content, epoch);
-        late.push({ device, epoch, outcome });
-        changed ||= moved;
-      }
+      const { outcome, moved } = content ? this.#late(content, epoch, counts) : { outcome: { is: "unreadable" } as const, moved: false };
+      late.push({ device, epoch, outcome });
+      changed ||= moved;
     }
-    return { changed, by: [...session.wrote], setAside, late };
+    return { changed, by: [...session.wrote], setAside: kept === "set aside", late };
   }
 
   /** What becomes of a late edit, and whether the document is other than it was. */
-  #late(content: Uint8Array, epoch: number): { outcome: Outcome; moved: boolean } {
+  #late(content: Uint8Array, epoch: number, counts: boolean): { outcome: Outcome; moved: boolean } {
     const named = hash(content);
     if (this.#taken.has(named)) return { outcome: { is: "known" }, moved: false };
+    // What does not count is not even read.
+    if (!counts) return { outcome: { is: "beside", content }, moved: false };
     try {
       const { changed, outdone } = this.state.merge(content, epoch, MOST);
       // One that is outdone is told each time, for the person to choose.
@@ -157,7 +154,9 @@ export class Document {
 
   /** Takes in edits that stood beside the document, because the person says so. */
   merge(content: Uint8Array): Merged {
-    return this.state.merge(content, this.session.chain.epoch, MOST);
+    const merged = this.state.merge(content, this.session.chain.epoch, MOST);
+    this.#taken.add(hash(content));
+    return merged;
   }
 
   /** Seals its registers for whoever listens now: for an {@link Outbox}. They reach the others at once, and the session with the next save. */
@@ -192,7 +191,11 @@ export class Document {
         const moved = this.session.isSharedHere ? ["handoff.fenced", "state.rekey_required"] : [];
         if (!isRefused(error, "state.conflict", ...moved) || tries >= TRIES) throw error;
         // Another window of this device was quicker, or in a shared session another device, which may have brought in a new key or taken it.
-        await this.session.follow();
+        const { keyVersion, holder } = this.session.chain;
+        await this.session.reread();
+        // Nobody has brought in another key yet: that is not waited for here.
+        const isSame = this.session.chain.keyVersion === keyVersion && this.session.chain.holder === holder;
+        if (isSame && isRefused(error, "state.rekey_required")) throw error;
         try {
           this.state.merge(this.session.content, this.session.chain.epoch);
         } catch (none) {
@@ -221,5 +224,8 @@ function isRefused(error: unknown, ...codes: string[]): boolean {
 }
 
 function fresh(device: Device): State {
-  return new State(device.http.around.random(4));
+  for (;;) {
+    const client = device.http.around.random(4);
+    if (client.some((byte) => byte !== 0)) return new State(client);
+  }
 }

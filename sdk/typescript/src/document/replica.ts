@@ -93,15 +93,14 @@ async function takeIn(device: Device, session: string, state: State): Promise<nu
   return epoch;
 }
 
-/** Takes what is kept into its state. What cannot be opened holds up nobody: it stays beside, under another name, and true is given. */
-export function takeInOrSetAside(device: Device, session: string, state: State): Promise<boolean> {
+/** Takes what is kept into its state, if anything is. What cannot be opened holds up nobody: it stays beside, under another name. */
+export function takeInOrSetAside(device: Device, session: string, state: State): Promise<"nothing" | "taken in" | "set aside"> {
   return device.store.alone(async () => {
     try {
-      await takeIn(device, session, state);
-      return false;
+      return (await takeIn(device, session, state)) === undefined ? "nothing" : "taken in";
     } catch (error) {
       await setAside(device, session, error);
-      return true;
+      return "set aside";
     }
   });
 }

@@ -5,7 +5,7 @@
 
 /** Most values within each other. */
 const DEEPEST = 64;
-/** Client identifiers are below. */
+/** Client identifiers are below, and above 0, which is nobody's: copies have it. */
 const CLIENTS = 2 ** 32;
 /** And so is how far anybody's clock goes. */
 const CLOCKS = 2 ** 31;
@@ -122,7 +122,7 @@ class Input {
 
   client(): number {
     const client = this.number();
-    need(client < CLIENTS);
+    need(client > 0 && client < CLIENTS);
     return client;
   }
 

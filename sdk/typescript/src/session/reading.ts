@@ -107,6 +107,8 @@ export interface Read {
   wrote: Set<string>;
   /** How many updates there are after the last snapshot. */
   sinceSnapshot: number;
+  /** Number of the last that is content. */
+  used: number;
   /** Who wrote the last of them. */
   lastBy: string | undefined;
   /** In a shared session, what devices that are out wrote last and this one had not seen: no part of the content. */
@@ -117,13 +119,13 @@ export interface Read {
 export async function readContent(device: Device, members: Members, reading: Reading): Promise<Read> {
   const { chain, snapshot, pin } = reading;
   // In a shared session what this device has seen must still be there, also before a snapshot that another made.
-  const seen = chain.mode === "shared" && pin ? Math.min(pin.seq, snapshot) : snapshot;
+  const seen = chain.mode === "shared" && pin ? Math.min(pin.used ?? pin.seq, snapshot) : snapshot;
   const { isRead, ...read } = await readAfter(device, members, reading, Math.max(0, seen - 1));
   if (isRead || read.beside.length === 0) return read;
   // All of that is of devices that are out: then what was before it, and where nothing was, theirs.
   const all = await readAfter(device, members, reading, 0);
   const last = all.isRead ? undefined : all.beside.pop();
-  return { ...all, ...(last ? { content: last.content } : {}) };
+  return { ...all, ...(last ? { content: last.content, used: all.head.seq } : {}) };
 }
 
 /** Reads all updates after this one. */
@@ -138,6 +140,7 @@ async function readAfter(device: Device, members: Members, { chain, keys, snapsh
   let version = 1;
   const wrote = new Set<string>();
   let sinceSnapshot = 0;
+  let used = 0;
   let lastBy: string | undefined;
   let beside: Read["beside"] = [];
   const isMember = (one: string): boolean => members.tierOf(one) === "full";
@@ -148,7 +151,7 @@ async function readAfter(device: Device, members: Members, { chain, keys, snapsh
     const { updates } = await device.broker<{ updates: SealedUpdate[] }>({ scope: "session:read", path });
     if (updates.length === 0) {
       chain.needEnd(head);
-      return { head, content, needs, wrote, sinceSnapshot, lastBy, beside, isRead };
+      return { head, content, needs, wrote, sinceSnapshot, used, lastBy, beside, isRead };
     }
     for (const update of updates) {
       const at: Head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
@@ -160,17 +163,18 @@ async function readAfter(device: Device, members: Members, { chain, keys, snapsh
       if (!key) throw new Refused("handoff.no_key", "no key");
       const opened = await openUpdate(update, key, knows(members));
       chain.needUpdate(opened.by, at, isMember);
-      const isNew = at.seq > (pin?.seq ?? 0);
-      if (opened.by !== device.did && isNew) wrote.add(opened.by);
+      if (opened.by !== device.did && at.seq > (pin?.seq ?? 0)) wrote.add(opened.by);
       lastBy = opened.by;
       // Whoever is out may have sealed it yesterday or just now, and a broker that is with them shows either. What they wrote in good time is in what others wrote
       // after it; the last of it is for the person to look at.
+      const isNew = at.seq > (pin?.used ?? pin?.seq ?? 0);
       const isOut = isShared && isNew && !members.live.includes(opened.by) && chain.holderAt(at.epoch) !== opened.by;
       if (isOut) beside = [{ device: opened.by, epoch: at.epoch, content: opened.content, counts: false }];
       else {
         ({ content, needs } = opened);
         beside = [];
         isRead = true;
+        used = at.seq;
       }
       version = update.key_version;
       sinceSnapshot = update.kind === "snapshot" ? 0 : sinceSnapshot + 1;

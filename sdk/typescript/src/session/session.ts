@@ -54,6 +54,8 @@ export class Session {
   wrote = new Set<string>();
   /** In a shared session, what devices that are out wrote last and this one had not seen: no part of the content. */
   beside: Branch[] = [];
+  /** Number of the last update that is content. */
+  used = 0;
   /** Who wrote the last of what was read. */
   #lastBy: string | undefined;
   /** The last snapshot's number, as the broker says. */
@@ -127,8 +129,8 @@ export class Session {
     const pin = await device.pin(id);
     if (pin) chain.continues(pin.chain);
     const snapshot = shown.last_snapshot ?? 0;
-    const { head, content, needs, wrote, sinceSnapshot, lastBy, beside } = await readContent(device, members, { chain, keys, snapshot, pin });
-    Object.assign(session, { head, content, wrote, beside });
+    const { head, content, needs, wrote, sinceSnapshot, lastBy, beside, used } = await readContent(device, members, { chain, keys, snapshot, pin });
+    Object.assign(session, { head, content, wrote, beside, used });
     session.#sinceSnapshot = sinceSnapshot;
     session.#lastBy = lastBy;
     session.#needs = needs;
@@ -245,10 +247,13 @@ export class Session {
     if (![...this.recipients].every((did) => this.#mayHaveKey(members, did))) throw new Refused("state.rekey_required", "somebody is out");
   }
 
-  /** @internal Brings in a new key where this device holds the session and somebody who is out has the present one: in a shared session the others wait for that. */
+  /**
+   * @internal Brings in a new key where this device holds the session and somebody who is out has the present one, and writes everything anew under it: in a shared
+   * session the others wait for that.
+   */
   keepToItself(): Promise<void> {
     return this.alone(async () => {
-      if (this.isHeld && this.chain.mode === "shared") await this.#lookAfterKey();
+      if (this.isHeld && this.chain.mode === "shared" && (await this.#lookAfterKey())) await this.append(this.content, "snapshot");
     });
   }
 
@@ -310,10 +315,15 @@ export class Session {
     });
   }
 
+  /** @internal {@link follow}, of what is acknowledged elsewhere. */
+  reread(): Promise<void> {
+    return this.alone(() => this.#follow());
+  }
+
   async #follow(): Promise<void> {
     const fresh = await Session.#read(this.device, this.id, this.keys);
-    const { chain, keys, recipients, head, content, wrote, beside } = fresh;
-    Object.assign(this, { chain, keys, recipients, head, content, wrote, beside });
+    const { chain, keys, recipients, head, content, wrote, beside, used } = fresh;
+    Object.assign(this, { chain, keys, recipients, head, content, wrote, beside, used });
     this.#lastBy = fresh.#lastBy;
     this.#snapshotSeen = fresh.#snapshotSeen;
     this.#added = fresh.#added;
@@ -436,6 +446,7 @@ export class Session {
     this.head = { epoch: update.epoch, seq: update.seq, hash: this.#unanswered };
     this.#unanswered = undefined;
     this.content = content;
+    this.used = update.seq;
     this.#sinceSnapshot = update.kind === "snapshot" ? 0 : this.#sinceSnapshot + 1;
     await this.#pin();
     return this.head;
@@ -487,6 +498,6 @@ export class Session {
   }
 
   #pin(): Promise<void> {
-    return this.device.setPin(this.id, { chain: this.chain.last, n: this.chain.length, seq: this.head.seq, hash: this.head.hash, added: [...this.#added] });
+    return this.device.setPin(this.id, { chain: this.chain.last, n: this.chain.length, seq: this.head.seq, hash: this.head.hash, used: this.used, added: [...this.#added] });
   }
 }
