@@ -91,13 +91,19 @@ impl Stream {
 
     /// Speaks and hears until one of both has enough; why.
     async fn speak(&mut self, place: &mut Place, socket: &mut WebSocket) -> u16 {
-        let mut ear = self.broker.bell.listen(&self.token.sub);
+        let mut ear = self.broker.bell.listen(&self.token.sub, self.hears);
+        let bell = ear.rung();
+        let rung = bell.next();
         let mut closing = self.broker.closing.subscribe();
+        let stopping = closing.changed();
+        // Both wait here for as long as it takes: what passes a thousand times a second does not take its place among the waiting each time.
+        tokio::pin!(rung, stopping);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Before reading, so that nothing committed in between is missed.
-            ear.rung.borrow_and_update();
+            rung.set(bell.next());
+            rung.as_mut().enable();
             // Elsewhere on the heap, and only while it lasts: ten thousand streams wait here.
             while match Box::pin(self.step(socket)).await {
                 Ok(more) => more,
@@ -108,31 +114,36 @@ impl Stream {
             let mut look = false;
             while !look {
                 let outcome = tokio::select! {
-                    _ = ear.rung.changed() => Ok(true),
-                    passing = ear.passing.recv() => match passing {
-                        Ok(passing) => self.pass_on(socket, &passing).await.map(|()| false),
-                        // Whoever is slow hears of the newest.
-                        Err(_) => Ok(false),
-                    },
+                    // Time first, which is seldom ready: a peer that never stops speaking does not outlive its token. What passes before the rest, which is then
+                    // not even looked at.
+                    biased;
                     _ = tick.tick() => self.tick(socket).await,
-                    _ = closing.changed() => Err(GOING_AWAY),
-                    message = socket.recv() => match message {
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(false),
-                        Some(Ok(Message::Text(text))) => Box::pin(self.hear(place, socket, &text)).await.map(|()| false),
-                        Some(Ok(Message::Close(_))) => {
-                            place.leave();
-                            Err(BROKEN)
-                        }
-                        Some(Err(_)) | None => Err(BROKEN),
-                        // Nothing else is spoken on this stream.
-                        Some(Ok(Message::Binary(_))) => Err(POLICY),
-                    }.inspect(|_| self.heard_at = self.ticks),
+                    Some(passing) = ear.passing.recv() => self.pass_on(socket, &passing).await.map(|()| false),
+                    () = &mut rung => Ok(true),
+                    _ = &mut stopping => Err(GOING_AWAY),
+                    message = socket.recv() => self.message(place, socket, message).await.map(|()| false),
                 };
                 match outcome {
                     Ok(now) => look = now,
                     Err(code) => return code,
                 }
             }
+        }
+    }
+
+    /// What came of the peer.
+    async fn message(&mut self, place: &mut Place, socket: &mut WebSocket, message: Option<Result<Message, axum::Error>>) -> Result<(), u16> {
+        self.heard_at = self.ticks;
+        match message {
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            Some(Ok(Message::Text(text))) => Box::pin(self.hear(place, socket, &text)).await,
+            Some(Ok(Message::Close(_))) => {
+                place.leave();
+                Err(BROKEN)
+            }
+            Some(Err(_)) | None => Err(BROKEN),
+            // Nothing else is spoken on this stream.
+            Some(Ok(Message::Binary(_))) => Err(POLICY),
         }
     }
 
@@ -165,7 +176,7 @@ impl Stream {
     /// Tells the device what another of its person's says just now.
     async fn pass_on(&self, socket: &mut WebSocket, passing: &bell::Passing) -> Result<(), u16> {
         self.still()?;
-        if !self.hears || self.is_member != Some(true) || passing.from == self.token.device {
+        if self.is_member != Some(true) || passing.from == self.token.device {
             return Ok(());
         }
         send_text(socket, passing.frame.clone()).await
