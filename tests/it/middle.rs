@@ -34,6 +34,9 @@ pub struct Seen {
     pub answer: Bytes,
 }
 
+/// What becomes of the text frames of an event stream: those that go on in the place of one.
+pub type Frames = Box<dyn FnMut(&str) -> Vec<String> + Send>;
+
 /// Decides about a request the server has answered.
 pub type Meddle = Box<dyn FnMut(&Seen) -> Deed + Send>;
 
@@ -43,6 +46,7 @@ pub struct Middle {
     pub url: String,
     upstream: Arc<Mutex<String>>,
     meddle: Arc<Mutex<Meddle>>,
+    frames: Arc<Mutex<Frames>>,
     client: reqwest::Client,
 }
 
@@ -52,7 +56,9 @@ impl Middle {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let middle = Self { url, upstream: Arc::default(), meddle: Arc::new(Mutex::new(Box::new(|_| Deed::Pass))), client };
+        let (meddle, frames): (Meddle, Frames) = (Box::new(|_| Deed::Pass), Box::new(|frame| vec![frame.to_owned()]));
+        let (meddle, frames) = (Arc::new(Mutex::new(meddle)), Arc::new(Mutex::new(frames)));
+        let middle = Self { url, upstream: Arc::default(), meddle, frames, client };
         let routes = Router::new().fallback(forward).with_state(middle.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         middle
@@ -64,6 +70,10 @@ impl Middle {
 
     pub fn meddle(&self, with: impl FnMut(&Seen) -> Deed + Send + 'static) {
         *self.meddle.lock().unwrap() = Box::new(with);
+    }
+
+    pub fn meddle_with_frames(&self, with: impl FnMut(&str) -> Vec<String> + Send + 'static) {
+        *self.frames.lock().unwrap() = Box::new(with);
     }
 
     async fn send(&self, parts: &axum::http::request::Parts, body: &Bytes) -> (StatusCode, HeaderMap, Bytes) {
@@ -80,7 +90,7 @@ async fn forward(State(middle): State<Middle>, request: Request) -> Response {
     if parts.headers.contains_key("upgrade") {
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.unwrap();
         let upstream = format!("{}{}", middle.upstream.lock().unwrap(), parts.uri.path_and_query().unwrap());
-        return stream(upgrade, &upstream.replace("http://", "ws://"), &parts.headers).await;
+        return stream(upgrade, &upstream.replace("http://", "ws://"), &parts.headers, middle.frames).await;
     }
     let body = axum::body::to_bytes(body, 1 << 21).await.unwrap();
     let (status, mut headers, answer) = middle.send(&parts, &body).await;
@@ -108,7 +118,7 @@ async fn forward(State(middle): State<Middle>, request: Request) -> Response {
 }
 
 /// An event stream, frame by frame, as far as ours need it: texts one way, and why it was closed.
-async fn stream(upgrade: WebSocketUpgrade, upstream: &str, headers: &HeaderMap) -> Response {
+async fn stream(upgrade: WebSocketUpgrade, upstream: &str, headers: &HeaderMap, frames: Arc<Mutex<Frames>>) -> Response {
     let mut request = upstream.into_client_request().unwrap();
     for name in ["authorization", "dpop", "origin"] {
         if let Some(value) = headers.get(name) {
@@ -122,15 +132,19 @@ async fn stream(upgrade: WebSocketUpgrade, upstream: &str, headers: &HeaderMap) 
     };
     upgrade.on_upgrade(async move |mut device| {
         while let Some(Ok(frame)) = server.next().await {
-            let frame = match frame {
-                tungstenite::Message::Text(text) => ws::Message::Text(text.as_str().into()),
+            let out: Vec<_> = match frame {
+                tungstenite::Message::Text(text) => {
+                    (frames.lock().unwrap())(text.as_str()).into_iter().map(|text| ws::Message::Text(text.into())).collect()
+                }
                 tungstenite::Message::Close(why) => {
-                    ws::Message::Close(why.map(|why| ws::CloseFrame { code: why.code.into(), reason: why.reason.as_str().into() }))
+                    vec![ws::Message::Close(why.map(|why| ws::CloseFrame { code: why.code.into(), reason: why.reason.as_str().into() }))]
                 }
                 _ => continue,
             };
-            if device.send(frame).await.is_err() {
-                return;
+            for frame in out {
+                if device.send(frame).await.is_err() {
+                    return;
+                }
             }
         }
     })

@@ -1,8 +1,10 @@
-//! Event streams: EVT-01 to EVT-04, EVT-06, EVT-09.
+//! Event streams: EVT-01 to EVT-04, EVT-06, EVT-07, EVT-09.
 
 use super::{Ask, Rig};
+use crate::middle::Middle;
 use crate::support::Server;
 use baton_sdk::{Ended, Session};
+use baton_service::base::system_clock;
 use baton_service::testing::{ManualClock, On};
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -106,4 +108,49 @@ async fn a_talking_client_is_shown_out() {
         }
     };
     assert_eq!(u16::from(closed.unwrap().code), 1008);
+}
+
+/// EVT-07: what is told twice is heard once; what is told out of order, or left out, is a gap that is said, and nothing after it is believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_is_heard_once_and_in_order() {
+    let middle = Middle::listen().await;
+    let url = middle.url.clone();
+    let server = Server::start_with(On::Sqlite, system_clock(), |config| config.public_url = url).await;
+    middle.before(server.direct());
+    let laptop = server.full(&mut server.person().await, "Laptop").await;
+    let mut session = Session::open(&laptop, b"0").await.unwrap();
+    let begins = laptop.events(Some(0)).await.unwrap().next().await.unwrap().seq;
+    for n in 0..4 {
+        session.write(&[n]).await.unwrap();
+    }
+    let heard = async |cursor: i64| {
+        let mut events = laptop.events(Some(cursor)).await.unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            match events.next().await {
+                Ok(event) => seen.push(event.seq - cursor),
+                Err(ended) => return (seen, Some(ended)),
+            }
+        }
+        (seen, None)
+    };
+    middle.meddle_with_frames(|frame| vec![frame.to_owned(), frame.to_owned()]);
+    assert_eq!(heard(begins).await, (vec![1, 2, 3, 4], None));
+    let mut held: Option<String> = None;
+    middle.meddle_with_frames(move |frame| match held.take() {
+        None => {
+            held = Some(frame.to_owned());
+            Vec::new()
+        }
+        Some(first) => vec![frame.to_owned(), first],
+    });
+    assert_eq!(heard(begins).await, (Vec::new(), Some(Ended::Gap)));
+    let mut count = 0;
+    middle.meddle_with_frames(move |frame| {
+        count += 1;
+        if count == 3 { Vec::new() } else { vec![frame.to_owned()] }
+    });
+    assert_eq!(heard(begins).await, (vec![1, 2], Some(Ended::Gap)));
+    middle.meddle_with_frames(|frame| vec![frame.to_owned()]);
+    assert_eq!(heard(begins).await, (vec![1, 2, 3, 4], None));
 }
