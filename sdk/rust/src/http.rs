@@ -61,6 +61,10 @@ impl Http {
     pub fn now(&self) -> Millis {
         Millis(self.clock.now().0 + self.offset_ms.load(Ordering::Relaxed))
     }
+    /// Waits.
+    pub(crate) async fn pause(&self, time: Duration) {
+        self.wire.pause(time).await;
+    }
     /// Randomness.
     pub fn entropy(&self) -> &Entropy {
         &self.entropy

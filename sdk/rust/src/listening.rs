@@ -1,0 +1,109 @@
+//! Hearing of a person's sessions for as long as it takes: connections that end are made again, from the last event that was seen, with pauses that grow and
+//! differ, so that the many who lost one server do not come back as one.
+
+use crate::device::Device;
+use crate::error::Error;
+use crate::events::{Ended, Events, Told};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// First pause; doubled each time, half of it random.
+const PAUSE_MS: u64 = 500;
+const LONGEST_PAUSE_MS: u64 = 30_000;
+/// Close codes of a device that is out, and of a token that is over (docs/protocol.md §9).
+const REVOKED: u16 = 4403;
+const EXPIRED: u16 = 4401;
+
+/// A device that listens.
+pub struct Listening {
+    device: Arc<Device>,
+    events: Option<Events>,
+    cursor: Option<i64>,
+    pause: u64,
+}
+
+/// What it hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// What the stream tells.
+    Told(Told),
+    /// The stream is open, for the first time or again: what is read from here on is not older than the next event.
+    Open,
+    /// History is gone: read the resources anew. Events go on from now.
+    Gap,
+}
+
+impl Device {
+    /// Listens after `cursor`, or from now on, and hears what the others [say](Events::say) just now as well.
+    pub fn listen(self: &Arc<Self>, cursor: Option<i64>) -> Listening {
+        Listening { device: self.clone(), events: None, cursor, pause: PAUSE_MS }
+    }
+}
+
+impl Listening {
+    /// The stream, to say something on; none while there is no connection.
+    pub fn events(&mut self) -> Option<&mut Events> {
+        self.events.as_mut()
+    }
+
+    /// The last event that was seen.
+    pub fn cursor(&self) -> Option<i64> {
+        self.cursor
+    }
+
+    /// What comes next, however long it takes. Fails for good alone: `status.revoked` when the device is out.
+    pub async fn next(&mut self) -> Result<Heard, Error> {
+        loop {
+            let Some(events) = &mut self.events else {
+                match self.device.live(self.cursor).await {
+                    Ok(events) => {
+                        self.events = Some(events);
+                        return Ok(Heard::Open);
+                    }
+                    Err(why) if why.is("stream.gap") => {
+                        self.cursor = None;
+                        return Ok(Heard::Gap);
+                    }
+                    Err(why) if passes(&why) => self.wait().await,
+                    Err(why) => return Err(why),
+                }
+                continue;
+            };
+            match events.told().await {
+                Ok(told) => {
+                    self.cursor = events.cursor().or(self.cursor);
+                    self.pause = PAUSE_MS;
+                    return Ok(Heard::Told(told));
+                }
+                Err(ended) => {
+                    self.events = None;
+                    match ended {
+                        Ended::Closed(REVOKED) => return Err(baton_protocol::Refusal::from(baton_protocol::refusal::Status::Revoked).into()),
+                        Ended::Gap => {
+                            self.cursor = None;
+                            return Ok(Heard::Gap);
+                        }
+                        // One that ended with its token is no failure.
+                        Ended::Closed(EXPIRED) => {}
+                        Ended::Closed(_) | Ended::Broken => self.wait().await,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        let jitter = u64::from_be_bytes(self.device.http.entropy().bytes()) % (self.pause / 2 + 1);
+        self.device.http.pause(Duration::from_millis(self.pause / 2 + jitter)).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE_MS);
+    }
+}
+
+/// Whether trying again may help.
+fn passes(why: &Error) -> bool {
+    match why {
+        Error::Transport(_) => true,
+        Error::Refused { status, code, .. } => *status >= 500 || code == "limit.streams" || code == "limit.rate",
+        _ => false,
+    }
+}
