@@ -248,10 +248,6 @@ impl Actor {
         self.document.as_ref().map(|document| text(document.state())).unwrap_or_default()
     }
 
-    pub fn is_shared(&self) -> bool {
-        self.document.as_ref().is_some_and(|document| document.session().is_shared())
-    }
-
     pub fn holds(&self) -> bool {
         self.document.as_ref().is_some_and(|document| document.session().is_held())
     }

@@ -92,6 +92,8 @@ struct World<'a> {
     /// Requests that arrive when nobody waits for their answer any more.
     stray: Vec<Sent>,
     words: usize,
+    /// All write into it.
+    shared: bool,
     out: Option<(usize, String)>,
     /// What happened, for whoever compares two lives.
     story: String,
@@ -140,7 +142,7 @@ impl<'a> World<'a> {
         })
         .await;
         let slots = plugs.into_iter().map(|plugged| Slot::new(plugged, session.clone())).collect();
-        Self { stage, chance, session, slots, stray: Vec::new(), words: 0, out, story: String::new() }
+        Self { stage, chance, session, slots, stray: Vec::new(), words: 0, shared, out, story: String::new() }
     }
 
     async fn step(&mut self) {
@@ -268,7 +270,7 @@ impl<'a> World<'a> {
         }
         assert!(matches!(self.slots[n].doing, Doing::Nothing(_)), "{n} waits for nobody and is not done\n{}", self.story);
         // In a shared session whoever holds it brings in a new key, and the others wait for that.
-        let waits = self.at(n).is_shared();
+        let waits = self.shared;
         let failed = self.at(n).failed.take().filter(|why| is_new && !(waits && why.contains("state.rekey_required")));
         assert_eq!(failed, None, "{n}, all being well");
     }
