@@ -10,6 +10,7 @@ use baton_sdk::{Device, Document, Session, Waiting, Written, system_entropy};
 use baton_service::base::system_clock;
 use baton_service::testing::{ManualClock, On};
 use serde_json::json;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 fn write(document: &Document, at: u32, text: &str) {
@@ -24,6 +25,19 @@ fn notes(state: &State) -> String {
 
 fn text(document: &Document) -> String {
     notes(document.state())
+}
+
+/// A device's keystore, in a file of this folder.
+fn kept_in_a_file(device: &Device, dir: &Path) -> PathBuf {
+    let path = dir.join("device.key");
+    drop(Keystore::create(&path, "a passphrase", &device.kept(), &system_entropy()).unwrap());
+    path
+}
+
+/// The device as it starts from that file.
+fn started(server: &Server, path: &Path) -> Arc<Device> {
+    let (keystore, kept) = Keystore::open(path, "a passphrase", &system_entropy()).unwrap();
+    Arc::new(Device::from_kept(keystore, kept, server.http()).unwrap().unwrap())
 }
 
 async fn hand_over(document: &mut Document, to: &Arc<Device>) -> Document {
@@ -140,12 +154,8 @@ async fn documents_are_there_without_a_network() {
     let mut person = server.person().await;
     let memory = server.full(&mut person, "Laptop").await;
     let dir = tempfile::tempdir().unwrap();
-    let (path, entropy) = (dir.path().join("device.key"), system_entropy());
-    drop(Keystore::create(&path, "a passphrase", &memory.kept(), &entropy).unwrap());
-    let start = || {
-        let (keystore, kept) = Keystore::open(&path, "a passphrase", &entropy).unwrap();
-        Arc::new(Device::from_kept(keystore, kept, server.http()).unwrap().unwrap())
-    };
+    let path = kept_in_a_file(&memory, dir.path());
+    let start = || started(&server, &path);
     let laptop = start();
     assert!(Replica::list(&laptop).unwrap().is_empty());
     let mut document = Document::open(&laptop).await.unwrap();
@@ -260,13 +270,11 @@ async fn what_two_runs_keep_is_all_kept() {
     let mut person = server.person().await;
     let memory = server.full(&mut person, "Laptop").await;
     let dir = tempfile::tempdir().unwrap();
-    let (path, entropy) = (dir.path().join("device.key"), system_entropy());
-    drop(Keystore::create(&path, "a passphrase", &memory.kept(), &entropy).unwrap());
+    let path = kept_in_a_file(&memory, dir.path());
     let id = Document::open(&memory).await.unwrap().session().id().clone();
     let mut runs = Vec::new();
     for n in 0..8 {
-        let (keystore, kept) = Keystore::open(&path, "a passphrase", &entropy).unwrap();
-        let device = Arc::new(Device::from_kept(keystore, kept, server.http()).unwrap().unwrap());
+        let device = started(&server, &path);
         let document = Document::of(Session::load(&device, &id).await.unwrap()).await.unwrap().0;
         write(&document, 0, &format!("<{n}>"));
         runs.push(tokio::task::spawn_blocking(move || document.keep()));
@@ -274,8 +282,7 @@ async fn what_two_runs_keep_is_all_kept() {
     for run in runs {
         run.await.unwrap().unwrap();
     }
-    let (keystore, kept) = Keystore::open(&path, "a passphrase", &entropy).unwrap();
-    let device = Arc::new(Device::from_kept(keystore, kept, server.http()).unwrap().unwrap());
+    let device = started(&server, &path);
     let all = notes(Replica::load(&device, &id).unwrap().unwrap().state());
     assert!((0..8).all(|n| all.contains(&format!("<{n}>"))), "{all}");
 }
