@@ -47,14 +47,16 @@ impl Budget {
     }
     /// Takes one; false when there is none.
     pub fn take(&mut self, now: Millis) -> bool {
-        // Whole ones alone, so that many small steps earn no less than one large.
+        // Whole ones alone, and what is left of the time counts on: many small steps earn no less than one large.
         let earned = (now.0 - self.counted_at.0).max(0) * EACH_SECOND / 1000;
-        if earned > 0 {
-            self.left = (self.left + earned).min(BURST);
-            self.counted_at = now;
+        if self.left + earned >= BURST {
+            (self.left, self.counted_at) = (BURST, now);
+        } else if earned > 0 {
+            (self.left, self.counted_at) = (self.left + earned, Millis(self.counted_at.0 + earned * 1000 / EACH_SECOND));
         }
-        self.left -= 1;
-        self.left >= 0
+        let may = self.left > 0;
+        self.left -= i64::from(may);
+        may
     }
 }
 
