@@ -283,6 +283,7 @@ fn what_is_made_to_harm_is_refused() {
         ("beside what is not there", vec![1, 1, 1, 0, 0x88, 9, 9, 1, 126, 0]),
         ("in what is no type", vec![1, 2, 1, 0, 8, 1, 1, b'a', 1, 126, 8, 0, 1, 0, 1, 126, 0]),
         ("a client past 2^32", [&[1, 1, 0x81, 0x80, 0x80, 0x80, 0x10, 0][..], &[8, 1, 1, b'a', 1, 126, 0]].concat()),
+        ("a client that is nobody", vec![1, 1, 0, 0, 8, 1, 1, b'a', 1, 126, 0]),
         ("deleted and not there", vec![0, 1, 1, 1, 0, 5]),
         ("each beside the other", vec![2, 1, 1, 0, 0x88, 2, 0, 1, 126, 1, 2, 0, 0x88, 1, 0, 1, 126, 0]),
         ("a subdocument", item(&[9, 1, 1, b'a', 1, b'g', 118, 0])),
