@@ -19,6 +19,16 @@ const MOST_CLIENTS: usize = 2000;
 
 type Id = (u64, u64);
 
+/// No number in it is past what a double holds: with serde_json's `arbitrary_precision`, which anything in a program may switch on, reading alone does not say so.
+fn finite(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64().is_some(),
+        Value::Array(values) => values.iter().all(finite),
+        Value::Object(members) => members.values().all(finite),
+        _ => true,
+    }
+}
+
 /// How far each client's clock goes in these bytes, if they are one.
 pub fn whole(update: &[u8]) -> Option<HashMap<u64, u64>> {
     let mut input = Input(update);
@@ -134,7 +144,8 @@ impl<'a> Input<'a> {
             }
         }
         // Half of a surrogate pair is text in one of the languages alone: this one refuses it.
-        serde_json::from_str::<Value>(text).ok().map(drop)
+        let value: Value = serde_json::from_str(text).ok()?;
+        finite(&value).then_some(())
     }
 
     /// A value of lib0's, by a stack of our own.
