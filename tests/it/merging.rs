@@ -90,6 +90,54 @@ async fn who_writes_too_late_is_merged() {
     }
 }
 
+/// A value that was set here and never reached the session, in whose place another's stands, is told once, also after another start. One that reached it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_here_and_overtaken_is_told() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+        let dir = tempfile::tempdir().unwrap();
+        let path = kept_in_a_file(&laptop, dir.path());
+        let laptop = started(&server, &path);
+        let mut here = Document::open_shared(&laptop).await.unwrap();
+        let id = here.session().id().clone();
+        let mut there = Document::of(Session::load(&phone, &id).await.unwrap()).await.unwrap().0;
+        let mut set_there = async |positions: &[i64]| {
+            there.follow().await.unwrap();
+            for position in positions {
+                there.set("position", &json!(position)).unwrap();
+            }
+            there.save().await.unwrap();
+        };
+        let overtaken = |position: i64| vec![Outdone { name: "position".into(), by: laptop.did().to_string(), value: json!(position) }];
+
+        here.set("position", &json!(43)).unwrap();
+        here.save().await.unwrap();
+        set_there(&[60]).await;
+        assert_eq!(here.follow().await.unwrap().outdone, [], "it had reached the session");
+        here.set("position", &json!(50)).unwrap();
+        set_there(&[61, 62]).await;
+        assert_eq!(here.follow().await.unwrap().outdone, overtaken(50));
+        assert_eq!(here.follow().await.unwrap().outdone, [], "told once");
+        assert_eq!(here.state().get("position"), Some(json!(62)));
+
+        // Kept by one run, told by the next.
+        here.set("position", &json!(51)).unwrap();
+        here.keep().unwrap();
+        set_there(&[63, 64]).await;
+        drop(here);
+        let again = async |laptop: Arc<Device>| Document::of(Session::load(&laptop, &id).await.unwrap()).await.unwrap();
+        let (mut here, changes) = again(started(&server, &path)).await;
+        assert_eq!(changes.outdone, overtaken(51));
+        here.set("position", &json!(52)).unwrap();
+        here.save().await.unwrap();
+        set_there(&[65]).await;
+        drop(here);
+        assert_eq!(again(started(&server, &path)).await.1.outdone, [], "that one had reached the session");
+    }
+}
+
 /// Two windows of one device: the second to save takes in what the first has written.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_windows_write_into_one_document() {

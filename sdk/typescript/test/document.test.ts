@@ -43,7 +43,7 @@ test("who writes too late is merged", async () => {
 
   const changes = await there.follow();
   const outdone = [{ name: "position", by: laptop.did, value: 50 }];
-  assert.deepEqual(changes, { changed: true, by: [], setAside: false, late: [{ device: laptop.did, epoch: 1, outcome: { is: "merged", outdone } }] });
+  assert.deepEqual(changes, { changed: true, by: [], setAside: false, outdone: [], late: [{ device: laptop.did, epoch: 1, outcome: { is: "merged", outdone } }] });
   assert.deepEqual([notes(there), there.get("position")], ["butter, bread, milk", 60]);
   assert.equal((await there.save())?.to, "session");
 
@@ -51,6 +51,39 @@ test("who writes too late is merged", async () => {
   await stale.follow();
   assert.deepEqual([notes(stale), stale.get("position")], ["butter, bread, milk", 60]);
   assert.equal((await stale.follow()).changed, false);
+});
+
+test("what was set here and overtaken is told once, also after another start; what had reached the session is not", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const here = await Document.open(laptop, { mode: "shared" });
+  const there = await reopened(here, phone);
+  const setThere = async (...positions: number[]): Promise<void> => {
+    await there.follow();
+    for (const position of positions) there.set("position", position);
+    await there.save();
+  };
+  const overtaken = (value: number): object[] => [{ name: "position", by: laptop.did, value }];
+  const again = async (): Promise<object[]> => (await Document.of(await Session.load(laptop, here.session.id))).changes.outdone;
+
+  here.set("position", 43);
+  await here.save();
+  await setThere(60);
+  assert.deepEqual((await here.follow()).outdone, [], "it had reached the session");
+  here.set("position", 50);
+  await setThere(61, 62);
+  assert.deepEqual((await here.follow()).outdone, overtaken(50));
+  assert.deepEqual((await here.follow()).outdone, [], "told once");
+  assert.equal(here.get("position"), 62);
+
+  here.set("position", 51);
+  await here.keep();
+  await setThere(63, 64);
+  assert.deepEqual(await again(), overtaken(51));
+  await here.follow();
+  here.set("position", 52);
+  await here.save();
+  await setThere(65);
+  assert.deepEqual(await again(), [], "that one had reached the session");
 });
 
 test("two windows of one device write into one document", async () => {

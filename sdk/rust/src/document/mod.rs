@@ -44,6 +44,8 @@ pub struct Changes {
     pub by: Vec<Did>,
     /// What was kept here could not be opened (damaged, or another device's): it is set aside, and no part of the document.
     pub set_aside: bool,
+    /// Registers that were set here and were not in the session yet, in whose place another device's value stands: for the person to choose. Told once in a run.
+    pub outdone: Vec<Outdone>,
     /// Every late edit kept beside the session, told each time. Those of the person's own devices are in this document, whoever holds the session.
     pub late: Vec<Late>,
 }
@@ -121,7 +123,7 @@ impl Document {
 
     /// Keeps it on this device as it is now, sealed: [`Replica`] reads it without a network. Saving does this first.
     pub fn keep(&self) -> Result<(), Error> {
-        replica::keep(&self.session.device, self.session.id(), self.session.epoch(), &self.state)
+        replica::keep(&self.session.device, self.session.id(), (self.session.epoch(), &self.state), self.session.content())
     }
 
     /// Reads what others wrote since, into what is here.
@@ -136,7 +138,10 @@ impl Document {
         self.was_one |= kept == replica::Kept::TakenIn;
         let (mut late, mut changed) = (Vec::new(), false);
         match self.state.merge(self.session.content(), self.session.epoch()) {
-            Ok(merged) => (changed, self.was_one) = (merged.changed, true),
+            Ok(merged) => {
+                (changed, self.was_one) = (merged.changed, true);
+                self.state.settle(self.session.content());
+            }
             // Somebody wrote what is none over it. What this device has of it goes on.
             Err(Error::NotADocument) if self.was_one => {
                 let (device, content) = (self.session.writer().clone(), self.session.content().to_vec());
@@ -157,7 +162,8 @@ impl Document {
             changed |= moved;
             late.push(Late { device, epoch, outcome });
         }
-        Ok(Changes { changed, by: self.session.wrote.iter().cloned().collect(), set_aside: kept == replica::Kept::SetAside, late })
+        let by = self.session.wrote.iter().cloned().collect();
+        Ok(Changes { changed, by, set_aside: kept == replica::Kept::SetAside, outdone: self.state.take_overtaken(), late })
     }
 
     /// What becomes of a late edit, and whether the document is other than it was.
@@ -217,6 +223,7 @@ impl Document {
                 return Err(Error::TooLarge);
             }
             if self.is_there(&content)? {
+                self.state.settle(&content);
                 self.session.keep_to_itself().await?;
                 return Ok(None);
             }
@@ -235,7 +242,15 @@ impl Document {
                         Err(other) => return Err(other),
                     }
                 }
-                other => return other.map(Some),
+                Ok(written) => {
+                    // What is elsewhere now is not told as overtaken after another start.
+                    if self.state.is_unsaved() {
+                        self.state.settle(&content);
+                        self.keep()?;
+                    }
+                    return Ok(Some(written));
+                }
+                Err(other) => return Err(other),
             }
         }
     }

@@ -33,6 +33,10 @@ impl Register {
         json::value(self.value.as_bytes(), LONGEST.1).unwrap_or_default()
     }
 
+    fn outdone(&self, name: String) -> Outdone {
+        Outdone { name, by: self.by.clone(), value: self.value() }
+    }
+
     /// Which of two counts: every device finds the same.
     fn against(&self, other: &Self) -> Ordering {
         let place = |one: &Self| (one.epoch, one.n, one.by.clone(), hash(one.value.as_bytes()));
@@ -51,33 +55,70 @@ impl Register {
 
 /// All of a document, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Registers(BTreeMap<String, Register>);
+pub struct Registers {
+    all: BTreeMap<String, Register>,
+    /// What was set here and is, as far as this device knows, nowhere else yet.
+    unsaved: BTreeMap<String, Register>,
+    /// What was, until another's value took its place.
+    overtaken: Vec<Outdone>,
+}
 
 impl Registers {
     pub fn get(&self, name: &str) -> Option<&Register> {
-        self.0.get(name)
+        self.all.get(name)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.all.keys().map(String::as_str)
     }
 
     pub fn set(&mut self, name: &str, value: &Value, epoch: i64, by: &Did) -> Result<(), Error> {
         // Whoever sets it knows of what it is set over.
-        let (before, n) = self.0.get(name).map_or((1, 0), |known| (known.epoch, known.n));
+        let (before, n) = self.all.get(name).map_or((1, 0), |known| (known.epoch, known.n));
         // Each epoch counts anew: whatever somebody counted to in one before, this one goes on.
         let n = if epoch > before { 1 } else { n + 1 };
         let register = Register { epoch: epoch.max(before), n, by: by.to_string(), value: value.to_string() };
-        let room = self.0.contains_key(name) || self.0.len() < MOST;
+        let room = self.all.contains_key(name) || self.all.len() < MOST;
         if !room || !is_name(name) || !register.is_sound() {
             return Err(Error::NotADocument);
         }
-        self.0.insert(name.to_owned(), register);
+        self.unsaved.insert(name.to_owned(), register.clone());
+        self.all.insert(name.to_owned(), register);
         Ok(())
     }
 
     pub fn text(&self) -> String {
-        serde_json::to_string(&self.0).unwrap_or_default()
+        serde_json::to_string(&self.all).unwrap_or_default()
+    }
+
+    pub fn is_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    /// What [`Self::take_unsaved`] reads.
+    pub fn unsaved_text(&self) -> String {
+        serde_json::to_string(&self.unsaved).unwrap_or_default()
+    }
+
+    /// What was set here in an earlier run and is nowhere else yet. What has been outdone meanwhile is overtaken.
+    pub fn take_unsaved(&mut self, other: Self) {
+        for (name, theirs) in other.all {
+            match self.all.get(&name).map(|ours| theirs.against(ours)) {
+                Some(Ordering::Equal) => drop(self.unsaved.insert(name, theirs)),
+                Some(Ordering::Less) | None => self.overtaken.push(theirs.outdone(name)),
+                Some(Ordering::Greater) => {}
+            }
+        }
+    }
+
+    /// These are in the session now.
+    pub fn settle(&mut self, written: &Self) {
+        self.unsaved.retain(|name, ours| written.all.get(name) != Some(ours));
+    }
+
+    /// What was set here and overtaken before it was anywhere else: told once.
+    pub fn take_overtaken(&mut self) -> Vec<Outdone> {
+        std::mem::take(&mut self.overtaken)
     }
 
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -85,32 +126,36 @@ impl Registers {
         let read = json::object(text, MOST * (LONGEST.0 + LONGEST.1 + 512) * 2).ok()?;
         let all: BTreeMap<String, Register> = serde_json::from_value(Value::Object(read)).ok()?;
         let sound = all.len() <= MOST && all.iter().all(|(name, one)| is_name(name) && one.is_sound());
-        sound.then_some(Self(all))
+        sound.then_some(Self { all, ..Self::default() })
     }
 
     /// Takes in those that count; says whether any did, and which did not:
     /// those of an epoch after `until` were set in none, and do not.
     pub fn merge(&mut self, other: Self, until: i64) -> (bool, Vec<Outdone>) {
         let (mut moved, mut outdone) = (false, Vec::new());
-        for (name, theirs) in other.0 {
+        for (name, theirs) in other.all {
             if theirs.epoch > until {
-                outdone.push(Outdone { name, by: theirs.by.clone(), value: theirs.value() });
+                outdone.push(theirs.outdone(name));
                 continue;
             }
-            match self.0.get(&name).map(|ours| theirs.against(ours)) {
+            match self.all.get(&name).map(|ours| theirs.against(ours)) {
                 Some(Ordering::Equal) => {}
-                Some(Ordering::Less) => outdone.push(Outdone { name, by: theirs.by.clone(), value: theirs.value() }),
+                Some(Ordering::Less) => outdone.push(theirs.outdone(name)),
                 // Of two that were full with others, those that count are the same wherever they meet: the first by name.
                 Some(Ordering::Greater) | None => {
                     moved = true;
-                    self.0.insert(name, theirs);
+                    if let Some(unsaved) = self.unsaved.remove(&name) {
+                        self.overtaken.push(unsaved.outdone(name.clone()));
+                    }
+                    self.all.insert(name, theirs);
                 }
             }
         }
-        while self.0.len() > MOST
-            && let Some((name, gone)) = self.0.pop_last()
+        while self.all.len() > MOST
+            && let Some((name, gone)) = self.all.pop_last()
         {
-            outdone.push(Outdone { name, value: gone.value(), by: gone.by });
+            self.unsaved.remove(&name);
+            outdone.push(gone.outdone(name));
         }
         (moved, outdone)
     }

@@ -12,7 +12,7 @@ use baton_protocol::signer::Signer as _;
 use serde_json::Value;
 use std::sync::Arc;
 
-const INFO: &[u8] = b"baton/replica/1";
+const INFO: &[u8] = b"baton/replica/2";
 
 /// A document of this device that needs nobody to be read. [`Document::of`](super::Document::of) takes it in, once there is a network.
 pub struct Replica {
@@ -52,7 +52,7 @@ impl Replica {
 
     /// Keeps it as it is now.
     pub fn keep(&self) -> Result<(), Error> {
-        keep(&self.device, &self.session, self.epoch, &self.state)
+        keep(&self.device, &self.session, (self.epoch, &self.state), &[])
     }
 
     /// Keeps a session's document no more, whether or not it can be opened: what was not saved is gone.
@@ -61,8 +61,8 @@ impl Replica {
     }
 }
 
-/// Keeps a document, with whatever another window has kept of it meanwhile.
-pub fn keep(device: &Device, session: &SessionId, epoch: i64, state: &State) -> Result<(), Error> {
+/// Keeps a document at its epoch, with whatever another window has kept of it meanwhile; of which the session has `there`.
+pub fn keep(device: &Device, session: &SessionId, (epoch, state): (i64, &State), there: &[u8]) -> Result<(), Error> {
     device.alone_with_replicas(|| {
         let mut whole = state.copy()?;
         let before = match take_in(device, session, &mut whole) {
@@ -70,6 +70,11 @@ pub fn keep(device: &Device, session: &SessionId, epoch: i64, state: &State) -> 
             other => other?,
         };
         let mut plain = epoch.max(before.unwrap_or(1)).to_be_bytes().to_vec();
+        // Registers that are nowhere else yet stand before the document.
+        whole.settle(there);
+        let unsaved = whole.unsaved();
+        plain.extend_from_slice(&(unsaved.len() as u32).to_be_bytes());
+        plain.extend_from_slice(unsaved.as_bytes());
         plain.extend_from_slice(&whole.encode());
         let iv = device.http.entropy().bytes::<NONCE_LEN>();
         let sealed = key(&device.agreement)?.seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), Aad::from(session.as_str()), &mut plain);
@@ -111,9 +116,11 @@ pub fn take_in(device: &Device, session: &SessionId, state: &mut State) -> Resul
     let mut rest = rest.to_vec();
     let opened = key(&device.agreement)?.open_in_place(Nonce::assume_unique_for_key(*iv), Aad::from(session.as_str()), &mut rest);
     let plain = opened.map_err(|_| Damaged::Here)?;
-    let (epoch, content) = plain.split_first_chunk::<8>().ok_or(Damaged::Here)?;
+    let (epoch, rest) = plain.split_first_chunk::<8>().ok_or(Damaged::Here)?;
     let epoch = i64::from_be_bytes(*epoch);
-    state.merge(content, epoch).map_err(|_| Damaged::Here)?;
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or(Damaged::Here)?;
+    let (unsaved, content) = rest.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or(Damaged::Here)?;
+    state.merge(content, epoch).and_then(|_| state.take_unsaved(unsaved)).map_err(|_| Damaged::Here)?;
     Ok(Some(epoch))
 }
 

@@ -129,7 +129,35 @@ impl State {
     pub fn copy(&self) -> Result<Self, Error> {
         let mut copy = Self::new([0; 4]);
         copy.apply(&self.document(), self.registers.clone(), i64::MAX)?;
+        copy.take_unsaved(self.unsaved().as_bytes())?;
         Ok(copy)
+    }
+
+    /// Whether a register was set here and is nowhere else yet.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.registers.is_unsaved()
+    }
+
+    /// Those registers, for another run to [take](Self::take_unsaved).
+    pub(super) fn unsaved(&self) -> String {
+        self.registers.unsaved_text()
+    }
+
+    pub(super) fn take_unsaved(&mut self, unsaved: &[u8]) -> Result<(), Error> {
+        self.registers.take_unsaved(Registers::parse(unsaved).ok_or(Error::NotADocument)?);
+        Ok(())
+    }
+
+    /// The session has this; what is no document has nothing.
+    pub(super) fn settle(&mut self, content: &[u8]) {
+        if let Some(written) = split(content).and_then(|(registers, _)| Registers::parse(registers)) {
+            self.registers.settle(&written);
+        }
+    }
+
+    /// Registers that were set here and that another's value took the place of before they were anywhere else: told once.
+    pub(super) fn take_overtaken(&mut self) -> Vec<Outdone> {
+        self.registers.take_overtaken()
     }
 
     fn apply(&mut self, document: &[u8], registers: Registers, until: i64) -> Result<Merged, Error> {

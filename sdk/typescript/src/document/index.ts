@@ -30,6 +30,10 @@ export interface Changes {
   by: string[];
   /** What was kept here could not be opened (damaged, or another device's): it is set aside, and no part of the document. */
   setAside: boolean;
+  /**
+   * Registers that were set here and were not in the session yet, in whose place another device's value stands: for the person to choose. Told once in a run.
+   */
+  outdone: Outdone[];
   /** Every late edit kept beside the session, told each time. Those of the person's own devices are in this document, whoever holds the session. */
   late: Late[];
 }
@@ -100,7 +104,7 @@ export class Document {
 
   /** Keeps it on this device as it is now, sealed: {@link Replica} reads it without a network. Saving does this first. */
   keep(): Promise<void> {
-    return keep(this.session.device, this.session.id, this.session.chain.epoch, this.state);
+    return keep(this.session.device, this.session.id, this.session.chain.epoch, this.state, this.session.content);
   }
 
   /** Reads what others wrote since, into what is here. */
@@ -118,6 +122,7 @@ export class Document {
     let changed = false;
     try {
       ({ changed } = this.state.merge(session.content, session.chain.epoch));
+      this.state.settle(session.content);
       this.#wasOne = true;
     } catch (error) {
       if (!this.#wasOne || !isRefused(error, "state.form")) throw error;
@@ -131,7 +136,7 @@ export class Document {
       late.push({ device, epoch, outcome });
       changed ||= moved;
     }
-    return { changed, by: [...session.wrote], setAside: kept === "set aside", late };
+    return { changed, by: [...session.wrote], setAside: kept === "set aside", outdone: this.state.takeOvertaken(), late };
   }
 
   /** What becomes of a late edit, and whether the document is other than it was. */
@@ -182,11 +187,18 @@ export class Document {
       const content = this.state.encode();
       if (content.length > MAX_CONTENT) throw new Refused("state.size", "too large");
       if (this.#isThere(content)) {
+        this.state.settle(content);
         await this.session.keepToItself();
         return undefined;
       }
       try {
-        return await this.session.write(content);
+        const written = await this.session.write(content);
+        // What is elsewhere now is not told as overtaken after another start.
+        if (this.state.isUnsaved) {
+          this.state.settle(content);
+          await this.keep();
+        }
+        return written;
       } catch (error) {
         const moved = this.session.isSharedHere ? ["handoff.fenced", "state.rekey_required"] : [];
         if (!isRefused(error, "state.conflict", ...moved) || tries >= TRIES) throw error;

@@ -34,6 +34,10 @@ export interface Outdone {
 /** All of a document, by name. */
 export class Registers {
   #all = new Map<string, Register>();
+  /** What was set here and is, as far as this device knows, nowhere else yet. */
+  #unsaved = new Map<string, Register>();
+  /** What was, until another's value took its place. */
+  #overtaken: Outdone[] = [];
 
   /** From how they are written; refuses what is none. */
   static parse(bytes: Uint8Array): Registers {
@@ -61,10 +65,43 @@ export class Registers {
     const room = this.#all.has(name) || this.#all.size < MOST;
     if (!room || !isName(name) || !isSound(register)) throw new Refused("state.form", "register");
     this.#all.set(name, register);
+    this.#unsaved.set(name, register);
   }
 
   text(): string {
-    return JSON.stringify(Object.fromEntries(this.names().map((name) => [name, this.#all.get(name)])));
+    return text(this.#all);
+  }
+
+  get isUnsaved(): boolean {
+    return this.#unsaved.size > 0;
+  }
+
+  /** What {@link takeUnsaved} reads. */
+  unsavedText(): string {
+    return text(this.#unsaved);
+  }
+
+  /** What was set here in an earlier run and is nowhere else yet. What has been outdone meanwhile is overtaken. */
+  takeUnsaved(other: Registers): void {
+    for (const [name, theirs] of other.#all) {
+      const ours = this.#all.get(name);
+      const order = ours ? against(theirs, ours) : -1;
+      if (order === 0) this.#unsaved.set(name, theirs);
+      else if (order < 0) this.#overtaken.push(outdoneOf(name, theirs));
+    }
+  }
+
+  /** These are in the session now. */
+  settle(written: Registers): void {
+    for (const [name, ours] of this.#unsaved) {
+      const there = written.#all.get(name);
+      if (there && against(there, ours) === 0) this.#unsaved.delete(name);
+    }
+  }
+
+  /** What was set here and overtaken before it was anywhere else: told once. */
+  takeOvertaken(): Outdone[] {
+    return this.#overtaken.splice(0);
   }
 
   /** Takes in those that count; says whether any did, and which did not: those of an epoch after `until` were set in none, and do not. */
@@ -75,20 +112,29 @@ export class Registers {
       const [theirs, ours] = [other.#all.get(name), this.#all.get(name)];
       if (!theirs) continue;
       const order = theirs.epoch > until ? -1 : ours ? against(theirs, ours) : 1;
-      if (order < 0) outdone.push({ name, by: theirs.by, value: valueOf(theirs) });
+      if (order < 0) outdone.push(outdoneOf(name, theirs));
       if (order <= 0) continue;
       moved = true;
       this.#all.set(name, theirs);
+      const unsaved = this.#unsaved.get(name);
+      if (unsaved && this.#unsaved.delete(name)) this.#overtaken.push(outdoneOf(name, unsaved));
     }
     // Of two that were full with others, those that count are the same wherever they meet: the first by name.
     for (const name of this.names().slice(MOST).reverse()) {
       const gone = this.#all.get(name);
-      if (gone) outdone.push({ name, by: gone.by, value: valueOf(gone) });
+      if (gone) outdone.push(outdoneOf(name, gone));
       this.#all.delete(name);
+      this.#unsaved.delete(name);
     }
     return { moved, outdone };
   }
 }
+
+function text(registers: Map<string, Register>): string {
+  return JSON.stringify(Object.fromEntries([...registers.keys()].sort().map((name) => [name, registers.get(name)])));
+}
+
+const outdoneOf = (name: string, register: Register): Outdone => ({ name, by: register.by, value: valueOf(register) });
 
 /** Which of two counts: every device finds the same. */
 function against(one: Register, other: Register): number {

@@ -6,8 +6,10 @@ import type { Device } from "../device.js";
 import { Refused } from "../refused.js";
 import { State } from "./state.js";
 
-const INFO = "baton/replica/1";
+const INFO = "baton/replica/2";
 const IV = 12;
+/** The epoch, and the length of the registers that are nowhere else yet, which stand before the document. */
+const HEAD = 12;
 
 /** A document of this device that needs nobody to be read. `Document.of` takes it in, once there is a network. */
 export class Replica {
@@ -58,15 +60,19 @@ export class Replica {
   }
 }
 
-/** Keeps a document, with whatever another tab has kept of it meanwhile. */
-export function keep(device: Device, session: string, epoch: number, state: State): Promise<void> {
+/** Keeps a document, with whatever another tab has kept of it meanwhile; of which the session has `there`. */
+export function keep(device: Device, session: string, epoch: number, state: State, there?: Uint8Array): Promise<void> {
   return device.store.alone(async () => {
     const whole = state.copy();
     const before = await takeIn(device, session, whole).catch((error: unknown) => setAside(device, session, error));
-    const content = whole.encode();
-    const plain = new Uint8Array(8 + content.length);
-    new DataView(plain.buffer).setBigUint64(0, BigInt(Math.max(epoch, before ?? 1)));
-    plain.set(content, 8);
+    if (there) whole.settle(there);
+    const [unsaved, content] = [whole.unsaved(), whole.encode()];
+    const plain = new Uint8Array(HEAD + unsaved.length + content.length);
+    const head = new DataView(plain.buffer);
+    head.setBigUint64(0, BigInt(Math.max(epoch, before ?? 1)));
+    head.setUint32(8, unsaved.length);
+    plain.set(unsaved, HEAD);
+    plain.set(content, HEAD + unsaved.length);
     const iv = device.http.around.random(IV);
     const sealed = new Uint8Array(await crypto.subtle.encrypt({ name: "AES-GCM", iv, additionalData: utf8(session) }, await key(device), plain));
     const kept = new Uint8Array(IV + sealed.length);
@@ -83,10 +89,12 @@ async function takeIn(device: Device, session: string, state: State): Promise<nu
   const damaged = (): Refused => new Refused("wrap.invalid", "a kept document is damaged");
   const how = { name: "AES-GCM", iv: Uint8Array.from(kept.subarray(0, IV)), additionalData: utf8(session) };
   const opened = await crypto.subtle.decrypt(how, await key(device), Uint8Array.from(kept.subarray(IV))).catch(() => undefined);
-  if (!opened || opened.byteLength < 8) throw damaged();
+  if (!opened || opened.byteLength < HEAD) throw damaged();
   const epoch = Number(new DataView(opened).getBigUint64(0));
+  const unsaved = new DataView(opened).getUint32(8);
   try {
-    state.merge(new Uint8Array(opened, 8), epoch);
+    state.merge(new Uint8Array(opened).subarray(HEAD + unsaved), epoch);
+    state.takeUnsaved(new Uint8Array(opened).subarray(HEAD, HEAD + unsaved));
   } catch {
     throw damaged();
   }

@@ -62,7 +62,7 @@ export class State {
   }
 
   #written(document: Uint8Array): Uint8Array {
-    const registers = new TextEncoder().encode(this.#registers.text());
+    const registers = utf8(this.#registers.text());
     const out = new Uint8Array(5 + registers.length + document.length);
     out[0] = VERSION;
     new DataView(out.buffer).setUint32(1, registers.length);
@@ -92,7 +92,37 @@ export class State {
   copy(): State {
     const copy = new State(new Uint8Array(4));
     copy.#apply(encodeStateAsUpdate(this.doc), this.#registers, Infinity);
+    copy.takeUnsaved(this.unsaved());
     return copy;
+  }
+
+  /** @internal Whether a register was set here and is nowhere else yet. */
+  get isUnsaved(): boolean {
+    return this.#registers.isUnsaved;
+  }
+
+  /** @internal Those registers, for another run to {@link takeUnsaved}. */
+  unsaved(): Uint8Array {
+    return utf8(this.#registers.unsavedText());
+  }
+
+  /** @internal */
+  takeUnsaved(unsaved: Uint8Array): void {
+    this.#registers.takeUnsaved(Registers.parse(unsaved));
+  }
+
+  /** @internal The session has this; what is no document has nothing. */
+  settle(content: Uint8Array): void {
+    try {
+      this.#registers.settle(Registers.parse(split(content).registers));
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+    }
+  }
+
+  /** @internal Registers that were set here and that another's value took the place of before they were anywhere else: told once. */
+  takeOvertaken(): Outdone[] {
+    return this.#registers.takeOvertaken();
   }
 
   #apply(document: Uint8Array, read: Registers, until: number): Merged {
