@@ -90,6 +90,43 @@ async fn who_writes_too_late_is_merged() {
     }
 }
 
+/// What the laptop wrote without a network while it held the session, and only says after another start, when the phone has it: it goes beside, as of then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_through_a_start_comes_late() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+        let dir = tempfile::tempdir().unwrap();
+        let path = kept_in_a_file(&laptop, dir.path());
+        let laptop = started(&server, &path);
+        let mut here = Document::open(&laptop).await.unwrap();
+        let id = here.session().id().clone();
+        write(&here, 0, "bread");
+        here.save().await.unwrap();
+        let mut replica = Replica::load(&laptop, &id).unwrap().unwrap();
+        let doc = replica.state().doc();
+        doc.get_or_insert_text("notes").insert(&mut doc.transact_mut(), 0, "butter, ");
+        replica.set("position", &json!(50)).unwrap();
+        replica.keep().unwrap();
+        let mut there = hand_over(&mut here, &phone).await;
+        there.set("position", &json!(60)).unwrap();
+        there.save().await.unwrap();
+
+        let again = started(&server, &path);
+        let (mut late, changes) = Document::of(Session::load(&again, &id).await.unwrap()).await.unwrap();
+        let outdone = vec![Outdone { name: "position".into(), by: laptop.did().to_string(), value: json!(50) }];
+        assert_eq!((changes.outdone, text(&late).as_str()), (outdone, "butter, bread"));
+        assert_eq!(late.save().await.unwrap(), Some(Written::Branch { epoch: 2 }));
+        assert_eq!(late.save().await.unwrap(), None, "it lies beside");
+        let changes = there.follow().await.unwrap();
+        assert_eq!(changes.late, [Late { device: laptop.did().clone(), epoch: 1, outcome: Outcome::Merged(Vec::new()) }]);
+        assert_eq!((text(&there).as_str(), there.state().get("position")), ("butter, bread", Some(json!(60))));
+        late.follow().await.unwrap();
+        assert_eq!(late.save().await.unwrap(), None, "still");
+    }
+}
+
 /// A value that was set here and never reached the session, in whose place another's stands, is told once, also after another start. One that reached it is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_set_here_and_overtaken_is_told() {

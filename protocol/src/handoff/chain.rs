@@ -297,6 +297,12 @@ impl Chain {
         over.or((epoch == self.epoch).then_some(&self.holder))
     }
 
+    /// The last epoch at which that device held it.
+    pub fn last_held_by(&self, device: &Did) -> Option<i64> {
+        let over = self.over.iter().rfind(|over| over.holder == *device).map(|over| over.epoch);
+        (self.holder == *device).then_some(self.epoch).or(over)
+    }
+
     /// Whether content that ends here is all that was signed for: nothing that a release or a claim named is missing.
     pub fn accepts_end(&self, head: &Head) -> Result<(), Refusal> {
         let right = match (&self.released_at, self.over.last()) {

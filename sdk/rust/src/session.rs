@@ -378,7 +378,7 @@ impl Session {
     /// What a device does that missed a rekey: writes under the key before the present one. For demonstrations of the refusal.
     pub async fn write_under_old_key(&self, content: &[u8]) -> Result<(), Error> {
         let old = self.keys.get(&(self.chain.key_version() - 1)).ok_or(Handoff::NoKey)?;
-        let update = self.sealed_under(content, Kind::Update, old).await?;
+        let update = self.sealed_at(content, Kind::Update, (self.chain.epoch(), old)).await?;
         self.post("updates", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await.map(|_| ())
     }
 
@@ -390,24 +390,29 @@ impl Session {
     }
 
     async fn branch(&mut self, content: &[u8]) -> Result<(), Error> {
-        let update = self.sealed(content, Kind::Update).await?;
+        self.branch_at(content, self.chain.epoch()).await
+    }
+
+    /// Beside the session, as of the last epoch at which this device held it: edits that were made then, and come now.
+    pub(crate) async fn write_beside(&mut self, content: &[u8]) -> Result<Written, Error> {
+        let epoch = self.chain.last_held_by(self.device.did()).ok_or(Handoff::NotHolder)?;
+        self.branch_at(content, epoch).await?;
+        Ok(Written::Branch { epoch: self.chain.epoch() })
+    }
+
+    async fn branch_at(&mut self, content: &[u8], epoch: i64) -> Result<(), Error> {
+        let key = self.keys.get(&self.chain.key_version()).ok_or(Handoff::NoKey)?;
+        let update = self.sealed_at(content, Kind::Update, (epoch, key)).await?;
         self.post("branches", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await.map(|_| ())
     }
 
     async fn sealed(&self, content: &[u8], kind: Kind) -> Result<SealedUpdate, Error> {
         let key = self.keys.get(&self.chain.key_version()).ok_or(Handoff::NoKey)?;
-        self.sealed_under(content, kind, key).await
+        self.sealed_at(content, kind, (self.chain.epoch(), key)).await
     }
 
-    async fn sealed_under(&self, content: &[u8], kind: Kind, key: &SessionKey) -> Result<SealedUpdate, Error> {
-        let place = Place {
-            session: self.id.clone(),
-            epoch: self.chain.epoch(),
-            seq: self.head.seq + 1,
-            prev: self.head.hash.clone(),
-            key_version: key.version,
-            kind,
-        };
+    async fn sealed_at(&self, content: &[u8], kind: Kind, (epoch, key): (i64, &SessionKey)) -> Result<SealedUpdate, Error> {
+        let place = Place { session: self.id.clone(), epoch, seq: self.head.seq + 1, prev: self.head.hash.clone(), key_version: key.version, kind };
         let jws = self.device.signing.seal(draft_update(&place, content, &self.needs, self.device.did())).await?;
         Ok(SealedUpdate::seal(place, content, &jws, key, self.device.http.entropy().bytes())?)
     }

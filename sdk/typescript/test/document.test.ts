@@ -53,6 +53,26 @@ test("who writes too late is merged", async () => {
   assert.equal((await stale.follow()).changed, false);
 });
 
+test("what was kept through a start goes beside the session, as of when this device held it", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const here = await Document.open(laptop);
+  const { id } = here.session;
+  here.doc.getText("notes").insert(0, "bread");
+  await here.save();
+  const replica = (await Replica.load(laptop, id)) ?? assert.fail();
+  replica.doc.getText("notes").insert(0, "butter, ");
+  await replica.keep();
+  const { document: there } = await Document.of(await handOver(here.session, phone));
+
+  const late = await reopened(here, laptop);
+  assert.equal(notes(late), "butter, bread");
+  assert.deepEqual([await late.save(), await late.save()], [{ to: "branch", epoch: 2 }, undefined]);
+  assert.deepEqual((await there.follow()).late, [{ device: laptop.did, epoch: 1, outcome: { is: "merged", outdone: [] } }]);
+  assert.equal(notes(there), "butter, bread");
+  await late.follow();
+  assert.equal(await late.save(), undefined, "still beside");
+});
+
 test("what was set here and overtaken is told once, also after another start; what had reached the session is not", async () => {
   const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
   const here = await Document.open(laptop, { mode: "shared" });

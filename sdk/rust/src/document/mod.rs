@@ -31,6 +31,8 @@ pub struct Document {
     state: State,
     /// The session had a document when it was read: what comes after that and is none is somebody's mistake, or worse.
     was_one: bool,
+    /// Late edits that are in this document, each with its epoch, and in nobody's yet who has only read the session.
+    beside: Vec<(Vec<u8>, i64)>,
     /// Late edits that brought nothing when they were last looked at, by the hash of their content.
     taken: BTreeSet<String>,
 }
@@ -98,7 +100,7 @@ impl Document {
     }
 
     fn new(session: Session, state: Option<State>) -> Self {
-        Self { was_one: state.is_some(), state: state.unwrap_or_else(|| fresh(&session.device)), session, taken: BTreeSet::new() }
+        Self { was_one: state.is_some(), state: state.unwrap_or_else(|| fresh(&session.device)), session, beside: Vec::new(), taken: BTreeSet::new() }
     }
 
     /// Its session: to offer, to keep alive.
@@ -154,10 +156,17 @@ impl Document {
         if late.is_empty() && beside.is_empty() {
             self.session.acknowledge().await;
         }
+        self.beside.clear();
         for Branch { device, epoch, content, counts } in self.session.branches().await?.into_iter().chain(beside) {
             let (outcome, moved) = match content {
                 None => (Outcome::Unreadable, false),
-                Some(content) => self.late(content, epoch, counts)?,
+                Some(content) => {
+                    let late = self.late(content.clone(), epoch, counts)?;
+                    if matches!(late.0, Outcome::Known | Outcome::Merged(_)) {
+                        self.beside.push((content, epoch));
+                    }
+                    late
+                }
             };
             changed |= moved;
             late.push(Late { device, epoch, outcome });
@@ -228,7 +237,7 @@ impl Document {
                 return Ok(None);
             }
             tries += 1;
-            match self.session.write(&content).await {
+            match self.write(&content).await {
                 // Another window of this device was quicker, or in a shared session another device, which may have brought in a new key or taken it.
                 Err(late) if self.is_behind(&late) && tries < TRIES => {
                     let before = (self.session.chain.key_version(), self.session.chain.holder().clone());
@@ -255,16 +264,36 @@ impl Document {
         }
     }
 
+    /// Whether it writes into the session, as far as this device knows.
+    fn may_write(&self) -> bool {
+        self.session.is_held() || self.session.is_shared_here() || self.session.chain.holder() == self.session.device.did()
+    }
+
+    /// Also what was written while this device held the session, and was kept through a start: that goes beside it now.
+    async fn write(&mut self, content: &[u8]) -> Result<Written, Error> {
+        let may_write = self.may_write();
+        let written = if may_write { self.session.write(content).await? } else { self.session.write_beside(content).await? };
+        if matches!(written, Written::Branch { .. }) {
+            self.beside.push((content.to_vec(), self.session.epoch()));
+        }
+        Ok(written)
+    }
+
     fn is_behind(&self, why: &Error) -> bool {
         let moved = ["handoff.fenced", "state.rekey_required"].iter().any(|code| why.is(code));
         why.is("state.conflict") || (moved && self.session.is_shared_here())
     }
 
-    /// Whether the session has all of this. What is no document has nothing.
+    /// Whether the session has all of this, or it lies beside it and is for another to bring in. What is no document has nothing.
     fn is_there(&self, content: &[u8]) -> Result<bool, Error> {
         let (mut there, epoch) = (State::new([0; 4]), self.session.epoch());
         match there.merge(self.session.content(), epoch) {
-            Ok(_) => Ok(!there.merge(content, epoch)?.changed),
+            Ok(_) => {
+                for (beside, epoch) in self.beside.iter().filter(|_| !self.may_write()) {
+                    there.merge(beside, *epoch)?;
+                }
+                Ok(!there.merge(content, epoch)?.changed)
+            }
             Err(Error::NotADocument) => Ok(false),
             Err(other) => Err(other),
         }

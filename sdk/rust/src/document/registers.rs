@@ -134,12 +134,9 @@ impl Registers {
     pub fn merge(&mut self, other: Self, until: i64) -> (bool, Vec<Outdone>) {
         let (mut moved, mut outdone) = (false, Vec::new());
         for (name, theirs) in other.all {
-            if theirs.epoch > until {
-                outdone.push(theirs.outdone(name));
-                continue;
-            }
             match self.all.get(&name).map(|ours| theirs.against(ours)) {
                 Some(Ordering::Equal) => {}
+                _ if theirs.epoch > until => outdone.push(theirs.outdone(name)),
                 Some(Ordering::Less) => outdone.push(theirs.outdone(name)),
                 // Of two that were full with others, those that count are the same wherever they meet: the first by name.
                 Some(Ordering::Greater) | None => {

@@ -63,6 +63,8 @@ export type Outcome =
 export class Document {
   /** The session had a document when it was read: what comes after that and is none is somebody's mistake, or worse. */
   #wasOne = false;
+  /** Late edits that are in this document, and in nobody's yet who has only read the session. */
+  #beside: { content: Uint8Array; epoch: number }[] = [];
   /** Late edits that brought nothing when they were last looked at, by the hash of their content. */
   readonly #taken = new Set<string>();
 
@@ -131,9 +133,11 @@ export class Document {
     }
     // Nothing goes of which this device has not all.
     if (late.length === 0 && session.beside.length === 0) await session.acknowledge();
+    this.#beside = [];
     for (const { device, epoch, content, counts } of [...(await session.branches()), ...session.beside]) {
       const { outcome, moved } = content ? this.#late(content, epoch, counts) : { outcome: { is: "unreadable" } as const, moved: false };
       late.push({ device, epoch, outcome });
+      if (content && (outcome.is === "known" || outcome.is === "merged")) this.#beside.push({ content, epoch });
       changed ||= moved;
     }
     return { changed, by: [...session.wrote], setAside: kept === "set aside", outdone: this.state.takeOvertaken(), late };
@@ -192,7 +196,7 @@ export class Document {
         return undefined;
       }
       try {
-        const written = await this.session.write(content);
+        const written = await this.#write(content);
         // What is elsewhere now is not told as overtaken after another start.
         if (this.state.isUnsaved) {
           this.state.settle(content);
@@ -217,7 +221,21 @@ export class Document {
     }
   }
 
-  /** Whether the session has all of this. What is no document has nothing. */
+  /** Whether it writes into the session, as far as this device knows. */
+  get #mayWrite(): boolean {
+    const { session } = this;
+    return session.isHeld || session.isSharedHere || session.chain.holder === session.device.did;
+  }
+
+  /** Also what was written while this device held the session, and was kept through a start: that goes beside it now. */
+  async #write(content: Uint8Array): Promise<Written> {
+    const { session } = this;
+    const written = await (this.#mayWrite ? session.write(content) : session.writeBeside(content));
+    if (written.to === "branch") this.#beside.push({ content, epoch: session.chain.epoch });
+    return written;
+  }
+
+  /** Whether the session has all of this, or it lies beside it and is for another to bring in. What is no document has nothing. */
   #isThere(content: Uint8Array): boolean {
     const there = new State(new Uint8Array(4));
     const { epoch } = this.session.chain;
@@ -227,6 +245,7 @@ export class Document {
       if (!isRefused(error, "state.form")) throw error;
       return false;
     }
+    for (const beside of this.#mayWrite ? [] : this.#beside) there.merge(beside.content, beside.epoch);
     return !there.merge(content, epoch).changed;
   }
 }

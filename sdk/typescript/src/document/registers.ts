@@ -111,7 +111,8 @@ export class Registers {
     for (const name of other.names()) {
       const [theirs, ours] = [other.#all.get(name), this.#all.get(name)];
       if (!theirs) continue;
-      const order = theirs.epoch > until ? -1 : ours ? against(theirs, ours) : 1;
+      const found = ours ? against(theirs, ours) : 1;
+      const order = found !== 0 && theirs.epoch > until ? -1 : found;
       if (order < 0) outdone.push(outdoneOf(name, theirs));
       if (order <= 0) continue;
       moved = true;

@@ -149,6 +149,11 @@ export class Chain {
     return this.#over.find(({ epoch }) => epoch === at)?.holder ?? (at === this.epoch ? this.holder : undefined);
   }
 
+  /** The last epoch at which that device held it. */
+  lastHeldBy(device: string): number | undefined {
+    return device === this.holder ? this.epoch : this.#over.findLast(({ holder }) => holder === device)?.epoch;
+  }
+
   /**
    * Refuses an update that cannot be part of the content: by another than who held the session then (in a shared one by whom `isMember` does not know), or
    * past where that epoch ended.

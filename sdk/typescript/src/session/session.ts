@@ -267,6 +267,14 @@ export class Session {
     return { to: "branch", epoch: typeof epoch === "number" ? epoch : this.chain.epoch + 1 };
   }
 
+  /** @internal Beside the session, as of the last epoch at which this device held it: edits that were made then, and come now. */
+  async writeBeside(content: Uint8Array): Promise<Written> {
+    const epoch = this.chain.lastHeldBy(this.device.did);
+    if (epoch === undefined) throw new Refused("handoff.not_holder", "never held it");
+    await this.post("branches", "session:write", await this.#sealed(content, "update", epoch));
+    return { to: "branch", epoch: this.chain.epoch };
+  }
+
   /**
    * Nobody keeps a key who is out, whatever the broker says of it, and every full device has it: looks at the log, once a minute at most. True when
    * there is a new key.
@@ -486,9 +494,9 @@ export class Session {
     return { key, ...(await makeEnvelope(this.device, await this.device.members(), this.id, key)) };
   }
 
-  #sealed(content: Uint8Array, kind: SealedUpdate["kind"]): Promise<SealedUpdate> {
+  #sealed(content: Uint8Array, kind: SealedUpdate["kind"], epoch = this.chain.epoch): Promise<SealedUpdate> {
     const key = this.#key();
-    const place = { session: this.id, epoch: this.chain.epoch, seq: this.head.seq + 1, prev: this.head.hash, key_version: key.version, kind };
+    const place = { session: this.id, epoch, seq: this.head.seq + 1, prev: this.head.hash, key_version: key.version, kind };
     return sealUpdate(place, { content, needs: this.#needs }, this.device.signer, key, this.device.http.around.random(12));
   }
 
