@@ -90,7 +90,7 @@ pub struct Event {
     pub seq: i64,
     /// When, by the broker's clock.
     pub at: Millis,
-    /// What (docs/protocol.md §9): `session.opened`, `.updated`, `.branched`, `.rekeyed`, `.active`, `.detached`, `.asked`, `.unfollow`, `.ended`, `handoff.<state>`,
+    /// What (docs/protocol.md §9): `session.opened`, `.updated`, `.branched`, `.rekeyed`, `.let_in`, `.active`, `.detached`, `.asked`, `.unfollow`, `.ended`, `handoff.<state>`,
     /// `device.enrolled`, `.revoked`, `.switched`, `root.replaced` (for each device), or `other`.
     pub kind: String,
     /// The session, where there is one.

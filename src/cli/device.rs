@@ -5,6 +5,7 @@ use baton_protocol::enrolment::{DeviceClaims, Kind};
 use baton_protocol::handoff::machine::{Declining, Target};
 use baton_protocol::id::SessionId;
 use baton_protocol::secret::Secret;
+use baton_sdk::document::State;
 use baton_sdk::enroll::{Enrolling, Introduction, issuer_fingerprint, log_fingerprint};
 use baton_sdk::keystore::{Kept, Keystore};
 use baton_sdk::{Asked, Device, Error, Http, Offered, PresentationRequest, Servers, Session, Waiting, Written, system_clock, system_entropy};
@@ -146,7 +147,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Read { session } => {
-            println!("{}", String::from_utf8_lossy(load(&device, &session).await?.content()));
+            println!("{}", readable(&load(&device, &session).await?));
             Ok(())
         }
         Command::Write { session, content } => write(load(&device, &session).await?, content).await,
@@ -308,12 +309,23 @@ fn plain(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() || turns(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
 }
 
+/// A document as JSON, anything else as text.
+fn readable(session: &Session) -> String {
+    let mut document = State::new([0; 4]);
+    match document.merge(session.content(), session.epoch()) {
+        Ok(_) => document.to_json().to_string(),
+        Err(_) => String::from_utf8_lossy(session.content()).into_owned(),
+    }
+}
+
 async fn says_yes() -> anyhow::Result<bool> {
     let answer = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await?.transpose()?;
     Ok(answer.as_deref().map(str::trim) == Some("yes"))
 }
 
 async fn write(mut session: Session, content: Option<String>) -> anyhow::Result<()> {
+    // Nobody's edits would come together with these.
+    ensure!(State::new([0; 4]).merge(session.content(), session.epoch()).is_err(), "this session has a document: the app that wrote it edits it");
     let alone = content.is_some();
     let mut next = content;
     loop {
@@ -424,6 +436,6 @@ async fn take(waiting: &Waiting) -> anyhow::Result<()> {
     if let adapt @ [_, ..] = &session.adapt()[..] {
         eprintln!("to adapt to: {}", adapt.join(", "));
     }
-    println!("{} held at epoch {}\n{}", session.id(), session.epoch(), String::from_utf8_lossy(session.content()));
+    println!("{} held at epoch {}\n{}", session.id(), session.epoch(), readable(&session));
     Ok(())
 }

@@ -21,6 +21,8 @@ export class Person {
   /** Who sees everything that leaves a page. */
   readonly witness: Witness;
   private authenticator: string | undefined;
+  /** What holds windows off the network. */
+  readonly #offNetwork = new Map<Page, CDPSession>();
 
   private constructor(
     private readonly dir: string,
@@ -53,6 +55,13 @@ export class Person {
     const page = await this.context.newPage();
     this.#watch(page);
     return page;
+  }
+
+  /** Takes a window off the network, or puts it back. */
+  async network(page: Page, isThere: boolean): Promise<void> {
+    const devtools = this.#offNetwork.get(page) ?? (await this.context.newCDPSession(page));
+    this.#offNetwork.set(page, devtools);
+    await devtools.send("Network.emulateNetworkConditions", { offline: !isThere, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
   }
 
   #watch(page: Page): void {

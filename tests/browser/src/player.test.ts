@@ -119,7 +119,8 @@ test("a film moves from window to window, to a terminal and back", { timeout: 60
     await television.reload();
     await television.getByLabel("Hand over to").selectOption(did);
     await television.getByRole("button", { name: "Hand over" }).click();
-    assert.match(await receiving, /"queue":\["Metropolis".*"position":240/);
+    const { registers } = JSON.parse((await receiving).trim().split("\n").at(-1) ?? "") as { registers: unknown };
+    assert.deepEqual(registers, { now: { film: "Metropolis", at: 240, rate: 0 }, subtitles: true });
     // A device that shows no films is not among those that can take one.
     const radio = await Terminal.asks(server, "Radio");
     await approve(page, radio.userCode, radio.checkCode, "Radio");
@@ -165,6 +166,87 @@ test("a film moves from window to window, to a terminal and back", { timeout: 60
     // The film's name and the keys that seal it left no window in clear.
     await person.kept();
     assert.equal(await person.leaked("Metropolis"), undefined);
+    assert.deepEqual(person.seen.filter((text) => text.startsWith("page error")), []);
+  } finally {
+    await person.close();
+  }
+});
+
+test("what both sides write without a network comes together, and each is told of it in its language", { timeout: 600_000 }, async () => {
+  const person = await Person.at();
+  try {
+    await person.signUp(server.url);
+    await films.join(person.page, "laptop", "Laptop");
+    const laptop = await person.newWindow();
+    await laptop.goto(films.at("laptop", "de"));
+    await plays(laptop, "The General, 0:00, hier");
+    await films.join(person.page, "desk", "Desk");
+    const desk = await person.newWindow();
+    await desk.goto(films.at("desk", "fr"));
+    // Another window of the same device would see everything meanwhile.
+    await person.page.goto(server.url);
+    const notes = (page: Page, ...texts: string[]): Promise<unknown> =>
+      Promise.all(texts.map((text) => page.locator("#notes").getByRole("listitem").filter({ hasText: text }).waitFor()));
+    const isAway = (page: Page, said: string): Promise<void> => page.getByRole("status").filter({ hasText: said }).waitFor();
+
+    await laptop.getByLabel("Stelle", { exact: true }).fill("60");
+    await plays(laptop, "The General, 1:00, hier");
+    await plays(desk, "The General, 1:00, sur un autre appareil");
+    await Promise.all([person.network(laptop, false), person.network(desk, false)]);
+    await isAway(laptop, "Kein Netz");
+    await isAway(desk, "Pas de réseau");
+
+    // The laptop goes on, and so does the desk: it is started anew where nobody answers, and has what it had.
+    for (const seconds of ["120", "125"]) await laptop.getByLabel("Stelle", { exact: true }).fill(seconds);
+    await laptop.getByLabel("Notiz an dieser Stelle").fill("die Brücke");
+    await laptop.getByRole("button", { name: "Notieren" }).click();
+    await plays(laptop, "The General, 2:05, auf diesem Gerät aufbewahrt");
+    await notes(laptop, "The General, 2:05: die Brücke");
+    await desk.getByLabel("Note à cet endroit").fill("le canon");
+    await desk.getByRole("button", { name: "Noter" }).click();
+    await notes(desk, "The General, 1:00: le canon");
+    const nobody = `${server.url}/**`;
+    await desk.route(nobody, (route) => route.abort());
+    await person.network(desk, true);
+    await desk.reload();
+    await plays(desk, "The General, 1:00, gardé sur cet appareil");
+    await notes(desk, "le canon");
+    await desk.getByLabel("Position").fill("300");
+    await plays(desk, "The General, 5:00, gardé sur cet appareil");
+
+    await person.network(laptop, true);
+    await isAway(laptop, "Das Netz ist wieder da");
+    await plays(laptop, "The General, 2:05, hier");
+    assert.ok(await laptop.locator("#away").isHidden(), "nobody wrote meanwhile");
+    await desk.unroute(nobody);
+    await desk.evaluate(() => dispatchEvent(new Event("online")));
+    const told = desk.getByRole("region", { name: "Pendant votre absence" });
+    await told.getByText("Laptop a écrit une note.").waitFor();
+    await told.getByText("Le film est maintenant à The General, 2:05. Vous l’aviez laissé à The General, 5:00.").waitFor();
+    for (const page of [laptop, desk]) await notes(page, "die Brücke", "le canon");
+    await plays(desk, "The General, 2:05, sur un autre appareil");
+    // What the desk had said of the place is for the person to choose.
+    await told.getByText("Cet appareil était à The General, 5:00 entre-temps.").waitFor();
+    await told.getByRole("button", { name: "Aller à The General, 5:00" }).click();
+    for (const page of [laptop, desk]) await plays(page, "The General, 5:00");
+    await told.getByRole("button", { name: "Vu" }).click();
+    await told.waitFor({ state: "hidden" });
+
+    // And the other way round.
+    await person.network(laptop, false);
+    await isAway(laptop, "Kein Netz");
+    for (const note of ["un", "deux"]) {
+      await desk.getByLabel("Note à cet endroit").fill(note);
+      await desk.getByRole("button", { name: "Noter" }).click();
+      await notes(desk, note);
+    }
+    await plays(desk, "sur un autre appareil");
+    await person.network(laptop, true);
+    await laptop.getByRole("region", { name: "Während du weg warst" }).getByText("Desk schrieb 2 Notizen.").waitFor();
+    await notes(laptop, "die Brücke", "le canon", "un", "deux");
+
+    await person.kept();
+    for (const text of ["Brücke", "le canon"]) assert.equal(await person.leaked(text), undefined);
     assert.deepEqual(person.seen.filter((text) => text.startsWith("page error")), []);
   } finally {
     await person.close();

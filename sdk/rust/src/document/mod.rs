@@ -31,6 +31,8 @@ pub struct Document {
     state: State,
     /// The session had a document when it was read: what comes after that and is none is somebody's mistake, or worse.
     was_one: bool,
+    /// What saving took in meanwhile, and from whom: told with the next reading.
+    meanwhile: (bool, BTreeSet<Did>),
     /// Late edits that are in this document, each with its epoch, and in nobody's yet who has only read the session.
     beside: Vec<(Vec<u8>, i64)>,
     /// Late edits that brought nothing when they were last looked at, by the hash of their content.
@@ -100,7 +102,14 @@ impl Document {
     }
 
     fn new(session: Session, state: Option<State>) -> Self {
-        Self { was_one: state.is_some(), state: state.unwrap_or_else(|| fresh(&session.device)), session, beside: Vec::new(), taken: BTreeSet::new() }
+        Self {
+            was_one: state.is_some(),
+            state: state.unwrap_or_else(|| fresh(&session.device)),
+            session,
+            meanwhile: (false, BTreeSet::new()),
+            beside: Vec::new(),
+            taken: BTreeSet::new(),
+        }
     }
 
     /// Its session: to offer, to keep alive.
@@ -138,10 +147,13 @@ impl Document {
         // What this device has written itself, in another window or before it was started again.
         let kept = replica::take_in_or_set_aside(&self.session.device, self.session.id(), &mut self.state)?;
         self.was_one |= kept == replica::Kept::TakenIn;
-        let (mut late, mut changed) = (Vec::new(), false);
+        let (mut changed, mut by) = std::mem::take(&mut self.meanwhile);
+        by.extend(self.session.wrote.iter().cloned());
+        let mut late = Vec::new();
         match self.state.merge(self.session.content(), self.session.epoch()) {
             Ok(merged) => {
-                (changed, self.was_one) = (merged.changed, true);
+                changed |= merged.changed;
+                self.was_one = true;
                 self.state.settle(self.session.content());
             }
             // Somebody wrote what is none over it. What this device has of it goes on.
@@ -171,8 +183,7 @@ impl Document {
             changed |= moved;
             late.push(Late { device, epoch, outcome });
         }
-        let by = self.session.wrote.iter().cloned().collect();
-        Ok(Changes { changed, by, set_aside: kept == replica::Kept::SetAside, outdone: self.state.take_overtaken(), late })
+        Ok(Changes { changed, by: by.into_iter().collect(), set_aside: kept == replica::Kept::SetAside, outdone: self.state.take_overtaken(), late })
     }
 
     /// What becomes of a late edit, and whether the document is other than it was.
@@ -246,8 +257,10 @@ impl Document {
                     if late.is("state.rekey_required") && before == (self.session.chain.key_version(), self.session.chain.holder().clone()) {
                         return Err(late);
                     }
+                    self.meanwhile.1.extend(self.session.wrote.iter().cloned());
                     match self.state.merge(self.session.content(), self.session.epoch()) {
-                        Ok(_) | Err(Error::NotADocument) => {}
+                        Ok(merged) => self.meanwhile.0 |= merged.changed,
+                        Err(Error::NotADocument) => {}
                         Err(other) => return Err(other),
                     }
                 }

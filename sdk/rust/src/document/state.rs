@@ -5,11 +5,15 @@ use super::registers::{Register, Registers};
 use super::whole::whole;
 use crate::error::Error;
 use baton_protocol::key::Did;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use yrs::types::ToJson as _;
 use yrs::updates::decoder::Decode as _;
-use yrs::{Doc, OffsetKind, Options, ReadTxn as _, StateVector, Transact as _, Update, block::ClientID};
+use yrs::{
+    ArrayRef, Doc, GetString as _, Map as _, MapRef, OffsetKind, Options, Out, ReadTxn as _, StateVector, TextRef, Transact as _, Update,
+    block::ClientID,
+};
 
 /// An update that brings nothing.
 const NOTHING: &[u8] = &[0, 0];
@@ -70,6 +74,28 @@ impl State {
     /// Every register's name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.registers.names()
+    }
+
+    /// All of it, to show: registers, and what each name in the document has by the look of it, for nothing says whether an app takes it for a map, text or a list.
+    pub fn to_json(&self) -> Value {
+        let tx = self.doc.transact();
+        let look = |root: Out| match root {
+            Out::UndefinedRef(root) => {
+                let (map, text) = (MapRef::from(root), TextRef::from(root).get_string(&tx));
+                if map.len(&tx) > 0 {
+                    map.to_json(&tx)
+                } else if text.is_empty() {
+                    ArrayRef::from(root).to_json(&tx)
+                } else {
+                    text.into()
+                }
+            }
+            other => other.to_json(&tx),
+        };
+        let document: Map<_, _> =
+            tx.root_refs().map(|(name, root)| (name.to_owned(), serde_json::to_value(look(root)).unwrap_or_default())).collect();
+        let registers: Map<_, _> = self.registers.names().filter_map(|name| Some((name.to_owned(), self.get(name)?))).collect();
+        json!({"registers": registers, "document": document})
     }
 
     /// Sets a register: a value of which only the last counts, such as a position. A later epoch outdoes an earlier one, and in one epoch the later of

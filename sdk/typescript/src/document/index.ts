@@ -63,6 +63,8 @@ export type Outcome =
 export class Document {
   /** The session had a document when it was read: what comes after that and is none is somebody's mistake, or worse. */
   #wasOne = false;
+  /** What saving took in meanwhile: told with the next reading. */
+  #meanwhile = { changed: false, by: new Set<string>() };
   /** Late edits that are in this document, and in nobody's yet who has only read the session. */
   #beside: { content: Uint8Array; epoch: number }[] = [];
   /** Late edits that brought nothing when they were last looked at, by the hash of their content. */
@@ -121,9 +123,11 @@ export class Document {
     const kept = await takeInOrSetAside(session.device, session.id, this.state);
     this.#wasOne ||= kept === "taken in";
     const late: Late[] = [];
-    let changed = false;
+    let { changed } = this.#meanwhile;
+    const by = new Set([...this.#meanwhile.by, ...session.wrote]);
+    this.#meanwhile = { changed: false, by: new Set() };
     try {
-      ({ changed } = this.state.merge(session.content, session.chain.epoch));
+      changed = this.state.merge(session.content, session.chain.epoch).changed || changed;
       this.state.settle(session.content);
       this.#wasOne = true;
     } catch (error) {
@@ -140,7 +144,7 @@ export class Document {
       if (content && (outcome.is === "known" || outcome.is === "merged")) this.#beside.push({ content, epoch });
       changed ||= moved;
     }
-    return { changed, by: [...session.wrote], setAside: kept === "set aside", outdone: this.state.takeOvertaken(), late };
+    return { changed, by: [...by], setAside: kept === "set aside", outdone: this.state.takeOvertaken(), late };
   }
 
   /** What becomes of a late edit, and whether the document is other than it was. */
@@ -212,8 +216,9 @@ export class Document {
         // Nobody has brought in another key yet: that is not waited for here.
         const isSame = this.session.chain.keyVersion === keyVersion && this.session.chain.holder === holder;
         if (isSame && isRefused(error, "state.rekey_required")) throw error;
+        for (const writer of this.session.wrote) this.#meanwhile.by.add(writer);
         try {
-          this.state.merge(this.session.content, this.session.chain.epoch);
+          if (this.state.merge(this.session.content, this.session.chain.epoch).changed) this.#meanwhile.changed = true;
         } catch (none) {
           if (!isRefused(none, "state.form")) throw none;
         }

@@ -2,6 +2,7 @@
 
 import { Device, Http, IndexedDbStore, enrolElsewhere, enrolHere, redeemHere, serversAt, type Asking } from "@baton/sdk";
 import { onClick, page, say } from "./page.js";
+import { words } from "./words.js";
 
 const query = new URLSearchParams(location.search);
 /** In the player's own words: what a film may need, or adapt to. */
@@ -20,7 +21,7 @@ const asking = (): Asking => ({
   servers: serversAt(server),
   clientId: "baton-cli",
   claims: { name: page.name.value, kind: "browser", capabilities: CAN },
-  reason: "To carry on with your film in this window",
+  reason: words.reason,
   scope: "session:read session:write handoff:offer handoff:accept presence",
   store,
 });
@@ -42,7 +43,7 @@ export async function join(): Promise<Device> {
       page.link.href = page.link.textContent = asked.verificationUri;
       [page.code.value, page.check.value] = [asked.userCode, asked.checkCode];
       page.codes.hidden = false;
-      say("Waiting for your approval on the other device …");
+      say(words.waitingForApproval);
       resolve(await asked.redeem());
     });
   });
@@ -51,7 +52,7 @@ export async function join(): Promise<Device> {
 /** Lane 1, back from the approval. */
 async function comeBack(): Promise<Device> {
   const pending = await store.pending();
-  if (!pending) throw new Error("This window did not ask to join. Open the player anew.");
+  if (!pending) throw new Error(words.notAsked);
   const device = await redeemHere(asking(), pending, location.href);
   // The code in the address is spent; it need not stay in the history.
   history.replaceState(null, "", "/");

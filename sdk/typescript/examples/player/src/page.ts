@@ -19,9 +19,13 @@ export const page = {
   position: byId<HTMLInputElement>("position"),
   subtitles: byId<HTMLInputElement>("subtitles"),
   next: byId<HTMLButtonElement>("next"),
+  note: byId<HTMLInputElement>("note"),
+  addNote: byId<HTMLButtonElement>("add-note"),
+  notes: byId<HTMLUListElement>("notes"),
   handing: byId("handing"),
   target: byId<HTMLSelectElement>("target"),
   hand: byId<HTMLButtonElement>("hand"),
+  nobody: byId("nobody"),
   bring: byId<HTMLButtonElement>("bring"),
   claim: byId<HTMLButtonElement>("claim"),
   asked: byId("asked"),
@@ -36,6 +40,9 @@ export const page = {
   take: byId<HTMLButtonElement>("take"),
   there: byId<HTMLUListElement>("there"),
   decline: byId<HTMLButtonElement>("decline"),
+  away: byId("away"),
+  changes: byId<HTMLUListElement>("changes"),
+  seen: byId<HTMLButtonElement>("seen"),
 };
 
 /** Says what happens, to eyes and screen readers. */

@@ -1,0 +1,391 @@
+/** The film on this device: shown, edited, kept without a network, handed over. */
+
+import { Asked, Offered, Outbox, Refused, Requested, Session, Waiting, issuerFingerprint, type Device, type Needs, type Present, type ReplaceRoot, type Showing, type VolatileFrame } from "@baton/sdk";
+import { Document, Replica, type Changes } from "@baton/sdk/document";
+import { LENGTH, addNote, begin, clock, nothing, read, type Film, type Now, type Reel } from "./film.js";
+import { paint } from "./paint.js";
+import { page, say } from "./page.js";
+import { Summary } from "./summary.js";
+import { words } from "./words.js";
+
+/** A film is for devices that can show it; on a small screen it goes on as well. */
+const NEEDS: Needs = { needs: [["video"]], adapts: ["screen:large"] };
+
+export class Player {
+  /** As it stood when {@link Now} was set; {@link at} says where it is. */
+  film: Film = nothing;
+  /** The film's session, once there was a network. */
+  document: Document | undefined;
+  waiting: Waiting | undefined;
+  /** Another device asks for the film. */
+  asked: Asked | undefined;
+  /** The person is replacing their root, and this device is asked to agree. */
+  replacing: ReplaceRoot | undefined;
+  /** What this device says of the film while it moves. */
+  readonly outbox = new Outbox();
+  /** The film as this device keeps it, until there is a network. */
+  #replica: Replica | undefined;
+  /** There is no network, and the person was told. */
+  isAway = false;
+  /** The person does not want it here, until it is handed here or the player is started anew. */
+  #isPutAway = false;
+  /** This device has asked for it. */
+  #requested: Requested | undefined;
+  /** When the film was where {@link Now} says. */
+  #since = performance.now();
+  /** Changes that are not durable yet. */
+  #unkept = 0;
+  /** Something of it may be nowhere else yet. */
+  #isDirty = false;
+  #keeping: Promise<void> = Promise.resolve();
+  #names = new Map<string, string>();
+  /** Handoffs that were answered unasked: each once, whatever comes of it. */
+  readonly #answered = new Set<string>();
+  #lastLook: Promise<void> = Promise.resolve();
+  #nextLook: Promise<void> | undefined;
+  readonly #summary = new Summary(
+    (device) => this.#nameOf(device),
+    (now) => this.move(now),
+    (content) => this.edit(() => void this.document?.merge(content)),
+  );
+
+  constructor(readonly device: Device) {}
+
+  get session(): Session | undefined {
+    return this.document?.session;
+  }
+
+  /** Without a network this device goes on as if it held the film: whoever reads it later has both. */
+  get isHeld(): boolean {
+    return this.session?.isHeld ?? this.#replica !== undefined;
+  }
+
+  get isSaving(): boolean {
+    return this.#unkept > 0;
+  }
+
+  /** Whether it may ask for the film. */
+  get mayBring(): boolean {
+    return this.session !== undefined && !this.session.isHeld && this.device.tier === "full" && !this.#requested && !this.isAway;
+  }
+
+  /** Whether it may write notes into a film that plays elsewhere. */
+  get mayWrite(): boolean {
+    return this.isHeld || this.session?.isSharedHere === true;
+  }
+
+  /** Where the film is now: while it runs nobody writes that down. */
+  get at(): number {
+    const { at, rate } = this.film.now;
+    return Math.min(LENGTH, at + (rate * (performance.now() - this.#since)) / 1000);
+  }
+
+  get #reel(): Reel | undefined {
+    return this.document ?? this.#replica;
+  }
+
+  /** Changes the film, here and durably. One write after another, each with what is newest. */
+  edit(act: (reel: Reel) => void): Promise<void> {
+    const reel = this.#reel;
+    if (!reel) return Promise.resolve();
+    act(reel);
+    this.#isDirty = true;
+    this.#unkept++;
+    this.#refresh();
+    return this.#sync().finally(() => {
+      this.#unkept--;
+      this.#refresh();
+    });
+  }
+
+  /** Brings what is nowhere else yet into the session. */
+  #sync(): Promise<void> {
+    const kept = this.#keeping.then(() => (this.#isDirty ? this.#save() : undefined));
+    this.#keeping = kept.catch(() => undefined);
+    return kept;
+  }
+
+  async #save(): Promise<void> {
+    if (!this.document) return this.#replica?.keep();
+    this.#isDirty = false;
+    try {
+      if ((await this.document.save())?.to === "branch") say(words.beside);
+    } catch (error) {
+      // It is kept here, for saving begins with that: until there is a network, or whoever holds the film has kept a lost device out of it.
+      this.#isDirty = true;
+      if (isRefused(error, "transport")) this.lose();
+      else if (!isRefused(error, "state.rekey_required")) throw error;
+    }
+  }
+
+  /** Moves it: said at once to whoever looks on, and kept. */
+  move(now: Partial<Now>): Promise<void> {
+    const kept = this.edit((reel) => reel.set("now", { ...this.film.now, at: this.at, ...now }));
+    const { document } = this;
+    if (document && !this.isAway) void this.outbox.say(document.session.id, () => document.volatile()).catch(() => undefined);
+    return kept;
+  }
+
+  note(text: string): Promise<void> {
+    return this.edit((reel) => addNote(reel, { film: this.film.now.film, at: Math.floor(this.at), text }));
+  }
+
+  /** What another device says just now. */
+  async hear({ update }: VolatileFrame): Promise<void> {
+    if (update.session === this.session?.id && (await this.document?.hear(update))) this.#refresh();
+  }
+
+  /** The network is gone. */
+  lose(): void {
+    this.isAway = true;
+    say(words.offline);
+    this.paint();
+  }
+
+  /** Reads how things stand: after an event, at the start, and when the network is back. One look is under way at most, and one waits, for all that happens meanwhile. */
+  look(): Promise<void> {
+    return (this.#nextLook ??= this.#lastLook.then(() => {
+      this.#nextLook = undefined;
+      const look = this.#look().catch(async (error: unknown) => {
+        if (!isRefused(error, "transport")) throw error;
+        if (!this.#reel) await this.#openKept();
+        this.lose();
+      });
+      this.#lastLook = look.catch(() => undefined);
+      return look;
+    }));
+  }
+
+  async #look(): Promise<void> {
+    this.waiting = (await Waiting.list(this.device)).find(({ id }) => id !== this.#requested?.id);
+    this.asked = (await Asked.list(this.device)).find(({ session }) => session === this.session?.id);
+    await this.#targets();
+    if (this.document) await this.#follow(this.document);
+    else if (!this.#isPutAway) await this.#open();
+    if (this.isAway) say(words.back);
+    this.isAway = false;
+    await this.#showTargets();
+    this.paint();
+    // What the person allowed on their page needs nobody here.
+    const { gives, takes } = (await this.device.recentMembers()).unasked;
+    const unanswered = (gives && this.asked) || (takes && this.waiting) || undefined;
+    if (unanswered === undefined || this.#answered.has(unanswered.id)) return;
+    this.#answered.add(unanswered.id);
+    void (unanswered === this.asked ? this.give() : this.take()).catch(() => undefined);
+  }
+
+  async #follow(document: Document): Promise<void> {
+    const before = this.film;
+    // What was done here meanwhile goes first: of what came too late, others are to hear as well.
+    if (this.mayWrite) await this.#sync();
+    // A limited device reads what it holds, and nothing it once held.
+    if (!document.session.isHeld && this.device.tier !== "full") return;
+    this.#tell(await document.follow(), before, this.isAway);
+    // Its holder lets in who is new, and keeps out who is out.
+    this.#isDirty ||= document.session.isHeld;
+    if (this.mayWrite) await this.#sync();
+  }
+
+  /** Shows the newest film of this person, or begins one. What this device kept of it is in it. */
+  async #open(): Promise<void> {
+    const full = this.device.tier === "full";
+    const all = await Session.list(this.device);
+    for (const { session, phase, holder } of all.reverse()) {
+      if (phase === "ended") await Replica.forget(this.device, session);
+      else if (full || holder === this.device.did) {
+        const kept = await Replica.load(this.device, session).catch(() => undefined);
+        const loaded = await Session.load(this.device, session).catch((error: unknown) => {
+          // Whoever holds it lets a newcomer in, and an event says so.
+          if (isRefused(error, "handoff.no_key")) return undefined;
+          throw error;
+        });
+        if (!loaded) return say(words.notYet);
+        const opened = await Document.of(loaded).catch((error: unknown) => {
+          // A session of another app, or of another version of this one.
+          if (isRefused(error, "state.form")) return undefined;
+          throw error;
+        });
+        if (!opened) continue;
+        if (!kept) return this.#show(opened.document);
+        this.#isDirty = true;
+        return this.#show(opened.document, { changes: opened.changes, before: read(kept) });
+      }
+    }
+    if (!full) return;
+    const document = await Document.open(this.device, { needs: NEEDS, mode: "shared" });
+    begin(document);
+    this.#isDirty = true;
+    await this.#show(document);
+  }
+
+  /** Shows what this device kept. */
+  async #openKept(): Promise<void> {
+    const newest = (await Replica.list(this.device)).sort().at(-1);
+    this.#replica = newest === undefined ? undefined : await Replica.load(this.device, newest).catch(() => undefined);
+    this.#refresh();
+  }
+
+  async #show(document: Document, since?: { changes: Changes; before: Film }): Promise<void> {
+    this.document = document;
+    this.#replica = undefined;
+    this.#refresh();
+    if (since) this.#tell(since.changes, since.before, true);
+    this.#isPutAway = false;
+    if (this.mayWrite) await this.#sync();
+  }
+
+  #tell(changes: Changes, before: Film, wasAway: boolean): void {
+    this.#refresh();
+    this.#summary.show(changes, { before, after: this.film, wasAway });
+  }
+
+  /** Hands the film to another device, which has two minutes to take it. */
+  async handOver(to: string): Promise<void> {
+    const { session } = this;
+    if (session) await this.#offer(session, () => Offered.make(session, { device: to }));
+  }
+
+  /** Hands it to the device that asked. */
+  async give(): Promise<void> {
+    const { session, asked } = this;
+    if (!session || !asked) return;
+    this.asked = undefined;
+    await this.#offer(session, () => Offered.agree(session, asked));
+  }
+
+  async keep(): Promise<void> {
+    await this.asked?.decline();
+    await this.look();
+  }
+
+  async decline(): Promise<void> {
+    await this.waiting?.decline("unwanted");
+    await this.look();
+  }
+
+  /** Asks whoever has the film for it. */
+  async bring(): Promise<void> {
+    const { session } = this;
+    if (!session) return;
+    this.#requested = await Requested.make(session);
+    say(words.asked);
+    this.paint();
+    try {
+      const here = await this.#requested.take();
+      if (here) await this.#show((await Document.of(here)).document);
+      say(here ? words.goesOnHere : words.staysThere((await this.#requested.state()).reason ?? "withdrawn"));
+    } finally {
+      this.#requested = undefined;
+      this.paint();
+    }
+  }
+
+  async #offer(session: Session, make: () => Promise<Offered>): Promise<void> {
+    await this.move({ rate: 0 });
+    if (!session.isHeld) return;
+    const offered = await make();
+    say(words.waitingForOther);
+    say((await offered.finish()) ? words.goesOnThere : words.notTaken);
+    await this.look();
+  }
+
+  /** Takes the film that waits. */
+  async take(): Promise<void> {
+    const { waiting } = this;
+    if (!waiting) return;
+    const session = await waiting.take();
+    await this.#show((await Document.of(session)).document);
+    this.waiting = undefined;
+    say(session.adapt.length === 0 ? words.goesOnHere : words.onSmallScreen);
+    this.paint();
+  }
+
+  /** Nobody plays it any more. */
+  async claim(): Promise<void> {
+    await this.session?.claim();
+    page.claim.hidden = true;
+    await this.move({ rate: 0 });
+  }
+
+  #refresh(): void {
+    const film = this.#reel ? read(this.#reel) : nothing;
+    if (JSON.stringify(film.now) !== JSON.stringify(this.film.now)) this.#since = performance.now();
+    this.film = film;
+    this.paint();
+  }
+
+  async #targets(): Promise<void> {
+    const members = await this.device.members();
+    this.#names = new Map(members.labels.map(({ device, name }) => [device, name]));
+    this.#asks(members.replaceRoot);
+  }
+
+  async #showTargets(): Promise<void> {
+    // What the others can is told to full devices alone.
+    const takers = this.session && this.device.tier === "full" ? await this.session.takers() : undefined;
+    const all = (await this.device.recentMembers()).live.filter((did) => did !== this.device.did);
+    const others = takers?.map(({ device }) => device) ?? all;
+    page.target.replaceChildren(...others.map((did) => new Option(this.#nameOf(did), did, false, did === page.target.value)));
+    page.from.textContent = this.waiting ? words.handsOver(this.#nameOf(this.waiting.from)) : "";
+    page.by.textContent = this.asked ? words.asksForIt(this.#nameOf(this.asked.by)) : "";
+  }
+
+  #nameOf(did: string): string {
+    return did === this.device.did ? words.thisDevice : (this.#names.get(did) ?? did.slice(-8));
+  }
+
+  /** Whether the person's page asks something of this device. */
+  async lookForQuestions(): Promise<void> {
+    this.#asks((await this.device.members()).replaceRoot);
+  }
+
+  #asks(asked: ReplaceRoot | undefined): void {
+    if (asked?.to === this.replacing?.to) return;
+    this.replacing = asked;
+    page.fingerprint.textContent = asked ? issuerFingerprint(asked.to) : "";
+    page.replacing.hidden = !asked;
+  }
+
+  /** The person compared the fingerprints. */
+  async agree(): Promise<void> {
+    if (!this.replacing) return;
+    await this.device.agree(this.replacing);
+    page.replacing.hidden = true;
+    say(words.agreed);
+  }
+
+  get title(): string {
+    return `${this.film.now.film}, ${clock(this.at)}`;
+  }
+
+  /** What this window has in front, for the person's other devices. */
+  showing(): Showing | undefined {
+    return this.session && { session: this.session, view: new TextEncoder().encode(this.title) };
+  }
+
+  /** The person wants this film away from here. */
+  putAway(): void {
+    if (this.session?.isHeld) return;
+    this.document = undefined;
+    this.#isPutAway = true;
+    say(words.putAway);
+    this.#refresh();
+  }
+
+  /** The other devices that are there, and what they show. */
+  async others(present: Present[]): Promise<void> {
+    const line = async (one: Present): Promise<string> => {
+      const view = await this.session?.viewOn(one).catch(() => undefined);
+      return [this.#nameOf(one.device), one.status, ...(view ? [new TextDecoder().decode(view)] : [])].join(", ");
+    };
+    const lines = await Promise.all(present.map(line));
+    page.there.replaceChildren(...lines.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  }
+
+  /** Draws everything as it is. */
+  paint(): void {
+    paint(this);
+  }
+}
+
+const isRefused = (error: unknown, code: string): boolean => error instanceof Refused && error.code === code;
