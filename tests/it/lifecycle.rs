@@ -253,6 +253,29 @@ async fn raised_to_full() {
     assert_eq!(old["events"][0]["kind"], "device.raised");
 }
 
+/// A device that is new has no session's key until somebody who has it writes; then it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_is_let_in_and_told() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let laptop = server.full(&mut person, "Laptop").await;
+        let mut session = Session::open(&laptop, b"00:43").await.unwrap();
+        let phone = server.full(&mut person, "Phone").await;
+        assert!(Session::load(&phone, session.id()).await.unwrap_err().is("handoff.no_key"));
+        let mut events = phone.events(None).await.unwrap();
+        laptop.members().await.unwrap();
+        session.write(b"00:44").await.unwrap();
+        let told = events.next().await.unwrap();
+        assert_eq!((told.kind.as_str(), told.session.as_deref()), ("session.let_in", Some(session.id().as_str())));
+        assert_eq!(Session::load(&phone, session.id()).await.unwrap().content(), b"00:44");
+        // Nobody is let in twice.
+        session.write(b"00:45").await.unwrap();
+        assert_eq!(events.next().await.unwrap().kind, "session.updated");
+        assert_eq!(events.next().await.unwrap().kind, "session.updated");
+    }
+}
+
 /// Of several that are asked, the first to accept has it; who was not asked is not the first of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_are_asked_and_one_has_it() {

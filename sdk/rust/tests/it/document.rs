@@ -258,6 +258,21 @@ fn many_items() -> Vec<u8> {
     [&[1][..], &number(21_000), &[1, 0], &[8, 1, 1, b'a', 1, 126].repeat(21_000), &[0]].concat()
 }
 
+/// Whoever knows nothing of the app sees what is in its document, whichever language wrote it.
+#[test]
+fn what_is_in_a_document_can_be_shown() {
+    let mut there = TypeScript::start();
+    let did = SoftKey::from_scalar(&Secret::new([7; 32])).unwrap().key().did();
+    for deed in [json!(["insert", 0, "bread"]), json!(["put", "a", "b"]), json!(["push", 0, "one"]), json!(["set", "position", {"at": 43}, 1, did])] {
+        there.act(300_000, &deed);
+    }
+    let written = there.act(300_000, &json!(["encode"]))["gave"].as_str().unwrap().replace('+', "-").replace('/', "_");
+    let mut state = State::new([0, 0, 0, 2]);
+    state.merge(&b64::decode(written.trim_end_matches('=')).unwrap(), 1).unwrap();
+    let shown = json!({"registers": {"position": {"at": 43}}, "document": {"text": "bread", "map": {"a": "b"}, "list": ["one"]}});
+    assert_eq!(state.to_json(), shown);
+}
+
 /// What would stop a process that reads it: it is refused before a library of CRDTs sees it.
 #[test]
 fn what_is_made_to_harm_is_refused() {
