@@ -35,6 +35,9 @@ pub struct Flags {
     /// PostgreSQL instead of SQLite: `postgres://..`; give it by environment or file, not as a flag
     #[arg(env = "BATON_DATABASE_URL", long, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
+    /// The clock was wrong, ahead, when these databases were used last, and is right now: what had expired by then may be good again
+    #[arg(long)]
+    pub trust_clock: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,6 +86,8 @@ pub struct Config {
     pub approval_url: Option<String>,
     /// PostgreSQL, if not SQLite.
     pub database_url: Option<String>,
+    /// Whether the clock counts, whatever the databases say.
+    pub trust_clock: bool,
     /// Most devices of one account.
     pub max_devices: i64,
     /// How many verified issuer signatures the verifier remembers.
@@ -121,6 +126,7 @@ impl Config {
             public_url: flags.public_url.or(file.public_url).unwrap_or_else(|| "http://localhost:7777".into()).trim_end_matches('/').to_owned(),
             approval_url: flags.approval_url.or(file.approval_url).map(|url| url.trim_end_matches('/').to_owned()),
             database_url: flags.database_url.or(file.database_url),
+            trust_clock: flags.trust_clock,
             max_devices: file.max_devices.unwrap_or(50),
             issuer_memory: file.issuer_memory.unwrap_or(100_000),
             clients: if file.client.is_empty() { Clients::default() } else { Clients::new(file.client) },

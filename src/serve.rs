@@ -17,7 +17,7 @@ use baton_service::audit::Audit;
 use baton_service::base::Base;
 use baton_service::database::Database;
 use baton_service::key_ring::KeyRing;
-use baton_service::{edge, once};
+use baton_service::{clock as steady, edge, once};
 use baton_verifier::Verifier;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sqlx::migrate::Migrator;
@@ -63,6 +63,9 @@ impl Running {
             self.tasks.abort_all();
         }
         for base in [self.identity.base(), self.verifier.base(), self.broker.base()] {
+            if let Err(error) = sweep(base).await {
+                tracing::warn!(target: "baton", %error, "the last sweep failed");
+            }
             base.db.close().await;
         }
     }
@@ -161,6 +164,12 @@ async fn base(
 ) -> anyhow::Result<Base> {
     let url = config.database_url.clone().unwrap_or_else(|| Database::sqlite_url(&config.data_dir.join(format!("{name}.db"))));
     let db = Database::open(&url, name, migrations).await.with_context(|| format!("the database of {name}"))?;
+    if config.trust_clock {
+        let mut tx = db.begin().await?;
+        steady::forget(&mut tx).await?;
+        tx.commit().await?;
+    }
+    steady::go_on(&db, &clock).await??;
     let rows: i64 = sqlx::query_scalar(rests_on).fetch_one(db.reader()).await?;
     let keys = KeyRing::open(&config.data_dir.join(format!("{name}.key")), rows == 0)?;
     let nonces = NonceKey::new(keys.nonce_secret());
@@ -263,5 +272,6 @@ async fn forget(broker: Arc<Broker>, mut stopped: watch::Receiver<bool>) {
 async fn sweep(base: &Base) -> Result<(), sqlx::Error> {
     let mut tx = base.db.begin().await?;
     once::sweep(&mut tx, base.now()).await?;
+    steady::note(&mut tx, base.now()).await?;
     tx.commit().await
 }

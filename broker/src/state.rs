@@ -7,6 +7,8 @@ use crate::writer;
 use baton_protocol::handoff::chain::Accepted;
 use baton_protocol::id::SessionId;
 use baton_protocol::key::PublicKey;
+use baton_protocol::session::LEASE_SECS;
+use baton_protocol::time::Millis;
 use baton_service::base::Base;
 use baton_service::database::Error;
 use baton_service::gather::Gather;
@@ -73,6 +75,12 @@ impl Broker {
     pub(crate) fn accept(&self, session: &SessionId, statement: &str) -> String {
         let accepted = Accepted { v: 1, session: session.clone(), statement: statement.into(), at: self.base.now() };
         self.base.keys.sign(accepted.draft(self.base.keys.kid()))
+    }
+
+    /// The time by which leases have lapsed. None has within one of the broker's start, or of its clock being set forward: their holders could not say that
+    /// they are there.
+    pub fn leases_now(&self, now: Millis) -> Millis {
+        if now < self.base.clock.unbroken_since().plus_secs(LEASE_SECS) { Millis(0) } else { now }
     }
 
     /// Whether its database answers and its feed is fresh.

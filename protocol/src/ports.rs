@@ -5,16 +5,46 @@ use std::sync::Arc;
 
 /// Tells the time.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Millis + Send + Sync>);
+pub struct Clock(Arc<dyn Tell + Send + Sync>);
+
+/// What a clock is.
+pub trait Tell {
+    /// Now.
+    fn now(&self) -> Millis;
+    /// Since when it has gone evenly: nobody has set it forward after that.
+    fn unbroken_since(&self) -> Millis {
+        Millis(0)
+    }
+    /// From here on it tells no earlier time, if it can.
+    fn not_before(&self, _floor: Millis) {}
+}
+
+impl<F: Fn() -> Millis> Tell for F {
+    fn now(&self) -> Millis {
+        self()
+    }
+}
 
 impl Clock {
     /// From a function.
     pub fn new(read: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
+    /// From what tells more than the time.
+    pub fn telling(clock: impl Tell + Send + Sync + 'static) -> Self {
+        Self(Arc::new(clock))
+    }
     /// Now.
     pub fn now(&self) -> Millis {
-        (self.0)()
+        self.0.now()
+    }
+    /// Since when it has gone evenly.
+    pub fn unbroken_since(&self) -> Millis {
+        self.0.unbroken_since()
+    }
+    /// From here on it tells no earlier time, if it can.
+    pub fn not_before(&self, floor: Millis) {
+        self.0.not_before(floor);
     }
 }
 

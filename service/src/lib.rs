@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod base;
+pub mod clock;
 pub mod database;
 pub mod edge;
 pub mod extract;

@@ -9,7 +9,10 @@ use crate::config::{Config, Flags};
 use crate::{demo, serve};
 use anyhow::Context as _;
 use baton_protocol::ports::Clock;
-use baton_service::base::{system_clock, system_entropy};
+#[cfg(debug_assertions)]
+use baton_service::base::system_clock;
+use baton_service::base::system_entropy;
+use baton_service::clock::steady_clock;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,12 +99,12 @@ async fn serve(flags: Flags) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The system's clock. In development builds as many seconds ahead as `BATON_CLOCK_AHEAD` says: for what takes a year to come.
+/// The system's clock, made steady. In development builds as many seconds ahead as `BATON_CLOCK_AHEAD` says: for what takes a year to come.
 fn clock() -> Clock {
-    let clock = system_clock();
     #[cfg(debug_assertions)]
     if let Some(secs) = std::env::var("BATON_CLOCK_AHEAD").ok().and_then(|secs| secs.parse().ok()) {
+        let clock = system_clock();
         return Clock::new(move || clock.now().plus_secs(secs));
     }
-    clock
+    steady_clock()
 }

@@ -32,6 +32,32 @@ pub struct Server {
     documented: Documented,
 }
 
+/// A server that does not run, and what it stands on.
+pub struct Stopped {
+    public_url: String,
+    port: u16,
+    urls: BTreeMap<&'static str, String>,
+    config: Config,
+    dir_kept: tempfile::TempDir,
+    documented: Documented,
+}
+
+impl Stopped {
+    /// Tries to start by this clock; what it stands on is kept when it does not.
+    pub async fn try_start(&self, clock: &Clock, trust_clock: bool) -> anyhow::Result<Running> {
+        let listener = TcpListener::bind(format!("127.0.0.1:{}", self.port)).await.unwrap();
+        let config = Config { trust_clock, ..self.config.clone() };
+        serve::start(&config, listener, None, clock.clone(), system_entropy()).await
+    }
+
+    /// Starts by this clock.
+    pub async fn start(self, clock: Clock, trust_clock: bool) -> anyhow::Result<Server> {
+        let running = self.try_start(&clock, trust_clock).await?;
+        let Self { public_url, port, urls, config, dir_kept, documented } = self;
+        Ok(Server { public_url, port, running, urls, config, clock, dir_kept, documented })
+    }
+}
+
 const SERVICES: [&str; 3] = ["identity", "verifier", "broker"];
 
 impl Server {
@@ -73,11 +99,21 @@ impl Server {
 
     /// Stops, and starts again on the same databases and port.
     pub async fn restart(self) -> Self {
-        let Self { public_url, port, running, urls, config, clock, dir_kept, documented } = self;
-        running.stop().await;
-        let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await.unwrap();
-        let running = serve::start(&config, listener, None, clock.clone(), system_entropy()).await.unwrap();
-        Self { public_url, port, running, urls, config, clock, dir_kept, documented }
+        let clock = self.clock.clone();
+        self.stop().await.start(clock, false).await.unwrap()
+    }
+
+    /// Stops, to be started again.
+    pub async fn stop(self) -> Stopped {
+        self.running.stop().await;
+        Stopped {
+            public_url: self.public_url,
+            port: self.port,
+            urls: self.urls,
+            config: self.config,
+            dir_kept: self.dir_kept,
+            documented: self.documented,
+        }
     }
 
     /// Where it listens, whatever its public URL says.

@@ -148,6 +148,11 @@ impl<'a> Acting<'a> {
         if self.caller.token.narrowed_to().is_none() { Ok(()) } else { Err(Handoff::Binding) }
     }
 
+    /// By when leases have lapsed.
+    pub fn leases_now(&self) -> Millis {
+        self.broker.leases_now(self.now)
+    }
+
     /// Whether the token is for this session or for all.
     pub fn allows(&self, session: &str) -> bool {
         self.caller.token.narrowed_to().is_none_or(|only| only == session)
@@ -253,9 +258,9 @@ impl<'a> Acting<'a> {
 }
 
 /// A session as its owner sees it.
-pub fn view(session: &sessions::Session, now: Millis) -> Value {
+pub fn view(session: &sessions::Session, leases_now: Millis) -> Value {
     json!({
-        "session": session.session_id, "app": session.app, "mode": session.mode, "phase": session.phase(now), "epoch": session.epoch,
+        "session": session.session_id, "app": session.app, "mode": session.mode, "phase": session.phase(leases_now), "epoch": session.epoch,
         "holder": session.holder, "lease_until": session.lease_until, "key_version": session.key_version,
         "rekey_required": session.rekey_since.is_some(), "head": session.head(), "chain_head": session.chain_head, "open_handoff": session.open_handoff,
     })

@@ -39,7 +39,7 @@ pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
     }
     let Act::Claim { from, key_version, envelope, .. } = &said.act else { return Err(Handoff::Statement.into()) };
     acting.present(claim.presentation.as_deref(), None, &[claim_data(&id, from, &hash)]).await?;
-    session.seat().may_claim(from, acting.now).map_err(refused(&session))?;
+    session.seat().may_claim(from, acting.leases_now()).map_err(refused(&session))?;
     check_envelope(&mut acting, &claim.envelope, envelope, None).await?;
     if let Some(open) = session.open_handoff.clone() {
         void(&mut acting, &session, &open, Reason::Claimed).await?;
@@ -55,7 +55,7 @@ pub async fn claim(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
     };
     acting.event(&new).await?;
     let session = acting.session(&id).await?;
-    let answer = json!({"accepted": accepted, "session": view(&session, acting.now)});
+    let answer = json!({"accepted": accepted, "session": view(&session, acting.leases_now())});
     acting.commit().await?;
     Ok(Json(answer))
 }

@@ -91,7 +91,7 @@ pub async fn request(
         acting.commit().await?;
         return Ok((StatusCode::CREATED, Json(view(&row, &machine))));
     }
-    let holder = session.seat().may_request(&me, acting.now)?;
+    let holder = session.seat().may_request(&me, acting.leases_now())?;
     let machine = Machine::request(me, holder, session.epoch, acting.now);
     let new = handoffs::New { handoff: &handoff, session: &id, offer: None, machine: &machine };
     begin(&mut acting, &new).await?;

@@ -83,7 +83,7 @@ pub async fn rekey(State(broker): State<Arc<Broker>>, Path(id): Path<String>, as
     updates::add_envelope(&mut acting.tx, &session.session_id, *key_version, &rekey.envelope, &device, acting.now).await.internal()?;
     acting.event(&events::New { kind: "session.rekeyed", session: Some(&session.session_id), ..Default::default() }).await?;
     let session = acting.session(&id).await?;
-    let answer = json!({"accepted": accepted, "session": view(&session, acting.now)});
+    let answer = json!({"accepted": accepted, "session": view(&session, acting.leases_now())});
     acting.commit().await?;
     Ok(Json(answer))
 }

@@ -83,7 +83,7 @@ impl<'a> Managing<'a> {
 pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut managing = Managing::begin(&broker, &ask).await?;
     let rows = sessions::list(&mut managing.tx, &managing.log).await.internal()?;
-    let shown: Vec<_> = rows.iter().map(|session| view(session, managing.now)).collect();
+    let shown: Vec<_> = rows.iter().map(|session| view(session, broker.leases_now(managing.now))).collect();
     let (_, last) = events::range(&mut managing.tx, &managing.log).await.internal()?;
     let there = broker.presence.of(&managing.log).into_iter();
     let there: Vec<_> = there

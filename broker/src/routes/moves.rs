@@ -54,7 +54,7 @@ async fn finish(mut acting: Acting<'_>, held: &Held, accepted: &str) -> Result<J
     let log = held.session.log.clone();
     let session = sessions::find(&mut acting.tx, &held.session.session_id, &log).await.internal()?;
     let session = session.ok_or_else(|| Problem::Internal("session is gone".into()))?;
-    let answer = json!({"accepted": accepted, "session": view(&session, acting.now)});
+    let answer = json!({"accepted": accepted, "session": view(&session, acting.leases_now())});
     acting.commit().await?;
     Ok(Json(answer))
 }

@@ -70,7 +70,7 @@ pub async fn open(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) ->
     updates::add_envelope(&mut acting.tx, id, 1, &open.envelope, &device, acting.now).await.internal()?;
     acting.event(&events::New { kind: "session.opened", session: Some(id), devices: [Some(device.as_str()), None], ..Default::default() }).await?;
     let session = acting.session(&first.session).await?;
-    let answer = json!({"accepted": accepted, "session": view(&session, acting.now)});
+    let answer = json!({"accepted": accepted, "session": view(&session, acting.leases_now())});
     acting.commit().await?;
     Ok((StatusCode::CREATED, Json(answer)))
 }
@@ -114,7 +114,7 @@ pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Va
     let mut shown = Vec::new();
     for session in sessions::list(&mut acting.tx, &log).await.internal()? {
         if acting.allows(&session.session_id) && (member || acting.concerns(&session, false).await?) {
-            shown.push(view(&session, acting.now));
+            shown.push(view(&session, acting.leases_now()));
         }
     }
     acting.commit().await?;
@@ -126,7 +126,7 @@ pub async fn show(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask
     let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
     let session = acting.readable(&session_id(&id)?).await?;
     let snapshot = updates::last_snapshot(&mut acting.tx, &session.session_id).await.internal()?;
-    let mut shown = view(&session, acting.now);
+    let mut shown = view(&session, acting.leases_now());
     shown["last_snapshot"] = snapshot.into();
     acting.commit().await?;
     Ok(Json(shown))

@@ -1,6 +1,7 @@
 //! faults.md with real processes that are killed or stopped.
 
 pub mod checker;
+mod clock;
 mod kill;
 mod lost_reply;
 mod middle;
