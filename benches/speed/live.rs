@@ -23,26 +23,27 @@ use tokio_tungstenite::tungstenite::Message;
 
 const DEVICES: usize = 63;
 const STREAMS: usize = 16;
-const MESSAGES: usize = 50;
-const ROUNDS: usize = 5;
+pub const RECEIVERS: usize = DEVICES * STREAMS;
+pub const MESSAGES: usize = 50;
+pub const ROUNDS: usize = 5;
 /// Idle streams whose memory is measured, and how many are there before, so that what is there once is not counted.
-const IDLE: usize = 10_000;
+pub const IDLE: usize = 10_000;
 const BEFORE: usize = 400;
 
 /// Counts what arrives, and tells when all of it has.
 #[derive(Default)]
-struct Arrived {
+pub struct Arrived {
     count: AtomicUsize,
     changed: Notify,
 }
 
 impl Arrived {
-    fn one(&self, until: usize) {
+    pub fn one(&self, until: usize) {
         if self.count.fetch_add(1, Ordering::Relaxed) + 1 == until {
             self.changed.notify_one();
         }
     }
-    async fn all(&self, until: usize) {
+    pub async fn all(&self, until: usize) {
         while self.count.load(Ordering::Relaxed) < until {
             let _ = tokio::time::timeout(Duration::from_millis(50), self.changed.notified()).await;
         }
@@ -56,7 +57,7 @@ pub async fn fanout(results: &mut Results) {
     let mut members = fleet(&server, 1, DEVICES + 1).await;
     let mut speaker = members.pop().unwrap();
     let session = session(&server, &speaker).await;
-    let receivers = DEVICES * STREAMS;
+    let receivers = RECEIVERS;
     let arrived = Arc::new(Arrived::default());
     for member in &mut members {
         for _ in 0..STREAMS {
@@ -93,6 +94,9 @@ pub async fn fanout(results: &mut Results) {
         rounds.push(Round { ours, raw: (floor.cpu() - before) / (MESSAGES * receivers) as f64 });
     }
     results.cost("live.fanout", &rounds, "a bare relay", 1.4);
+    if std::env::var_os("PEERS").is_some() {
+        super::peers::peers(results, frame.as_bytes(), median(rounds.iter().map(|round| round.raw).collect())).await;
+    }
 }
 
 /// `live.return`: the server is killed under ten thousand streams, and started again: milliseconds until it serves all of them.

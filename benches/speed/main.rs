@@ -8,6 +8,7 @@
 mod append;
 mod fleet;
 mod live;
+mod peers;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
@@ -228,9 +229,7 @@ impl Server {
 
     /// Memory that is resident, in KiB.
     fn resident(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        resident(self.child.id())
     }
 
     /// Signatures the server has made so far.
@@ -266,6 +265,13 @@ fn cpu_of(process: u32) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let spent = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse::<f64>().ok();
     tasks.filter_map(Result::ok).filter_map(spent).sum()
+}
+
+/// Memory of a process that is resident, in KiB.
+fn resident(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// A count of fsyncs under way.
@@ -551,9 +557,13 @@ fn main() {
         if wanted("handoff") {
             handoff(&mut results).await;
         }
-        if wanted("live") {
+        if wanted("live") || wanted("fanout") {
             live::fanout(&mut results).await;
+        }
+        if wanted("live") || wanted("memory") {
             live::memory(&mut results).await;
+        }
+        if wanted("live") {
             live::come_back(&mut results).await;
         }
         if wanted("append") {

@@ -15,6 +15,7 @@ mod middle;
 mod presence;
 mod privacy;
 mod python;
+mod recorded;
 mod root;
 mod rotation;
 mod simulation;
