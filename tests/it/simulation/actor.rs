@@ -9,7 +9,11 @@ use baton_sdk::document::{Outcome, Replica, State};
 use baton_sdk::keystore::{Kept, Keystore};
 use baton_sdk::yrs::{GetString as _, Text as _, Transact as _};
 use baton_sdk::{Device, Document, Error, Http, Offered, Session, Waiting};
+use serde_json::Value;
 use std::sync::{Arc, Mutex};
+
+/// The register of the word that was written last.
+const LAST: &str = "last";
 
 /// What a person may do next.
 #[derive(Debug, Clone)]
@@ -210,12 +214,19 @@ impl Actor {
             let doc = state.doc();
             doc.get_or_insert_text("notes").insert(&mut doc.transact_mut(), 0, &format!("{word} "));
         };
-        match self.document().await.map(|document| write(document.state())) {
-            Ok(()) => self.document.as_ref().unwrap().keep()?,
+        // And which was the last, of which all are to think the same in the end.
+        let last = Value::from(word);
+        match self.document().await {
+            Ok(document) => {
+                write(document.state());
+                document.set(LAST, &last)?;
+                document.keep()?;
+            }
             // Offline.
             Err(why) => {
-                let Some(replica) = Replica::load(&self.device, &self.session)? else { return Err(why) };
+                let Some(mut replica) = Replica::load(&self.device, &self.session)? else { return Err(why) };
                 write(replica.state());
+                replica.set(LAST, &last)?;
                 replica.keep()?;
             }
         }
@@ -243,9 +254,13 @@ impl Actor {
         Ok(())
     }
 
-    /// What the document says here.
+    /// What the document says here, and which word it says was the last.
     pub fn text(&self) -> String {
-        self.document.as_ref().map(|document| text(document.state())).unwrap_or_default()
+        let shown = |document: &Document| {
+            let last = document.state().get(LAST).unwrap_or_default();
+            format!("{}[{}]", text(document.state()), last.as_str().unwrap_or_default())
+        };
+        self.document.as_ref().map(shown).unwrap_or_default()
     }
 
     pub fn holds(&self) -> bool {

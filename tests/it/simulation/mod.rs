@@ -320,6 +320,8 @@ impl<'a> World<'a> {
         for n in &here {
             assert_eq!(self.at(*n).text(), text, "{n} sees something else");
         }
+        let last = text.rsplit('[').next().unwrap().trim_end_matches(']');
+        assert!(last.is_empty() || text.contains(&format!("{last} ")), "{last:?} was written by nobody: {text:?}");
         let beside = self.slots[holder].written.lock().unwrap().beside.concat();
         for n in all {
             let written = self.slots[n].written.lock().unwrap();
