@@ -14,10 +14,10 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
 use baton::demo::{claims, enrol_here};
 use baton::person::Person;
-use baton_protocol::credential::{IssuerMemory, StatusEntry, Template, Tier, VCT, Visible};
+use baton_protocol::credential::{StatusEntry, Template, Tier, VCT, Visible};
 use baton_protocol::enrolment::Kind;
 use baton_protocol::handoff::machine::Target;
-use baton_protocol::jose::{Typ, Unverified};
+use baton_protocol::jose::{SignatureMemory, Typ, Unverified};
 use baton_protocol::presentation::{self, Expected};
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::signer::Signer as _;
@@ -110,7 +110,7 @@ fn side_by_side(turns: u32, mut ours: impl FnMut(), mut raw: impl FnMut()) -> Ve
 }
 
 struct Remembers;
-impl IssuerMemory for Remembers {
+impl SignatureMemory for Remembers {
     fn verified(&self, digest: &[u8; 32], _: Millis) -> bool {
         black_box(digest)[0] == digest[0]
     }

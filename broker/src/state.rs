@@ -56,8 +56,8 @@ pub struct Broker {
 impl Broker {
     /// Puts it together.
     pub fn new(base: Base, config: Config) -> Self {
-        let tokens = TokenIssuer { url: config.verifier_url, keys: config.verifier_keys };
-        let pages = TokenIssuer { url: config.identity_url, keys: config.identity_keys };
+        let tokens = TokenIssuer::new(config.verifier_url, config.verifier_keys);
+        let pages = TokenIssuer::new(config.identity_url, config.identity_keys);
         let presence = Presence::new(base.clock.clone());
         Self {
             base,

@@ -74,8 +74,8 @@ impl Identity {
     /// Puts it together. Fails when the page origin cannot be a passkey's.
     pub fn new(base: Base, config: Config, peers: Vec<Arc<dyn StandingPeer>>) -> Result<Self, String> {
         let passkeys = Passkeys::new(&config.page_origin)?;
-        let own_tokens = TokenIssuer { url: base.url.clone(), keys: base.keys.verifying() };
-        let verifier_tokens = TokenIssuer { url: config.verifier_url.clone(), keys: config.verifier_keys.clone() };
+        let own_tokens = TokenIssuer::new(base.url.clone(), base.keys.verifying());
+        let verifier_tokens = TokenIssuer::new(config.verifier_url.clone(), config.verifier_keys.clone());
         let (starts, collections, sign_ins, prompts) = (Rate::new(120, 60), Rate::new(120, 60), Rate::new(120, 60), Rate::new(30, 3600));
         Ok(Self { base, config, passkeys, peers, own_tokens, verifier_tokens, pump: Mutex::new(()), starts, collections, sign_ins, prompts })
     }

@@ -1,7 +1,7 @@
 //! Access tokens (RFC 9068 `at+jwt`), always bound to a device key (RFC 9449 §6) and to what was known of the device when they were minted.
 
 use crate::credential::Tier;
-use crate::jose::{Draft, Typ, Unverified};
+use crate::jose::{Draft, SignatureMemory, Typ, Unverified, Verified};
 use crate::key::{Did, PublicKey, Thumbprint};
 use crate::refusal::Token;
 use crate::time::{Millis, SKEW_AHEAD_SECS};
@@ -75,9 +75,21 @@ impl AccessToken {
 
 /// Checks a token: signature by a key `keys` knows, issuer, audience, times. Binding to a proof: [`AccessToken::cnf`].
 pub fn check(token: &str, issuer: &str, audience: &str, keys: impl FnOnce(&str) -> Option<PublicKey>, now: Millis) -> Result<AccessToken, Token> {
+    check_once(token, (issuer, audience), keys, &(), now)
+}
+
+/// [`check`] by a service that sees the same token with each request of a device: its signature is checked once, everything else each time.
+pub fn check_once(
+    token: &str,
+    (issuer, audience): (&str, &str),
+    keys: impl FnOnce(&str) -> Option<PublicKey>,
+    memory: &impl SignatureMemory,
+    now: Millis,
+) -> Result<AccessToken, Token> {
     let jws = Unverified::parse(token, Typ::AccessToken).map_err(Token::Jose)?;
     let key = jws.unverified_header().kid.as_deref().and_then(keys).ok_or(Token::Key)?;
-    let claims: AccessToken = jws.verify(&key).map_err(Token::Jose)?.claims().map_err(|_| Token::Claims)?;
+    let exp = |token: &Verified| Some(Millis::from_secs(token.members().get("exp")?.as_i64()?.clamp(0, now.secs() + MAX_LIFETIME_SECS)));
+    let claims: AccessToken = jws.verify_once(&key, memory, now, exp).map_err(Token::Jose)?.claims().map_err(|_| Token::Claims)?;
     if claims.iss != issuer {
         return Err(Token::Issuer);
     }

@@ -3,7 +3,7 @@
 //! Identity offers a [`Template`]; the approving client signs exactly that; identity compares what comes back with what it offered.
 //! docs/protocol.md §5 gives the profile.
 
-use crate::jose::{Draft, MAX_TOKEN, Typ, Unverified};
+use crate::jose::{Draft, MAX_TOKEN, SignatureMemory, Typ, Unverified};
 use crate::json::{self, Members, Node};
 use crate::key::{self, Did, PublicKey};
 use crate::refusal::Vc;
@@ -207,24 +207,8 @@ fn disclosed(compact: &Compact<'_>, claims: &Members<'_>) -> Map<String, Value> 
     map
 }
 
-/// Remembers issuer signatures that were verified: bounded, by digest of the issuer-signed JWT and its signature, never past `exp`, never a status.
-pub trait IssuerMemory {
-    /// Whether this digest's signature was verified before and its credential has not ended at `now`.
-    fn verified(&self, digest: &[u8; 32], now: Millis) -> bool;
-    /// Notes a verified signature, to be forgotten at `exp`.
-    fn remember(&self, digest: [u8; 32], exp: Millis);
-}
-
-/// Remembers nothing.
-impl IssuerMemory for () {
-    fn verified(&self, _: &[u8; 32], _: Millis) -> bool {
-        false
-    }
-    fn remember(&self, _: [u8; 32], _: Millis) {}
-}
-
 /// Checks a credential by itself: signature, type, times, `cnf`. Status and key binding are the caller's next steps.
-pub fn check(compact: &Compact<'_>, memory: &impl IssuerMemory, now: Millis) -> Result<Credential, Vc> {
+pub fn check(compact: &Compact<'_>, memory: &impl SignatureMemory, now: Millis) -> Result<Credential, Vc> {
     let jwt = Unverified::split(compact.jwt, Typ::Credential).map_err(Vc::Jose)?;
     let signed = jwt.digest();
     let digest = key::sha256(&[signed.as_bytes(), jwt.signature()].concat());

@@ -2,7 +2,8 @@
 //!
 //! A verifier's first call is [`verify`]; what it gives cannot be used before [`Pending::admit`] has been told the device's status.
 
-use crate::credential::{self, Credential, IssuerMemory, Tier};
+use crate::credential::{self, Credential, Tier};
+use crate::jose::SignatureMemory;
 use crate::jose::{Draft, Typ, Unverified};
 use crate::key::{self, Did, Thumbprint};
 use crate::refusal::{Jose, Kb, Status as StatusRefusal, Vc};
@@ -153,7 +154,7 @@ impl Pending {
 }
 
 /// Checks everything but status and the nonce's consumption.
-pub fn verify(presentation: &str, expected: &Expected<'_>, memory: &impl IssuerMemory, now: Millis) -> Result<Pending, Refusal> {
+pub fn verify(presentation: &str, expected: &Expected<'_>, memory: &impl SignatureMemory, now: Millis) -> Result<Pending, Refusal> {
     let compact = Compact::parse(presentation)?;
     let kb = compact.kb.ok_or(Kb::Missing)?;
     let credential = credential::check(&compact, memory, now)?;
@@ -183,7 +184,7 @@ pub fn verify(presentation: &str, expected: &Expected<'_>, memory: &impl IssuerM
 pub fn check(
     presentation: &str,
     expected: &Expected<'_>,
-    memory: &impl IssuerMemory,
+    memory: &impl SignatureMemory,
     status: impl FnOnce(&Credential) -> Result<Status, Refusal>,
     now: Millis,
 ) -> Result<Verdict, Refusal> {

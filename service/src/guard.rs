@@ -7,6 +7,7 @@ use crate::base::Base;
 use crate::once::{self, Use};
 use crate::problem::{Form, InternalExt as _, Problem};
 use crate::standing::{self, Freshness};
+use crate::verified::Verified;
 use axum::http::HeaderMap;
 use baton_protocol::Refusal;
 use baton_protocol::access_token::{self, AccessToken};
@@ -25,6 +26,17 @@ pub struct TokenIssuer {
     pub url: String,
     /// Its keys by name.
     pub keys: Vec<(String, PublicKey)>,
+    seen: Verified,
+}
+
+/// Tokens whose signatures are remembered: each lives five minutes.
+const MOST_SEEN: usize = 10_000;
+
+impl TokenIssuer {
+    /// One that signs by these keys.
+    pub fn new(url: String, keys: Vec<(String, PublicKey)>) -> Self {
+        Self { url, keys, seen: Verified::new(MOST_SEEN) }
+    }
 }
 
 /// A proof that holds; its id is not consumed yet.
@@ -122,7 +134,7 @@ pub async fn manager(
 pub fn candidate(base: &Base, issuer: &TokenIssuer, headers: &HeaderMap, method: &str, path: &str) -> Result<Candidate, Problem> {
     let text = presented(headers)?;
     let keys = |kid: &str| issuer.keys.iter().find(|(name, _)| name == kid).map(|(_, key)| key.clone());
-    let token = access_token::check(text, &issuer.url, &base.url, keys, base.now())?;
+    let token = access_token::check_once(text, (&issuer.url, &base.url), keys, &issuer.seen, base.now())?;
     let proven = proof(base, headers, method, path, Some(text), Form::Problem)?;
     if proven.jkt() != token.cnf.jkt {
         return Err(Token::Binding.into());

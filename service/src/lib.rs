@@ -23,5 +23,6 @@ pub mod problem;
 pub mod standing;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod verified;
 #[cfg(feature = "testing")]
 pub mod witness;

@@ -4,7 +4,6 @@
 //! Issuer signatures that were verified may be remembered, dates and status never.
 
 mod gate;
-mod issuer_cache;
 mod request_certificate;
 mod routes;
 mod settled;
@@ -13,7 +12,6 @@ mod store;
 
 #[cfg(feature = "w3c")]
 pub use baton_w3c::{Policy, Trust};
-pub use issuer_cache::IssuerCache;
 pub use request_certificate::RequestCertificate;
 pub use routes::router;
 pub use state::{Config, RelyingService, SCHEMA, Verifier, migrations};

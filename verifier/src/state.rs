@@ -1,13 +1,13 @@
 //! The verifier's parts.
 
 use crate::gate::Gate;
-use crate::issuer_cache::IssuerCache;
 use crate::request_certificate::RequestCertificate;
 use crate::settled::Settled;
 use baton_protocol::standing::{Change, Feed};
 use baton_service::base::Base;
 use baton_service::database::Error;
 use baton_service::standing::{self, Freshness};
+use baton_service::verified::Verified;
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::Migrator;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub struct Verifier {
     pub(crate) base: Arc<Base>,
     pub(crate) config: Config,
     pub(crate) freshness: Arc<Freshness>,
-    pub(crate) issuers: IssuerCache,
+    pub(crate) issuers: Verified,
     pub(crate) gate: Gate,
     pub(crate) settled: Settled,
 }
@@ -67,7 +67,7 @@ impl Verifier {
     pub fn new(base: Base, config: Config) -> Self {
         let (base, freshness) = (Arc::new(base), Arc::new(Freshness::default()));
         let gate = Gate::new(base.clone(), freshness.clone());
-        let issuers = IssuerCache::new(config.issuer_memory);
+        let issuers = Verified::new(config.issuer_memory);
         Self { base, config, freshness, issuers, gate, settled: Settled::default() }
     }
 

@@ -1,9 +1,11 @@
 //! Reading a JWS. What is not verified yet says so in its name.
 
 use super::header::{Header, Typ};
+use super::memory::SignatureMemory;
 use crate::json::Members;
 use crate::key::{self, Digest, PublicKey};
 use crate::refusal::Jose;
+use crate::time::Millis;
 use crate::{b64, json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -78,6 +80,26 @@ impl<'a> Unverified<'a> {
     pub fn verify(self, key: &PublicKey) -> Result<Verified, Jose> {
         self.check(&self.digest(), key)?;
         Ok(Verified { header: self.header, payload: self.payload })
+    }
+    /// Checks the signature, unless `memory` has seen it: over this text, by this key. `exp` says until when it may be remembered.
+    pub(crate) fn verify_once(
+        self,
+        key: &PublicKey,
+        memory: &impl SignatureMemory,
+        now: Millis,
+        exp: impl FnOnce(&Verified) -> Option<Millis>,
+    ) -> Result<Verified, Jose> {
+        let digest = self.digest();
+        let name = key::sha256(&[digest.as_bytes(), &self.signature[..], key.sec1()].concat());
+        let known = memory.verified(&name, now);
+        if !known {
+            self.check(&digest, key)?;
+        }
+        let verified = Verified { header: self.header, payload: self.payload };
+        if let Some(exp) = exp(&verified).filter(|_| !known) {
+            memory.remember(name, exp);
+        }
+        Ok(verified)
     }
     /// The digest the signature is over.
     pub(crate) fn digest(&self) -> Digest {

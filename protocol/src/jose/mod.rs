@@ -3,7 +3,9 @@
 mod draft;
 mod header;
 mod jws;
+mod memory;
 
 pub use draft::Draft;
 pub use header::{Header, Typ};
 pub use jws::{MAX_TOKEN, Unverified, Verified};
+pub use memory::SignatureMemory;

@@ -1,7 +1,8 @@
 //! attacks.md TEX-07 and JOS-15: access tokens by themselves.
 
-use crate::support::{Key, NOW, with, without};
-use baton_protocol::access_token::check;
+use crate::support::{Key, Memory, NOW, with, without};
+use baton_protocol::access_token::{check, check_once};
+use baton_protocol::b64;
 use baton_protocol::refusal::{Jose, Token};
 use serde_json::{Value, json};
 
@@ -47,4 +48,29 @@ fn each_claim() {
         "narrowed to nothing"
     );
     assert_eq!(made(&|c| with(c, "authorization_details", json!([{"type": "baton_session", "session": "ses_1"}]))), Ok(()));
+}
+
+#[test]
+fn a_remembered_signature_is_this_very_token_s_and_its_key_s_and_everything_else_is_checked_all_the_same() {
+    let (key, device, other, memory) = (Key::new(), Key::new(), Key::new(), Memory::default());
+    let token = key.jws(&json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1"}), &claims(&device));
+    let at = |text: &str, audience: &str, by: &Key, secs: i64| {
+        let keys = |kid: &str| (kid == "k1").then(|| by.public.clone());
+        check_once(text, ("https://v.example", audience), keys, &memory, NOW.plus_secs(secs)).map(|_| ())
+    };
+    let here = "https://b.example";
+    assert_eq!(at(&token, here, &key, 0), Ok(()));
+    assert_eq!(memory.seen().len(), 1);
+    assert_eq!(at(&token, here, &key, 299), Ok(()), "remembered");
+    assert_eq!(memory.seen().len(), 1);
+    assert_eq!(at(&token, here, &key, 300), Err(Token::Expired));
+    assert_eq!(at(&token, "https://other", &key, 0), Err(Token::Audience));
+    assert_eq!(at(&token, here, &other, 0), Err(Token::Jose(Jose::Sig)), "another key of that name");
+    let (input, _) = token.rsplit_once('.').unwrap();
+    assert_eq!(
+        at(&format!("{input}.{}", b64::encode([1; 64])), here, &key, 0),
+        Err(Token::Jose(Jose::Sig)),
+        "another signature over the same content"
+    );
+    assert_eq!(memory.seen().len(), 1, "what failed is not remembered");
 }

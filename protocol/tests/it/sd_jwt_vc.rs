@@ -1,13 +1,12 @@
 //! attacks.md, section C: the device credential. Each row differs from the control in the attacked bit alone.
 
-use crate::support::{Holder, Key, NOW, with, without};
+use crate::support::{Holder, Key, Memory, NOW, with, without};
 use baton_protocol::b64;
-use baton_protocol::credential::{self, IssuerMemory, Template};
+use baton_protocol::credential::{self, Template};
 use baton_protocol::refusal::{Jose, Vc};
 use baton_protocol::sd_jwt::{Compact, Disclosure};
 use baton_protocol::time::Millis;
 use serde_json::{Value, json};
-use std::cell::RefCell;
 
 fn check(text: &str) -> Result<(), Vc> {
     credential::check(&Compact::parse(text)?, &(), NOW).map(|_| ())
@@ -166,28 +165,18 @@ fn the_template_and_nothing_else() {
     }
 }
 
-struct Memory(RefCell<Vec<[u8; 32]>>);
-impl IssuerMemory for Memory {
-    fn verified(&self, digest: &[u8; 32], _: Millis) -> bool {
-        self.0.borrow().contains(digest)
-    }
-    fn remember(&self, digest: [u8; 32], _: Millis) {
-        self.0.borrow_mut().push(digest);
-    }
-}
-
 #[test]
 fn a_remembered_signature_is_this_very_token_s_and_dates_are_checked_all_the_same() {
-    let (holder, memory) = (Holder::new(), Memory(RefCell::default()));
+    let (holder, memory) = (Holder::new(), Memory::default());
     let credential = holder.credential();
     let at = |text: &str, now: Millis| credential::check(&Compact::parse(text).unwrap(), &memory, now).map(|_| ());
     assert_eq!(at(&credential, NOW), Ok(()));
-    assert_eq!(memory.0.borrow().len(), 1);
+    assert_eq!(memory.seen().len(), 1);
     assert_eq!(at(&credential, NOW), Ok(()), "remembered");
     assert_eq!(at(&credential, NOW.plus_secs(1001)), Err(Vc::Expired));
     let (jwt, rest) = credential.split_once('~').unwrap();
     let (input, _) = jwt.rsplit_once('.').unwrap();
     let forged = format!("{input}.{}~{rest}", b64::encode([1; 64]));
     assert_eq!(at(&forged, NOW), Err(Vc::Sig), "another signature over the same content");
-    assert_eq!(memory.0.borrow().len(), 1, "what failed is not remembered");
+    assert_eq!(memory.seen().len(), 1, "what failed is not remembered");
 }

@@ -104,3 +104,22 @@ impl Holder {
         (part(0), part(1))
     }
 }
+
+/// Remembers every signature that was verified.
+#[derive(Default)]
+pub struct Memory(std::cell::RefCell<Vec<[u8; 32]>>);
+
+impl Memory {
+    pub fn seen(&self) -> Vec<[u8; 32]> {
+        self.0.borrow().clone()
+    }
+}
+
+impl baton_protocol::jose::SignatureMemory for Memory {
+    fn verified(&self, digest: &[u8; 32], _: Millis) -> bool {
+        self.0.borrow().contains(digest)
+    }
+    fn remember(&self, digest: [u8; 32], _: Millis) {
+        self.0.borrow_mut().push(digest);
+    }
+}

@@ -1,25 +1,26 @@
-//! Issuer signatures verified before: bounded, by digest of the whole issuer-signed JWT, never past `exp`.
+//! Signatures verified before, of credentials and of access tokens: bounded, by digest of the whole JWT, never past `exp`. Whatever else is to be checked of them
+//! is checked each time.
 
-use baton_protocol::credential::IssuerMemory;
+use baton_protocol::jose::SignatureMemory;
 use baton_protocol::time::Millis;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 /// The memory.
 #[derive(Debug)]
-pub struct IssuerCache {
+pub struct Verified {
     most: usize,
     known: Mutex<HashMap<[u8; 32], Millis>>,
 }
 
-impl IssuerCache {
+impl Verified {
     /// Remembers `most` signatures, about 100 bytes each; none when it is zero.
     pub fn new(most: usize) -> Self {
         Self { most, known: Mutex::default() }
     }
 }
 
-impl IssuerMemory for IssuerCache {
+impl SignatureMemory for Verified {
     fn verified(&self, digest: &[u8; 32], now: Millis) -> bool {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(digest).is_some_and(|exp| now < *exp)
     }
@@ -43,10 +44,10 @@ mod tests {
 
     #[test]
     fn forgets_at_exp_and_when_full() {
-        let none = IssuerCache::new(0);
+        let none = Verified::new(0);
         none.remember([1; 32], Millis(10));
         assert!(!none.verified(&[1; 32], Millis(9)));
-        let cache = IssuerCache::new(1000);
+        let cache = Verified::new(1000);
         cache.remember([1; 32], Millis(10));
         assert!(cache.verified(&[1; 32], Millis(9)));
         assert!(!cache.verified(&[1; 32], Millis(10)));
