@@ -21,7 +21,10 @@ use baton_service::guard::check_standing;
 use baton_service::problem::Problem;
 use baton_service::standing;
 use sqlx::AnyConnection;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
@@ -173,9 +176,8 @@ impl Stream {
         self.broker.freshness.check(now).map_err(|_: Problem| TOO_SLOW)
     }
 
-    /// Tells the device what another of its person's says just now.
+    /// Tells the device what another of its person's says just now. Whether it still may hear it, each tick says, which comes before.
     async fn pass_on(&self, socket: &mut WebSocket, passing: &bell::Passing) -> Result<(), u16> {
-        self.still()?;
         if self.is_member != Some(true) || passing.from == self.token.device {
             return Ok(());
         }
@@ -284,8 +286,11 @@ pub async fn send(socket: &mut WebSocket, frame: &Frame) -> Result<(), u16> {
 }
 
 async fn send_text(socket: &mut WebSocket, text: Utf8Bytes) -> Result<(), u16> {
-    match tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Text(text))).await {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(TOO_SLOW),
-    }
+    let mut sending = pin!(socket.send(Message::Text(text)));
+    // What is taken at once, as nearly all of it is, needs no timer.
+    let sent = match poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await {
+        Poll::Ready(sent) => sent,
+        Poll::Pending => tokio::time::timeout(SEND_TIMEOUT, sending).await.map_err(|_| TOO_SLOW)?,
+    };
+    sent.map_err(|_| TOO_SLOW)
 }
