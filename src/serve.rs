@@ -93,6 +93,10 @@ pub async fn start(config: &Config, listener: TcpListener, admin: Option<TcpList
     identity.pump().await.map_err(|_| anyhow::anyhow!("the first feed was not taken"))?;
     tasks.spawn(pump(identity.clone(), verifier.clone(), broker.clone(), stopped.clone()));
     tasks.spawn(forget(broker.clone(), stopped.clone()));
+    if config.trust_clock {
+        broker.forget_far_leases().await?;
+    }
+    clock.begin();
     let audit = Audit::default();
     let routes = router(&identity, &verifier, &broker, &audit);
     tasks.spawn(listen(listener, routes, stopped.clone()));
@@ -194,10 +198,10 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
 
 fn router(identity: &Arc<Identity>, verifier: &Arc<Verifier>, broker: &Arc<Broker>, audit: &Audit) -> Router {
     Router::new()
-        .merge(edge::wrap(docs::router(), "root", &identity.base().url, audit))
-        .merge(edge::wrap(baton_identity::router(identity.clone(), "/identity"), "identity", &identity.base().url, audit))
-        .merge(edge::wrap(baton_verifier::router(verifier.clone(), "/verifier"), "verifier", &verifier.base().url, audit))
-        .merge(edge::wrap(baton_broker::router(broker.clone(), "/broker"), "broker", &broker.base().url, audit))
+        .merge(edge::wrap(docs::router(), "root", identity.base(), audit))
+        .merge(edge::wrap(baton_identity::router(identity.clone(), "/identity"), "identity", identity.base(), audit))
+        .merge(edge::wrap(baton_verifier::router(verifier.clone(), "/verifier"), "verifier", verifier.base(), audit))
+        .merge(edge::wrap(baton_broker::router(broker.clone(), "/broker"), "broker", broker.base(), audit))
 }
 
 type Health = (Arc<Identity>, Arc<Verifier>, Arc<Broker>);

@@ -83,6 +83,13 @@ impl Broker {
         if now < self.base.clock.unbroken_since().plus_secs(LEASE_SECS) { Millis(0) } else { now }
     }
 
+    /// Leases that end later than any could that was given now lapse as if they were: the clock was wrong when they were given.
+    pub async fn forget_far_leases(&self) -> Result<(), Error> {
+        let mut tx = self.base.db.begin().await?;
+        sessions::shorten_leases(&mut tx, self.base.now().plus_secs(LEASE_SECS)).await?;
+        tx.commit().await
+    }
+
     /// Whether its database answers and its feed is fresh.
     pub async fn is_ready(&self) -> bool {
         self.freshness.is_fresh(self.base.now()) && self.base.db.is_ready().await

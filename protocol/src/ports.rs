@@ -15,6 +15,8 @@ pub trait Tell {
     fn unbroken_since(&self) -> Millis {
         Millis(0)
     }
+    /// It goes evenly from now on: before, nobody could be heard.
+    fn begin(&self) {}
     /// From here on it tells no earlier time, if it can.
     fn not_before(&self, _floor: Millis) {}
 }
@@ -41,6 +43,10 @@ impl Clock {
     /// Since when it has gone evenly.
     pub fn unbroken_since(&self) -> Millis {
         self.0.unbroken_since()
+    }
+    /// It goes evenly from now on: before, nobody could be heard.
+    pub fn begin(&self) {
+        self.0.begin();
     }
     /// From here on it tells no earlier time, if it can.
     pub fn not_before(&self, floor: Millis) {

@@ -16,7 +16,7 @@ const MOST_BEHIND_SECS: i64 = 3600;
 /// The system's clock, made [steady](Steady).
 pub fn steady_clock() -> Clock {
     let passed = || {
-        let since = clock_gettime(ClockId::Boottime);
+        let since = clock_gettime(ClockId::Monotonic);
         since.tv_sec * 1000 + since.tv_nsec / 1_000_000
     };
     Clock::telling(Steady::over(system_clock(), passed))
@@ -64,6 +64,11 @@ impl<P: Fn() -> i64 + Send + Sync> Tell for Steady<P> {
         // A clock is read to learn whether it was set.
         self.now();
         Millis(self.state.lock().unwrap_or_else(PoisonError::into_inner).unbroken_since)
+    }
+
+    fn begin(&self) {
+        let now = self.now().0;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).unbroken_since = now;
     }
 
     fn not_before(&self, floor: Millis) {
@@ -138,9 +143,18 @@ mod tests {
             assert_eq!(at(&clock), n * 1000);
         }
         assert_eq!(clock.unbroken_since().0, NOON);
-        // A machine that slept: its clock went on, and so did what passes.
-        step(8 * 3_600_000, 8 * 3_600_000);
-        assert_eq!((at(&clock), clock.unbroken_since().0), (29_799_000, NOON));
+        // A machine that slept: its clock went on, nothing passed, and nobody could be heard.
+        step(8 * 3_600_000, 0);
+        assert_eq!((at(&clock), clock.unbroken_since()), (29_799_000, clock.now()));
+    }
+
+    #[test]
+    fn it_begins_when_it_is_told_to() {
+        let (clock, step) = steady();
+        step(60_000, 60_000);
+        assert_eq!(clock.unbroken_since().0, NOON);
+        clock.begin();
+        assert_eq!(clock.unbroken_since().0, NOON + 60_000);
     }
 
     /// Set back ten minutes: it goes on from where it was, and slower, until both are one again.

@@ -1,6 +1,7 @@
 //! The outer edge of every service: bounded bodies, safe headers, one security event for each refusal, and no panic past one request.
 
 use crate::audit::{Audit, Event};
+use crate::base::Base;
 use crate::problem::{Problem, Refused};
 use axum::Router;
 use axum::body::Body;
@@ -14,10 +15,12 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use baton_protocol::json::Node;
+use baton_protocol::ports::Clock;
 use baton_protocol::refusal::{Input, Limit};
+use baton_protocol::time::Millis;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -32,16 +35,16 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000");
 /// How long the next part of a body may take to come.
 const BODY_WAIT: Duration = Duration::from_secs(if cfg!(feature = "testing") { 2 } else { 10 });
 
-/// Wraps a service's routes. `service` names it in events; `url` is its public URL.
-pub fn wrap(routes: Router, service: &'static str, url: &str, audit: &Audit) -> Router {
-    let audit = audit.clone();
-    let is_https = url.starts_with("https:");
+/// Wraps a service's routes. `service` names it in events.
+pub fn wrap(routes: Router, service: &'static str, base: &Base, audit: &Audit) -> Router {
+    let (audit, clock) = (audit.clone(), base.clock.clone());
+    let is_https = base.url.starts_with("https:");
     routes
         .layer(DefaultBodyLimit::max(MAX_STATE_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(30)))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::Internal("panic in a handler".into()).into_response()))
         // Around all of them: no answer leaves without it.
-        .layer(middleware::from_fn(move |request, next| watch(service, audit.clone(), request, next)))
+        .layer(middleware::from_fn(move |request, next| watch(service, (audit.clone(), clock.clone()), request, next)))
         // Whoever has been here by https comes by nothing else (RFC 6797); the proxy that speaks TLS passes it on.
         .layer(SetResponseHeaderLayer::overriding(STRICT_TRANSPORT_SECURITY, is_https.then_some(HSTS)))
 }
@@ -69,7 +72,7 @@ pub fn open_to_page<S: Clone + Send + Sync + 'static>(routes: Router<S>, origin:
     routes.layer(cors)
 }
 
-async fn watch(service: &'static str, audit: Audit, request: Request, next: Next) -> Response {
+async fn watch(service: &'static str, (audit, clock): (Audit, Clock), request: Request, next: Next) -> Response {
     // The route's pattern: a query, and a path with a reference in it, may carry what a log must not.
     let path = request.extensions().get::<MatchedPath>().map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned());
     #[cfg(any(debug_assertions, feature = "testing"))]
@@ -92,6 +95,8 @@ async fn watch(service: &'static str, audit: Audit, request: Request, next: Next
         audit.note(Event { service, path, status: response.status().as_u16(), refusal });
     }
     let headers = response.headers_mut();
+    // Clients go by it: it is the time that their proofs are held against, and not the machine's.
+    headers.insert(DATE, date(clock.now()));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -102,6 +107,12 @@ async fn watch(service: &'static str, audit: Audit, request: Request, next: Next
     #[cfg(feature = "testing")]
     let response = crate::witness::look(&method, &place, response).await;
     response
+}
+
+/// RFC 9110 §5.6.7.
+fn date(now: Millis) -> HeaderValue {
+    let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(now.secs()).unwrap_or_default());
+    HeaderValue::try_from(httpdate::fmt_http_date(at)).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn refuse_early(request: &Request) -> Result<(), Problem> {

@@ -213,7 +213,7 @@ impl<'a> Acting<'a> {
     /// The answer to a statement that was accepted before: a repeat after a lost reply.
     pub async fn repeated(&mut self, session: &sessions::Session, hash: &str) -> Result<Option<Value>, Problem> {
         let accepted = sessions::acceptance(&mut self.tx, &session.session_id, hash).await.internal()?;
-        Ok(accepted.map(|accepted| json!({"accepted": accepted, "session": view(session, self.now)})))
+        Ok(accepted.map(|accepted| json!({"accepted": accepted, "session": view(session, self.leases_now())})))
     }
 
     /// Checks a presentation by the calling device over `data`. A nonce of ours is consumed; a challenge is consumed by the step itself.

@@ -51,8 +51,10 @@ pub async fn add(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask:
     if updates::envelopes_by(&mut acting.tx, &session.session_id, add.key_version, &device).await.internal()? >= MAX_ADDED {
         return Err(StateRefusal::Quota.into());
     }
-    updates::add_envelope(&mut acting.tx, &session.session_id, add.key_version, &add.envelope, &device, acting.now).await.internal()?;
-    acting.event(&events::New { kind: "session.let_in", session: Some(&session.session_id), ..Default::default() }).await?;
+    // The same once more tells nobody anything.
+    if updates::add_envelope(&mut acting.tx, &session.session_id, add.key_version, &add.envelope, &device, acting.now).await.internal()? {
+        acting.event(&events::New { kind: "session.let_in", session: Some(&session.session_id), ..Default::default() }).await?;
+    }
     acting.commit().await?;
     Ok((StatusCode::CREATED, Json(json!({"key_version": add.key_version}))))
 }

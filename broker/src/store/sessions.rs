@@ -230,6 +230,11 @@ pub async fn acceptance(db: &mut AnyConnection, id: &str, hash: &str) -> Result<
     sqlx::query_scalar("SELECT accepted FROM statements WHERE session_id = $1 AND hash = $2").bind(id).bind(hash).fetch_optional(db).await
 }
 
+/// No lease lasts longer than this.
+pub async fn shorten_leases(db: &mut AnyConnection, until: Millis) -> Result<(), Error> {
+    sqlx::query("UPDATE sessions SET lease_until = $1 WHERE lease_until > $1").bind(until.0).execute(db).await.map(drop)
+}
+
 /// Renews the holder's lease; false when it is not the holder at this epoch, or has released.
 pub async fn heartbeat(db: &mut AnyConnection, id: &str, device: &Did, epoch: i64, now: Millis) -> Result<bool, Error> {
     let done = sqlx::query(

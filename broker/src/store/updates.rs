@@ -173,9 +173,9 @@ pub async fn last_snapshot(db: &mut AnyConnection, session: &str) -> Result<i64,
     sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM updates WHERE session_id = $1 AND kind = 'snapshot'").bind(session).fetch_one(db).await
 }
 
-/// Keeps a key envelope.
-pub async fn add_envelope(db: &mut AnyConnection, session: &str, version: i64, envelope: &str, device: &Did, now: Millis) -> Result<(), Error> {
-    sqlx::query(
+/// Keeps a key envelope; false when it was kept before.
+pub async fn add_envelope(db: &mut AnyConnection, session: &str, version: i64, envelope: &str, device: &Did, now: Millis) -> Result<bool, Error> {
+    let done = sqlx::query(
         "INSERT INTO envelopes (session_id, key_version, digest, envelope, device, at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
     )
     .bind(session)
@@ -186,7 +186,7 @@ pub async fn add_envelope(db: &mut AnyConnection, session: &str, version: i64, e
     .bind(now.0)
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// How many envelopes a device has added for a key version.

@@ -221,6 +221,12 @@ impl Device {
         Ok(token)
     }
 
+    /// Whether a presentation was refused that was signed by a clock which is known to be off since: then it is signed anew.
+    pub(crate) fn signs_anew(&self, why: &Error, offset: &mut i64) -> bool {
+        let before = std::mem::replace(offset, self.http.offset());
+        why.is("kb.invalid") && before != *offset
+    }
+
     /// A lost reply spends the presentation's nonce: then the whole exchange is what is tried again. So it is when the person has had another
     /// credential signed for this device, which it fetches.
     async fn exchange(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {

@@ -63,14 +63,18 @@ impl Session {
         };
         let text = device.signing.seal(offer.draft()).await?;
         let (_, hash) = Offer::read(&text)?;
-        let nonce = device.nonce(&device.servers.broker).await?;
-        let presentation = device.present(&device.servers.broker, &nonce, &[offer_data(&hash)], &[]).await?;
-        let body = json!({"offer": text, "presentation": presentation});
-        match device.broker("POST", "/v1/handoffs", "handoff:offer", Some(self.id.as_str()), Some(&body)).await {
-            Ok(_) => Ok(Offered { offer, hash, is_asked_for: false }),
-            // The answer to the same offer may have been lost before.
-            Err(refused) if refused.is("handoff.state") || refused.is("handoff.exists") => self.standing_offer(&offer).await?.ok_or(refused),
-            Err(other) => Err(other),
+        let mut offset = device.http.offset();
+        loop {
+            let nonce = device.nonce(&device.servers.broker).await?;
+            let presentation = device.present(&device.servers.broker, &nonce, &[offer_data(&hash)], &[]).await?;
+            let body = json!({"offer": text, "presentation": presentation});
+            return match device.broker("POST", "/v1/handoffs", "handoff:offer", Some(self.id.as_str()), Some(&body)).await {
+                Ok(_) => Ok(Offered { offer, hash, is_asked_for: false }),
+                Err(refused) if device.signs_anew(&refused, &mut offset) => continue,
+                // The answer to the same offer may have been lost before.
+                Err(refused) if refused.is("handoff.state") || refused.is("handoff.exists") => self.standing_offer(&offer).await?.ok_or(refused),
+                Err(other) => Err(other),
+            };
         }
     }
 
@@ -233,8 +237,14 @@ impl Waiting {
     /// Accepts: token, and a presentation with the offer's challenge over this very handoff.
     pub async fn accept(&self) -> Result<(), Error> {
         let device = &self.device;
-        let presentation = device.present(&device.servers.broker, &self.offer.challenge, &[self.data()], &[]).await?;
-        self.post("accept", &json!({"presentation": presentation})).await.map(|_| ())
+        let mut offset = device.http.offset();
+        loop {
+            let presentation = device.present(&device.servers.broker, &self.offer.challenge, &[self.data()], &[]).await?;
+            match self.post("accept", &json!({"presentation": presentation})).await {
+                Err(refused) if device.signs_anew(&refused, &mut offset) => {}
+                other => return other.map(|_| ()),
+            }
+        }
     }
 
     /// Declines, and says why.

@@ -234,9 +234,12 @@ impl Session {
         if self.chain.released_to().is_some() {
             return Err(Handoff::Fenced.into());
         }
+        if self.is_to_itself().await? { Ok(()) } else { Err(State::RekeyRequired.into()) }
+    }
+
+    async fn is_to_itself(&self) -> Result<bool, Error> {
         let members = self.device.recent_members().await?;
-        let all_may = self.recipients.iter().all(|device| self.may_have_key(&members, device));
-        if all_may { Ok(()) } else { Err(State::RekeyRequired.into()) }
+        Ok(self.recipients.iter().all(|device| self.may_have_key(&members, device)))
     }
 
     /// Brings in a new key where this device holds the session and somebody who is out has the present one, and writes everything anew under it: in a shared
@@ -271,6 +274,11 @@ impl Session {
 
     async fn late(&mut self, content: &[u8], epoch: Option<i64>) -> Result<Written, Error> {
         self.held = None;
+        if !self.is_to_itself().await? {
+            // Whoever has the session now has kept that device out of it, or will.
+            Box::pin(self.reread()).await?;
+            return self.write_beside(content).await;
+        }
         self.branch(content).await?;
         Ok(Written::Branch { epoch: epoch.unwrap_or(self.chain.epoch() + 1) })
     }
@@ -362,11 +370,17 @@ impl Session {
         let (envelope, recipients) = envelope(&device, &*device.members().await?, &self.id, &key, None).await?;
         let act = Act::Claim { from: self.head.clone(), also: None, key_version: key.version, envelope: hash(envelope.as_bytes()) };
         let (text, statement, digest) = self.sign(self.chain.epoch() + 1, act).await?;
-        let nonce = device.nonce(&device.servers.broker).await?;
         let data = [claim_data(&self.id, &self.head, &digest)];
-        let presentation = device.present(&device.servers.broker, &nonce, &data, &[]).await?;
-        let body = json!({"statement": text, "envelope": envelope, "presentation": presentation});
-        let answer = self.post("claim", "handoff:accept", &body).await?;
+        let mut offset = device.http.offset();
+        let answer = loop {
+            let nonce = device.nonce(&device.servers.broker).await?;
+            let presentation = device.present(&device.servers.broker, &nonce, &data, &[]).await?;
+            let body = json!({"statement": text, "envelope": envelope, "presentation": presentation});
+            match self.post("claim", "handoff:accept", &body).await {
+                Err(refused) if device.signs_anew(&refused, &mut offset) => {}
+                other => break other?,
+            }
+        };
         self.take(&answer, &statement, digest).await?;
         self.keys.insert(key.version, key);
         self.recipients = recipients;
@@ -396,6 +410,9 @@ impl Session {
     /// Beside the session, as of the last epoch at which this device held it: edits that were made then, and come now.
     pub(crate) async fn write_beside(&mut self, content: &[u8]) -> Result<Written, Error> {
         let epoch = self.chain.last_held_by(self.device.did()).ok_or(Handoff::NotHolder)?;
+        if !self.is_to_itself().await? {
+            return Err(State::RekeyRequired.into());
+        }
         self.branch_at(content, epoch).await?;
         Ok(Written::Branch { epoch: self.chain.epoch() })
     }

@@ -174,6 +174,17 @@ export class Device {
     return known && this.http.seconds() < known.until ? known.token : undefined;
   }
 
+  /** @internal Does something in which this device presents; once more when its clock, by which it signed, turned out to be off. */
+  async presenting<T>(act: () => Promise<T>): Promise<T> {
+    const { corrections } = this.http;
+    try {
+      return await act();
+    } catch (error) {
+      if (!(error instanceof Refused) || error.code !== "kb.invalid" || corrections === this.http.corrections) throw error;
+      return act();
+    }
+  }
+
   /** A lost answer spends the presentation's nonce, and a clock put right outdates it: then the whole exchange is what is tried again. */
   async #exchange(audience: string, scope: string, session: string | undefined, triesLeft = 4): Promise<{ access_token: string; expires_in: number }> {
     const { servers: { verifier }, credential: shown } = this.kept;

@@ -1,10 +1,14 @@
 //! F29: the server's clock is set back, set forward, or stands still. What has expired stays so, and what lives on does not end with it.
 
 use crate::support::Server;
+use baton::demo::{claims, enrol_here};
+use baton::person::Person;
+use baton_protocol::enrolment::Kind;
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::ports::Clock;
 use baton_protocol::time::Millis;
-use baton_sdk::{Error, Session, Waiting, Written};
+use baton_sdk::keystore::Keystore;
+use baton_sdk::{Device, Error, Http, Session, Waiting, Written, system_entropy};
 use baton_service::clock::Steady;
 use baton_service::testing::On;
 use std::sync::Arc;
@@ -28,6 +32,13 @@ impl Hands {
         Clock::telling(Steady::over(Clock::new(move || Millis(wall.load(Ordering::SeqCst))), move || passed.load(Ordering::SeqCst)))
     }
 
+    /// A full device, which goes by the system's clock as anybody does, and learns the server's from its answers.
+    async fn full(&self, server: &Server, person: &mut Person, name: &str) -> Arc<Device> {
+        let wall = self.wall.clone();
+        let http = Http::new(Clock::new(move || Millis(wall.load(Ordering::SeqCst))), system_entropy()).unwrap();
+        enrol_here(person, http, Keystore::Memory, server.kept(), &claims(name, Kind::Laptop)).await.unwrap()
+    }
+
     /// Time passes.
     async fn pass(&self, secs: i64, server: &Server) {
         self.passed.fetch_add(secs * 1000, Ordering::SeqCst);
@@ -47,7 +58,7 @@ async fn set_back_it_revives_nothing() {
         let hands = Hands::now();
         let server = Server::start_at(on, hands.clock()).await;
         let mut person = server.person().await;
-        let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
+        let (laptop, tablet) = (hands.full(&server, &mut person, "Laptop").await, hands.full(&server, &mut person, "Tablet").await);
         let mut session = Session::open(&laptop, b"00:43").await.unwrap();
         session.offer(Target::AnyFull).await.unwrap();
         let waiting = Waiting::list(&tablet).await.unwrap().pop().unwrap();
@@ -72,7 +83,7 @@ async fn set_forward_it_takes_no_session_away() {
         let hands = Hands::now();
         let server = Server::start_at(on, hands.clock()).await;
         let mut person = server.person().await;
-        let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
+        let (laptop, tablet) = (hands.full(&server, &mut person, "Laptop").await, hands.full(&server, &mut person, "Tablet").await);
         let mut session = Session::open(&laptop, b"00:43").await.unwrap();
         let silent = Session::open(&laptop, b"01:00").await.unwrap();
         // Past the grace of a start.
@@ -99,7 +110,7 @@ async fn a_start_takes_no_session_away() {
     let hands = Hands::now();
     let server = Server::start_at(On::Sqlite, hands.clock()).await;
     let mut person = server.person().await;
-    let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
+    let (laptop, tablet) = (hands.full(&server, &mut person, "Laptop").await, hands.full(&server, &mut person, "Tablet").await);
     let session = Session::open(&laptop, b"00:43").await.unwrap();
     let mut theirs = Session::load(&tablet, session.id()).await.unwrap();
     let stopped = server.stop().await;
@@ -117,6 +128,8 @@ async fn a_start_is_not_before_what_was() {
     for on in [On::Sqlite, On::Postgres] {
         let hands = Hands::now();
         let server = Server::start_at(on, hands.clock()).await;
+        let mut person = server.person().await;
+        Session::open(&hands.full(&server, &mut person, "Laptop").await, b"00:43").await.unwrap();
         let before = server.running.broker.base().now();
         let stopped = server.stop().await;
         let start = hands.wall.load(Ordering::SeqCst);
@@ -129,5 +142,10 @@ async fn a_start_is_not_before_what_was() {
         assert!(refused.to_string().contains("--trust-clock"), "{refused}");
         let server = stopped.start(hands.clock(), true).await.unwrap();
         assert_eq!(server.running.broker.base().now().0, start - 7_200_000);
+        // Nor does a session wait for a lease of that time.
+        hands.pass(45, &server).await;
+        let mut db = server.running.broker.base().db.reader().acquire().await.unwrap();
+        let until: i64 = sqlx::query_scalar("SELECT lease_until FROM sessions").fetch_one(&mut *db).await.unwrap();
+        assert!(until <= server.running.broker.base().now().0);
     }
 }

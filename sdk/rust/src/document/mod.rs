@@ -1,6 +1,7 @@
 //! A session whose content is a document: edits of several devices come together instead of one replacing the other, also those that came too late for the
 //! session and were kept beside it (docs/protocol.md §7, Documents).
 
+mod nesting;
 mod registers;
 mod replica;
 mod state;
@@ -134,7 +135,12 @@ impl Document {
 
     /// Keeps it on this device as it is now, sealed: [`Replica`] reads it without a network. Saving does this first.
     pub fn keep(&self) -> Result<(), Error> {
-        replica::keep(&self.session.device, self.session.id(), (self.session.epoch(), &self.state), self.session.content())
+        self.keep_of_which(self.session.content())
+    }
+
+    /// Of which this is elsewhere as well.
+    fn keep_of_which(&self, there: &[u8]) -> Result<(), Error> {
+        replica::keep(&self.session.device, self.session.id(), (self.session.epoch(), &self.state), there)
     }
 
     /// Reads what others wrote since, into what is here.
@@ -147,12 +153,12 @@ impl Document {
         // What this device has written itself, in another window or before it was started again.
         let kept = replica::take_in_or_set_aside(&self.session.device, self.session.id(), &mut self.state)?;
         self.was_one |= kept == replica::Kept::TakenIn;
-        let (mut changed, mut by) = std::mem::take(&mut self.meanwhile);
-        by.extend(self.session.wrote.iter().cloned());
+        // What fails half way is told by the next reading.
+        self.meanwhile.1.extend(self.session.wrote.iter().cloned());
         let mut late = Vec::new();
         match self.state.merge(self.session.content(), self.session.epoch()) {
             Ok(merged) => {
-                changed |= merged.changed;
+                self.meanwhile.0 |= merged.changed;
                 self.was_one = true;
                 self.state.settle(self.session.content());
             }
@@ -168,21 +174,24 @@ impl Document {
         if late.is_empty() && beside.is_empty() {
             self.session.acknowledge().await;
         }
+        let branches = self.session.branches().await?;
         self.beside.clear();
-        for Branch { device, epoch, content, counts } in self.session.branches().await?.into_iter().chain(beside) {
+        for Branch { device, epoch, content, counts } in branches.into_iter().chain(beside) {
             let (outcome, moved) = match content {
                 None => (Outcome::Unreadable, false),
                 Some(content) => {
                     let late = self.late(content.clone(), epoch, counts)?;
-                    if matches!(late.0, Outcome::Known | Outcome::Merged(_)) {
+                    // What does not count is in nobody else's document, whatever the person took in here.
+                    if counts && matches!(late.0, Outcome::Known | Outcome::Merged(_)) {
                         self.beside.push((content, epoch));
                     }
                     late
                 }
             };
-            changed |= moved;
+            self.meanwhile.0 |= moved;
             late.push(Late { device, epoch, outcome });
         }
+        let (changed, by) = std::mem::take(&mut self.meanwhile);
         Ok(Changes { changed, by: by.into_iter().collect(), set_aside: kept == replica::Kept::SetAside, outdone: self.state.take_overtaken(), late })
     }
 
@@ -243,7 +252,10 @@ impl Document {
                 return Err(Error::TooLarge);
             }
             if self.is_there(&content)? {
-                self.state.settle(&content);
+                // A register that came too late for what lies beside the session is nowhere, and says so when it is overtaken.
+                if self.may_write() {
+                    self.state.settle(&content);
+                }
                 self.session.keep_to_itself().await?;
                 return Ok(None);
             }
@@ -268,7 +280,7 @@ impl Document {
                     // What is elsewhere now is not told as overtaken after another start.
                     if self.state.is_unsaved() {
                         self.state.settle(&content);
-                        self.keep()?;
+                        self.keep_of_which(&content)?;
                     }
                     return Ok(Some(written));
                 }
@@ -287,9 +299,15 @@ impl Document {
         let may_write = self.may_write();
         let written = if may_write { self.session.write(content).await? } else { self.session.write_beside(content).await? };
         if matches!(written, Written::Branch { .. }) {
-            self.beside.push((content.to_vec(), self.session.epoch()));
+            self.beside.push((content.to_vec(), self.last_epoch()));
         }
         Ok(written)
+    }
+
+    /// Up to which what it writes counts.
+    fn last_epoch(&self) -> i64 {
+        let chain = &self.session.chain;
+        if self.may_write() { chain.epoch() } else { chain.last_held_by(self.session.device.did()).unwrap_or_else(|| chain.epoch()) }
     }
 
     fn is_behind(&self, why: &Error) -> bool {
@@ -299,17 +317,18 @@ impl Document {
 
     /// Whether the session has all of this, or it lies beside it and is for another to bring in. What is no document has nothing.
     fn is_there(&self, content: &[u8]) -> Result<bool, Error> {
-        let (mut there, epoch) = (State::new([0; 4]), self.session.epoch());
-        match there.merge(self.session.content(), epoch) {
-            Ok(_) => {
-                for (beside, epoch) in self.beside.iter().filter(|_| !self.may_write()) {
-                    there.merge(beside, *epoch)?;
-                }
-                Ok(!there.merge(content, epoch)?.changed)
-            }
-            Err(Error::NotADocument) => Ok(false),
-            Err(other) => Err(other),
+        let mut there = State::new([0; 4]);
+        match there.merge(self.session.content(), self.session.epoch()) {
+            Ok(_) => {}
+            // Its holder writes a document over it; whoever is not looks at what lies beside it alone.
+            Err(Error::NotADocument) if !self.may_write() => {}
+            Err(Error::NotADocument) => return Ok(false),
+            Err(other) => return Err(other),
         }
+        for (beside, epoch) in self.beside.iter().filter(|_| !self.may_write()) {
+            there.merge(beside, *epoch)?;
+        }
+        Ok(!there.merge(content, self.last_epoch())?.changed)
     }
 }
 

@@ -59,8 +59,10 @@ pub struct Registers {
     all: BTreeMap<String, Register>,
     /// What was set here and is, as far as this device knows, nowhere else yet.
     unsaved: BTreeMap<String, Register>,
-    /// What was, until another's value took its place.
-    overtaken: Vec<Outdone>,
+    /// What was, until another device's value took its place.
+    overtaken: BTreeMap<String, Register>,
+    /// What was told of that: it is not told again, whatever another window has kept.
+    told: BTreeMap<String, Register>,
 }
 
 impl Registers {
@@ -95,20 +97,35 @@ impl Registers {
         !self.unsaved.is_empty()
     }
 
-    /// What [`Self::take_unsaved`] reads.
+    /// What [`Self::take_unsaved`] reads: also what was overtaken and is not told yet.
     pub fn unsaved_text(&self) -> String {
-        serde_json::to_string(&self.unsaved).unwrap_or_default()
+        let mut all = self.overtaken.clone();
+        all.extend(self.unsaved.clone());
+        serde_json::to_string(&all).unwrap_or_default()
     }
 
     /// What was set here in an earlier run and is nowhere else yet. What has been outdone meanwhile is overtaken.
     pub fn take_unsaved(&mut self, other: Self) {
         for (name, theirs) in other.all {
-            match self.all.get(&name).map(|ours| theirs.against(ours)) {
-                Some(Ordering::Equal) => drop(self.unsaved.insert(name, theirs)),
-                Some(Ordering::Less) | None => self.overtaken.push(theirs.outdone(name)),
-                Some(Ordering::Greater) => {}
+            let Some(ours) = self.all.get(&name) else { continue };
+            match theirs.against(ours) {
+                Ordering::Equal => drop(self.unsaved.insert(name, theirs)),
+                Ordering::Less if self.told.get(&name) != Some(&theirs) => self.overtake(name, theirs),
+                _ => {}
             }
         }
+    }
+
+    /// Another device's value stands where `own` was; one of this device's own other windows takes nothing from anybody.
+    fn overtake(&mut self, name: String, own: Register) {
+        if self.all.get(&name).is_some_and(|stands| stands.by != own.by) {
+            self.overtaken.insert(name, own);
+        }
+    }
+
+    /// What another copy of the same was told.
+    pub fn take_told(&mut self, other: &Self) {
+        self.told.clone_from(&other.told);
     }
 
     /// These are in the session now.
@@ -118,7 +135,9 @@ impl Registers {
 
     /// What was set here and overtaken before it was anywhere else: told once.
     pub fn take_overtaken(&mut self) -> Vec<Outdone> {
-        std::mem::take(&mut self.overtaken)
+        let overtaken = std::mem::take(&mut self.overtaken);
+        self.told.extend(overtaken.clone());
+        overtaken.into_iter().map(|(name, own)| own.outdone(name)).collect()
     }
 
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -141,10 +160,10 @@ impl Registers {
                 // Of two that were full with others, those that count are the same wherever they meet: the first by name.
                 Some(Ordering::Greater) | None => {
                     moved = true;
+                    self.all.insert(name.clone(), theirs);
                     if let Some(unsaved) = self.unsaved.remove(&name) {
-                        self.overtaken.push(unsaved.outdone(name.clone()));
+                        self.overtake(name, unsaved);
                     }
-                    self.all.insert(name, theirs);
                 }
             }
         }

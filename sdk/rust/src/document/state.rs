@@ -155,6 +155,7 @@ impl State {
     pub fn copy(&self) -> Result<Self, Error> {
         let mut copy = Self::new([0; 4]);
         copy.apply(&self.document(), self.registers.clone(), i64::MAX)?;
+        copy.registers.take_told(&self.registers);
         copy.take_unsaved(self.unsaved().as_bytes())?;
         Ok(copy)
     }

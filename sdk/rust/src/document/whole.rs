@@ -3,10 +3,11 @@
 //!
 //! The format is update v1 of Yjs, in lib0's encoding; docs/protocol.md §7 (Documents) says what of it is taken.
 
+use super::nesting::{Nesting, Within};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// Most values within each other.
+/// Most values, and most types, within each other.
 const DEEPEST: usize = 64;
 /// Client identifiers are below, and above 0, which is nobody's: copies have it.
 const CLIENTS: u64 = 1 << 32;
@@ -17,7 +18,7 @@ const CLOCKS: u64 = 1 << 31;
 const MOST_ITEMS: usize = 20_000;
 const MOST_CLIENTS: usize = 2000;
 
-type Id = (u64, u64);
+pub type Id = (u64, u64);
 
 /// No number in it is past what a double holds: with serde_json's `arbitrary_precision`, which anything in a program may switch on, reading alone does not say so.
 fn finite(value: &Value) -> bool {
@@ -33,7 +34,7 @@ fn finite(value: &Value) -> bool {
 pub fn whole(update: &[u8]) -> Option<HashMap<u64, u64>> {
     let mut input = Input(update);
     let (mut ends, mut items) = (HashMap::new(), 0);
-    let (mut named, mut parents, mut types) = (Vec::new(), Vec::new(), HashSet::new());
+    let (mut named, mut parents, mut types, mut nesting) = (Vec::new(), Vec::new(), HashSet::new(), Nesting::default());
     for _ in 0..input.number()? {
         let (blocks, client, mut clock) = (input.number()?, input.client()?, input.number()?);
         // All of it: from the first.
@@ -49,6 +50,7 @@ pub fn whole(update: &[u8]) -> Option<HashMap<u64, u64>> {
             if block.is_type {
                 types.insert((client, clock));
             }
+            nesting.add((client, clock), block.within());
             named.extend(block.beside.into_iter().flatten());
             parents.extend(block.parent);
             clock = clock.checked_add(block.length).filter(|clock| (1..CLOCKS).contains(clock))?;
@@ -56,7 +58,7 @@ pub fn whole(update: &[u8]) -> Option<HashMap<u64, u64>> {
         ends.insert(client, clock);
     }
     let is_there = |(client, clock): &Id| ends.get(client).is_some_and(|end| clock < end);
-    if !named.iter().all(is_there) || !parents.iter().all(|parent| types.contains(parent)) {
+    if !named.iter().all(is_there) || !parents.iter().all(|parent| types.contains(parent)) || !nesting.is_at_most(DEEPEST) {
         return None;
     }
     let mut deleted = HashSet::new();
@@ -81,6 +83,14 @@ struct Block {
     beside: [Option<Id>; 2],
     /// What it is in, where that is no root.
     parent: Option<Id>,
+}
+
+impl Block {
+    /// What stands beside another is where that is.
+    fn within(&self) -> Within {
+        let beside = self.beside.into_iter().flatten().next();
+        beside.map(Within::Like).or(self.parent.map(Within::In)).unwrap_or(Within::Root)
+    }
 }
 
 struct Input<'a>(&'a [u8]);

@@ -281,7 +281,19 @@ fn what_is_made_to_harm_is_refused() {
     // Of client 1, one item of this content in the root "a".
     let item = |content: &[u8]| [&[1, 1, 1, 0][..], content, &[0]].concat();
     let nested = |depth: usize, open: &[u8]| [&[8, 1, 1, b'a', 1][..], &open.repeat(depth), &[126]].concat();
+    // The second of them in the first, the third in the second.
+    let types = |count: u8| {
+        let inner: Vec<u8> = (0..count - 1).flat_map(|n| [7, 0, 1, n, 0]).collect();
+        [&[1, count, 1, 0, 7, 1, 1, b'a', 0][..], &inner, &[0]].concat()
+    };
+    // And one beside the innermost of 65, with something more.
+    let beside = |more: &[u8]| {
+        let all = types(65);
+        [&[1, 66 + u8::from(!more.is_empty())][..], &all[2..all.len() - 1], &[0x87, 1, 64, 0], more, &[0]].concat()
+    };
     let good = [
+        ("types, not too deep", types(65)),
+        ("another beside the deepest", beside(&[])),
         ("a value", item(&[8, 1, 1, b'a', 1, 126])),
         ("not too deep", item(&nested(60, &[117, 1]))),
         ("a path that looks like half of a pair", item(&[&[5, 1, 1, b'a', 12][..], br#""D:\\udemy!""#].concat())),
@@ -290,6 +302,8 @@ fn what_is_made_to_harm_is_refused() {
     ];
     let bad = [
         ("ninety thousand within each other", item(&nested(90_000, &[117, 1]))),
+        ("types within each other", types(66)),
+        ("beside each other, and within", beside(&[7, 0, 1, 65, 0])),
         ("and with names", item(&nested(1000, &[118, 1, 0]))),
         ("a client named twice", vec![2, 1, 1, 5, 0, 1, 1, 1, 20, 0, 10, 0]),
         ("and from its beginning", vec![2, 1, 1, 0, 0, 1, 1, 1, 0, 0, 10, 0]),

@@ -7,6 +7,7 @@ import type { Doc } from "yjs";
 import type { Device } from "../device.js";
 import { hash } from "../key.js";
 import { Refused } from "../refused.js";
+import { Turns } from "../store.js";
 import { Session, type Opening, type Written } from "../session/session.js";
 import { MAX_CONTENT, MAX_VOLATILE, type SealedUpdate } from "../session/update.js";
 import type { Outdone } from "./registers.js";
@@ -63,7 +64,9 @@ export type Outcome =
 export class Document {
   /** The session had a document when it was read: what comes after that and is none is somebody's mistake, or worse. */
   #wasOne = false;
-  /** What saving took in meanwhile: told with the next reading. */
+  /** Reading and saving come one after another: what is written is at the head that was read into it. */
+  readonly #turns = new Turns();
+  /** What was taken in and is not told yet: by saving, or by a reading that failed. */
   #meanwhile = { changed: false, by: new Set<string>() };
   /** Late edits that are in this document, and in nobody's yet who has only read the session. */
   #beside: { content: Uint8Array; epoch: number }[] = [];
@@ -108,13 +111,20 @@ export class Document {
 
   /** Keeps it on this device as it is now, sealed: {@link Replica} reads it without a network. Saving does this first. */
   keep(): Promise<void> {
-    return keep(this.session.device, this.session.id, this.session.chain.epoch, this.state, this.session.content);
+    return this.#keep(this.session.content);
+  }
+
+  /** Of which `there` is elsewhere as well. */
+  #keep(there: Uint8Array): Promise<void> {
+    return keep(this.session.device, this.session.id, this.session.chain.epoch, this.state, there);
   }
 
   /** Reads what others wrote since, into what is here. */
-  async follow(): Promise<Changes> {
-    await this.session.reread();
-    return this.#takeIn();
+  follow(): Promise<Changes> {
+    return this.#turns.take(async () => {
+      await this.session.reread();
+      return this.#takeIn();
+    });
   }
 
   async #takeIn(): Promise<Changes> {
@@ -123,11 +133,10 @@ export class Document {
     const kept = await takeInOrSetAside(session.device, session.id, this.state);
     this.#wasOne ||= kept === "taken in";
     const late: Late[] = [];
-    let { changed } = this.#meanwhile;
-    const by = new Set([...this.#meanwhile.by, ...session.wrote]);
-    this.#meanwhile = { changed: false, by: new Set() };
+    // What fails half way is told by the next reading.
+    for (const writer of session.wrote) this.#meanwhile.by.add(writer);
     try {
-      changed = this.state.merge(session.content, session.chain.epoch).changed || changed;
+      if (this.state.merge(session.content, session.chain.epoch).changed) this.#meanwhile.changed = true;
       this.state.settle(session.content);
       this.#wasOne = true;
     } catch (error) {
@@ -137,13 +146,17 @@ export class Document {
     }
     // Nothing goes of which this device has not all.
     if (late.length === 0 && session.beside.length === 0) await session.acknowledge();
+    const branches = [...(await session.branches()), ...session.beside];
     this.#beside = [];
-    for (const { device, epoch, content, counts } of [...(await session.branches()), ...session.beside]) {
+    for (const { device, epoch, content, counts } of branches) {
       const { outcome, moved } = content ? this.#late(content, epoch, counts) : { outcome: { is: "unreadable" } as const, moved: false };
       late.push({ device, epoch, outcome });
-      if (content && (outcome.is === "known" || outcome.is === "merged")) this.#beside.push({ content, epoch });
-      changed ||= moved;
+      // What does not count is in nobody else's document, whatever the person took in here.
+      if (content && counts && (outcome.is === "known" || outcome.is === "merged")) this.#beside.push({ content, epoch });
+      if (moved) this.#meanwhile.changed = true;
     }
+    const { changed, by } = this.#meanwhile;
+    this.#meanwhile = { changed: false, by: new Set() };
     return { changed, by: [...by], setAside: kept === "set aside", outdone: this.state.takeOvertaken(), late };
   }
 
@@ -189,22 +202,27 @@ export class Document {
    * Keeps it here, and writes what is not in the session yet; nothing when all of it is. When the session has moved on, it is kept beside it, and merged by
    * whoever reads it. Without a network it fails, and everything stays here for the next time, also when that is after another start.
    */
-  async save(): Promise<Written | undefined> {
+  save(): Promise<Written | undefined> {
+    return this.#turns.take(() => this.#save());
+  }
+
+  async #save(): Promise<Written | undefined> {
     await this.keep();
     for (let tries = 1; ; tries++) {
-      const content = this.state.encode();
+      const [content, onto] = [this.state.encode(), this.session.head.hash];
       if (content.length > MAX_CONTENT) throw new Refused("state.size", "too large");
       if (this.#isThere(content)) {
-        this.state.settle(content);
+        // A register that came too late for what lies beside the session is nowhere, and says so when it is overtaken.
+        if (this.#mayWrite) this.state.settle(content);
         await this.session.keepToItself();
         return undefined;
       }
       try {
-        const written = await this.#write(content);
+        const written = await this.#write(content, onto);
         // What is elsewhere now is not told as overtaken after another start.
         if (this.state.isUnsaved) {
           this.state.settle(content);
-          await this.keep();
+          await this.#keep(content);
         }
         return written;
       } catch (error) {
@@ -233,25 +251,31 @@ export class Document {
   }
 
   /** Also what was written while this device held the session, and was kept through a start: that goes beside it now. */
-  async #write(content: Uint8Array): Promise<Written> {
+  async #write(content: Uint8Array, onto: string): Promise<Written> {
     const { session } = this;
-    const written = await (this.#mayWrite ? session.write(content) : session.writeBeside(content));
-    if (written.to === "branch") this.#beside.push({ content, epoch: session.chain.epoch });
+    const written = await (this.#mayWrite ? session.write(content, onto) : session.writeBeside(content));
+    if (written.to === "branch") this.#beside.push({ content, epoch: this.#lastEpoch });
     return written;
+  }
+
+  /** Up to which what it writes counts. */
+  get #lastEpoch(): number {
+    const { chain, device } = this.session;
+    return this.#mayWrite ? chain.epoch : (chain.lastHeldBy(device.did) ?? chain.epoch);
   }
 
   /** Whether the session has all of this, or it lies beside it and is for another to bring in. What is no document has nothing. */
   #isThere(content: Uint8Array): boolean {
     const there = new State(new Uint8Array(4));
-    const { epoch } = this.session.chain;
     try {
-      there.merge(this.session.content, epoch);
+      there.merge(this.session.content, this.session.chain.epoch);
     } catch (error) {
       if (!isRefused(error, "state.form")) throw error;
-      return false;
+      // Its holder writes a document over it; whoever is not looks at what lies beside it alone.
+      if (this.#mayWrite) return false;
     }
     for (const beside of this.#mayWrite ? [] : this.#beside) there.merge(beside.content, beside.epoch);
-    return !there.merge(content, epoch).changed;
+    return !there.merge(content, this.#lastEpoch).changed;
   }
 }
 

@@ -36,8 +36,10 @@ export class Registers {
   #all = new Map<string, Register>();
   /** What was set here and is, as far as this device knows, nowhere else yet. */
   #unsaved = new Map<string, Register>();
-  /** What was, until another's value took its place. */
-  #overtaken: Outdone[] = [];
+  /** What was, until another device's value took its place. */
+  #overtaken = new Map<string, Register>();
+  /** What was told of that: it is not told again, whatever another tab has kept. */
+  #told = new Map<string, Register>();
 
   /** From how they are written; refuses what is none. */
   static parse(bytes: Uint8Array): Registers {
@@ -76,19 +78,30 @@ export class Registers {
     return this.#unsaved.size > 0;
   }
 
-  /** What {@link takeUnsaved} reads. */
+  /** What {@link takeUnsaved} reads: also what was overtaken and is not told yet. */
   unsavedText(): string {
-    return text(this.#unsaved);
+    return text(new Map([...this.#overtaken, ...this.#unsaved]));
   }
 
   /** What was set here in an earlier run and is nowhere else yet. What has been outdone meanwhile is overtaken. */
   takeUnsaved(other: Registers): void {
     for (const [name, theirs] of other.#all) {
       const ours = this.#all.get(name);
-      const order = ours ? against(theirs, ours) : -1;
+      const order = ours ? against(theirs, ours) : 1;
+      const told = this.#told.get(name);
       if (order === 0) this.#unsaved.set(name, theirs);
-      else if (order < 0) this.#overtaken.push(outdoneOf(name, theirs));
+      else if (order < 0 && !(told && against(told, theirs) === 0)) this.#overtake(name, theirs);
     }
+  }
+
+  /** Another device's value stands where `own` was; one of this device's own other tabs takes nothing from anybody. */
+  #overtake(name: string, own: Register): void {
+    if (this.#all.get(name)?.by !== own.by) this.#overtaken.set(name, own);
+  }
+
+  /** What another copy of the same was told. */
+  takeTold(other: Registers): void {
+    this.#told = new Map(other.#told);
   }
 
   /** These are in the session now. */
@@ -101,7 +114,10 @@ export class Registers {
 
   /** What was set here and overtaken before it was anywhere else: told once. */
   takeOvertaken(): Outdone[] {
-    return this.#overtaken.splice(0);
+    const overtaken = [...this.#overtaken].sort(([a], [b]) => (a < b ? -1 : 1));
+    this.#overtaken.clear();
+    for (const [name, own] of overtaken) this.#told.set(name, own);
+    return overtaken.map(([name, own]) => outdoneOf(name, own));
   }
 
   /** Takes in those that count; says whether any did, and which did not: those of an epoch after `until` were set in none, and do not. */
@@ -118,7 +134,7 @@ export class Registers {
       moved = true;
       this.#all.set(name, theirs);
       const unsaved = this.#unsaved.get(name);
-      if (unsaved && this.#unsaved.delete(name)) this.#overtaken.push(outdoneOf(name, unsaved));
+      if (unsaved && this.#unsaved.delete(name)) this.#overtake(name, unsaved);
     }
     // Of two that were full with others, those that count are the same wherever they meet: the first by name.
     for (const name of this.names().slice(MOST).reverse()) {

@@ -92,6 +92,7 @@ export class State {
   copy(): State {
     const copy = new State(new Uint8Array(4));
     copy.#apply(encodeStateAsUpdate(this.doc), this.#registers, Infinity);
+    copy.#registers.takeTold(this.#registers);
     copy.takeUnsaved(this.unsaved());
     return copy;
   }

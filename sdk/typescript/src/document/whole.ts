@@ -3,7 +3,9 @@
  * never comes, or mean something else in the other library. `sdk/rust/src/document/whole.rs` is the same in Rust. The format is update v1 of Yjs, in lib0's encoding.
  */
 
-/** Most values within each other. */
+import { Nesting, type Id, type Within } from "./nesting.js";
+
+/** Most values, and most types, within each other. */
 const DEEPEST = 64;
 /** Client identifiers are below, and above 0, which is nobody's: copies have it. */
 const CLIENTS = 2 ** 32;
@@ -15,11 +17,6 @@ const MOST_ITEMS = 20_000;
 const MOST_CLIENTS = 2000;
 
 class NotWhole extends Error {}
-
-interface Id {
-  client: number;
-  clock: number;
-}
 
 interface Block {
   length: number;
@@ -50,6 +47,7 @@ function read(input: Input): Map<number, number> {
   const named: Id[] = [];
   const parents: Id[] = [];
   const types = new Set<string>();
+  const nesting = new Nesting();
   for (let clients = input.number(); clients > 0; clients--) {
     const [blocks, client, first] = [input.number(), input.client(), input.number()];
     // All of it: from the first.
@@ -59,6 +57,7 @@ function read(input: Input): Map<number, number> {
       const block = input.block();
       need(++items <= MOST_ITEMS);
       if (block.isType) types.add(`${client} ${clock}`);
+      nesting.add({ client, clock }, within(block));
       named.push(...block.beside);
       if (block.parent) parents.push(block.parent);
       clock += block.length;
@@ -68,6 +67,7 @@ function read(input: Input): Map<number, number> {
   }
   need(named.every(({ client, clock }) => clock < (ends.get(client) ?? 0)));
   need(parents.every(({ client, clock }) => types.has(`${client} ${clock}`)));
+  need(nesting.isAtMost(DEEPEST));
   const deleted = new Set<number>();
   for (let clients = input.number(); clients > 0; clients--) {
     const client = input.client();
@@ -80,6 +80,12 @@ function read(input: Input): Map<number, number> {
   }
   need(input.isEmpty);
   return ends;
+}
+
+/** What stands beside another is where that is. */
+function within({ beside: [beside], parent }: Block): Within {
+  if (beside) return { like: beside };
+  return parent && { in: parent };
 }
 
 /** Every half of a surrogate pair has its other half. */

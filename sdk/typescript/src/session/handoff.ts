@@ -62,9 +62,11 @@ export class Offered {
     const offerHash = hash(JSON.stringify(offer));
     const audience = device.kept.servers.broker;
     const data = [agreed("baton.offer", { offer_hash: offerHash })];
-    const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
     try {
-      await device.broker({ scope: "handoff:offer", path: "/v1/handoffs", session: id, json: { offer: text, presentation } });
+      await device.presenting(async () => {
+        const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
+        return device.broker({ scope: "handoff:offer", path: "/v1/handoffs", session: id, json: { offer: text, presentation } });
+      });
     } catch (error) {
       // The answer to the same offer may have been lost before.
       const standing = error instanceof Refused && ["handoff.state", "handoff.exists"].includes(error.code) ? await Offered.#standing(session, offer) : undefined;
@@ -243,8 +245,10 @@ export class Waiting {
   async accept(): Promise<void> {
     const { device, offer } = this;
     const data = [acceptData(offer, this.hash, device.did)];
-    const presentation = await device.present({ audience: device.kept.servers.broker, nonce: offer.challenge, data });
-    await this.#post("accept", { presentation });
+    await device.presenting(async () => {
+      const presentation = await device.present({ audience: device.kept.servers.broker, nonce: offer.challenge, data });
+      await this.#post("accept", { presentation });
+    });
   }
 
   /** Declines; the person at the other device is told why. */

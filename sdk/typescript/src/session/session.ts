@@ -175,10 +175,13 @@ export class Session {
 
   /**
    * Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch; in a shared one the app reads on
-   * ({@link follow}) and writes again.
+   * ({@link follow}) and writes again. With `onto`, the hash of the head that the content has in it, one that was read meanwhile is `state.conflict`.
    */
-  write(content: Uint8Array): Promise<Written> {
-    return this.alone(() => this.#write(content));
+  write(content: Uint8Array, onto?: string): Promise<Written> {
+    return this.alone(() => {
+      if (onto !== undefined && this.head.hash !== onto) throw new Refused("state.conflict", "read on meanwhile");
+      return this.#write(content);
+    });
   }
 
   async #write(content: Uint8Array): Promise<Written> {
@@ -243,8 +246,12 @@ export class Session {
   /** Refuses to seal anything under a key that somebody has who is out, and for a session that was released. */
   async #needToItself(): Promise<void> {
     if (this.chain.released) throw new Refused("handoff.fenced", "released");
+    if (!(await this.#isToItself())) throw new Refused("state.rekey_required", "somebody is out");
+  }
+
+  async #isToItself(): Promise<boolean> {
     const members = await this.device.recentMembers();
-    if (![...this.recipients].every((did) => this.#mayHaveKey(members, did))) throw new Refused("state.rekey_required", "somebody is out");
+    return [...this.recipients].every((did) => this.#mayHaveKey(members, did));
   }
 
   /**
@@ -263,6 +270,11 @@ export class Session {
 
   async #late(content: Uint8Array, epoch?: unknown): Promise<Written> {
     this.#held = undefined;
+    if (!(await this.#isToItself())) {
+      // Whoever has the session now has kept that device out of it, or will.
+      await this.#follow();
+      return this.writeBeside(content);
+    }
     await this.post("branches", "session:write", await this.#sealed(content, "update"));
     return { to: "branch", epoch: typeof epoch === "number" ? epoch : this.chain.epoch + 1 };
   }
@@ -271,6 +283,7 @@ export class Session {
   async writeBeside(content: Uint8Array): Promise<Written> {
     const epoch = this.chain.lastHeldBy(this.device.did);
     if (epoch === undefined) throw new Refused("handoff.not_holder", "never held it");
+    if (!(await this.#isToItself())) throw new Refused("state.rekey_required", "somebody is out");
     await this.post("branches", "session:write", await this.#sealed(content, "update", epoch));
     return { to: "branch", epoch: this.chain.epoch };
   }
@@ -381,8 +394,11 @@ export class Session {
     const signed = await this.sign(this.chain.epoch + 1, { kind: "claim", from, key_version: key.version, envelope: hash(envelope) });
     const audience = device.kept.servers.broker;
     const data = [agreed("baton.claim", { session: this.id, from, statement: signed.hash })];
-    const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
-    await this.take(await this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation }), signed);
+    const answer = await device.presenting(async () => {
+      const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
+      return this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation });
+    });
+    await this.take(answer, signed);
     this.keys.set(key.version, key);
     this.recipients = recipients;
     this.hold();

@@ -3,7 +3,7 @@
 import type { Document, Replica } from "@baton/sdk/document";
 
 /** A document, with or without a network. */
-export type Reel = Pick<Document | Replica, "doc" | "get" | "set">;
+export type Reel = Pick<Document | Replica, "doc" | "get" | "set" | "state">;
 
 /** Where the film is: set when somebody starts, stops or moves it, and not while it only runs. */
 export interface Now {
@@ -42,9 +42,20 @@ export function begin(reel: Reel): void {
 
 /** Reads a document, which another version of this player may have written: what is missing is as at the beginning. */
 export function read(reel: Reel): Film {
-  const queue = reel.doc.getArray<string>("queue").toArray();
-  const now = { ...nothing.now, ...(reel.get("now") as Partial<Now> | undefined) };
-  return { queue: queue.length === 0 ? QUEUE : queue, now, subtitles: reel.get("subtitles") === true, notes: reel.doc.getArray<Note>("notes").toArray() };
+  const queue = reel.doc.getArray<unknown>("queue").toArray().filter((film) => typeof film === "string");
+  const set = reel.get("now");
+  const now = isNow(set) ? set : nothing.now;
+  return { queue: queue.length === 0 ? QUEUE : queue, now, subtitles: reel.get("subtitles") === true, notes: reel.doc.getArray<unknown>("notes").toArray().filter(isNote) };
+}
+
+function isNow(now: unknown): now is Now {
+  const { film, at, rate } = (now ?? {}) as Partial<Now>;
+  return typeof film === "string" && typeof at === "number" && typeof rate === "number";
+}
+
+function isNote(note: unknown): note is Note {
+  const { film, at, text } = (note ?? {}) as Partial<Note>;
+  return typeof film === "string" && typeof at === "number" && typeof text === "string";
 }
 
 /** Notes of several devices stand beside each other, whoever was away while they were written. */

@@ -3,14 +3,12 @@
 import { Refused, keepPresent, listen } from "@baton/sdk";
 import { next } from "./film.js";
 import { join } from "./joining.js";
-import { onClick, page, say } from "./page.js";
+import { onClick, page, say, tellError } from "./page.js";
 import { Player } from "./player.js";
 import { translate, words } from "./words.js";
 
 /** How often a running film's place is kept, which also shows that its holder is there: a lease lasts 45 s. */
 const KEEP_EVERY = 15_000;
-
-const tellError = (error: unknown): void => say(error instanceof Error ? error.message : String(error));
 
 /** What the person does here. */
 function wire(player: Player): void {
@@ -60,6 +58,7 @@ async function main(): Promise<void> {
   setInterval(() => {
     if (player.film.now.rate > 0 && player.isHeld) void player.move({}).catch(() => undefined);
     else void player.session?.heartbeat().catch(() => undefined);
+    if (player.isUnsaved) void player.look().catch(() => undefined);
     void player.lookForQuestions().catch(() => undefined);
   }, KEEP_EVERY);
 

@@ -50,12 +50,14 @@ export function say(text: string): void {
   page.said.textContent = text;
 }
 
+export const tellError = (error: unknown): void => say(error instanceof Error ? error.message : String(error));
+
 /** Runs what a button starts; what it throws is said. */
 export function onClick(button: HTMLButtonElement, act: () => Promise<void>): void {
   button.addEventListener("click", () => {
     button.disabled = true;
     act()
-      .catch((error: unknown) => say(error instanceof Error ? error.message : String(error)))
+      .catch(tellError)
       .finally(() => (button.disabled = false));
   });
 }

@@ -4,7 +4,7 @@ import { Asked, Offered, Outbox, Refused, Requested, Session, Waiting, issuerFin
 import { Document, Replica, type Changes } from "@baton/sdk/document";
 import { LENGTH, addNote, begin, clock, nothing, read, type Film, type Now, type Reel } from "./film.js";
 import { paint } from "./paint.js";
-import { page, say } from "./page.js";
+import { page, say, tellError } from "./page.js";
 import { Summary } from "./summary.js";
 import { words } from "./words.js";
 
@@ -58,6 +58,11 @@ export class Player {
   /** Without a network this device goes on as if it held the film: whoever reads it later has both. */
   get isHeld(): boolean {
     return this.session?.isHeld ?? this.#replica !== undefined;
+  }
+
+  /** Something of it is only here, or nobody could be reached. */
+  get isUnsaved(): boolean {
+    return this.isAway || this.#isDirty;
   }
 
   get isSaving(): boolean {
@@ -177,13 +182,13 @@ export class Player {
   async #follow(document: Document): Promise<void> {
     const before = this.film;
     // What was done here meanwhile goes first: of what came too late, others are to hear as well.
-    if (this.mayWrite) await this.#sync();
+    if (this.mayWrite) await this.#sync().catch(tellError);
     // A limited device reads what it holds, and nothing it once held.
     if (!document.session.isHeld && this.device.tier !== "full") return;
     this.#tell(await document.follow(), before, this.isAway);
     // Its holder lets in who is new, and keeps out who is out.
     this.#isDirty ||= document.session.isHeld;
-    if (this.mayWrite) await this.#sync();
+    if (this.mayWrite) await this.#sync().catch(tellError);
   }
 
   /** Shows the newest film of this person, or begins one. What this device kept of it is in it. */
@@ -191,8 +196,7 @@ export class Player {
     const full = this.device.tier === "full";
     const all = await Session.list(this.device);
     for (const { session, phase, holder } of all.reverse()) {
-      if (phase === "ended") await Replica.forget(this.device, session);
-      else if (full || holder === this.device.did) {
+      if (phase !== "ended" && (full || holder === this.device.did)) {
         const kept = await Replica.load(this.device, session).catch(() => undefined);
         const loaded = await Session.load(this.device, session).catch((error: unknown) => {
           // Whoever holds it lets a newcomer in, and an event says so.
@@ -206,9 +210,9 @@ export class Player {
           throw error;
         });
         if (!opened) continue;
-        if (!kept) return this.#show(opened.document);
         this.#isDirty = true;
-        return this.#show(opened.document, { changes: opened.changes, before: read(kept) });
+        if (!kept) return this.#show(opened.document);
+        return this.#show(opened.document, { changes: opened.changes, before: read(kept), wasAway: true });
       }
     }
     if (!full) return;
@@ -225,11 +229,17 @@ export class Player {
     this.#refresh();
   }
 
-  async #show(document: Document, since?: { changes: Changes; before: Film }): Promise<void> {
+  async #show(document: Document, since?: { changes: Changes; before: Film; wasAway: boolean }): Promise<void> {
+    const old = this.document?.session ?? (this.#replica && { id: this.#replica.session });
+    if (this.#reel && old?.id === document.session.id) {
+      // What was written here while the other was read.
+      document.state.merge(this.#reel.state.encode(), document.session.chain.epoch);
+      this.#isDirty = true;
+    }
     this.document = document;
     this.#replica = undefined;
     this.#refresh();
-    if (since) this.#tell(since.changes, since.before, true);
+    if (since) this.#tell(since.changes, since.before, since.wasAway);
     this.#isPutAway = false;
     if (this.mayWrite) await this.#sync();
   }
@@ -272,7 +282,7 @@ export class Player {
     this.paint();
     try {
       const here = await this.#requested.take();
-      if (here) await this.#show((await Document.of(here)).document);
+      if (here) await this.#take(here);
       say(here ? words.goesOnHere : words.staysThere((await this.#requested.state()).reason ?? "withdrawn"));
     } finally {
       this.#requested = undefined;
@@ -294,10 +304,16 @@ export class Player {
     const { waiting } = this;
     if (!waiting) return;
     const session = await waiting.take();
-    await this.#show((await Document.of(session)).document);
+    await this.#take(session);
     this.waiting = undefined;
     say(session.adapt.length === 0 ? words.goesOnHere : words.onSmallScreen);
     this.paint();
+  }
+
+  async #take(session: Session): Promise<void> {
+    const before = this.film;
+    const { document, changes } = await Document.of(session);
+    await this.#show(document, { changes, before, wasAway: false });
   }
 
   /** Nobody plays it any more. */

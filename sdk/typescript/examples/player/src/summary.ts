@@ -47,8 +47,13 @@ export class Summary {
       choices.push({ says: words.wasAt(this.nameOf(device), where(now)), button: words.goThere(where(now)), act: () => this.goTo({ ...now, rate: 0 }) });
     };
     for (const { name, by, value } of outdone) if (name === "now") outdoneBy(by, value);
+    const met = new Map<string, number>();
     for (const { device, epoch, outcome } of late) {
-      const id = `${device} ${epoch} ${outcome.is}`;
+      const kind = `${device} ${epoch} ${outcome.is}`;
+      // Several of one kind come in one order each time.
+      const nth = met.get(kind) ?? 0;
+      met.set(kind, nth + 1);
+      const id = `${kind} ${nth}`;
       if (outcome.is === "known" || this.#told.has(id)) continue;
       this.#told.add(id);
       if (outcome.is === "unreadable") lines.push(words.unreadable(this.nameOf(device)));
