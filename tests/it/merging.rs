@@ -124,6 +124,43 @@ async fn what_was_kept_through_a_start_comes_late() {
         assert_eq!((text(&there).as_str(), there.state().get("position")), ("butter, bread", Some(json!(60))));
         late.follow().await.unwrap();
         assert_eq!(late.save().await.unwrap(), None, "still");
+        // What it sets now is of a time when it does not hold the session, and goes nowhere; what it writes goes beside, once.
+        late.set("position", &json!(70)).unwrap();
+        assert_eq!(late.save().await.unwrap(), None);
+        write(&late, 0, "eggs, ");
+        assert_eq!(late.save().await.unwrap(), Some(Written::Branch { epoch: 2 }));
+        for _ in 0..2 {
+            late.follow().await.unwrap();
+            late.set("position", &json!(71)).unwrap();
+            assert_eq!(late.save().await.unwrap(), None);
+        }
+    }
+}
+
+/// Nothing new is sealed under a key that somebody has who is out: a late edit waits until the session's holder has kept them out of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_late_is_not_for_who_is_out() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let [laptop, phone, lost] =
+            [server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await, server.full(&mut person, "Lost").await];
+        let mut here = Document::open(&laptop).await.unwrap();
+        let mut stale = Document::of(Session::load(&laptop, here.session().id()).await.unwrap()).await.unwrap().0;
+        let mut there = hand_over(&mut here, &phone).await;
+        person.revoke(&lost.enrolled().device_id).await.unwrap();
+        server.running.identity.pump().await.unwrap();
+        laptop.members().await.unwrap();
+        write(&stale, 0, "after that");
+        assert!(stale.save().await.unwrap_err().is("state.rekey_required"));
+        assert!(there.session().branches().await.unwrap().is_empty());
+        phone.members().await.unwrap();
+        write(&there, 0, "milk ");
+        there.save().await.unwrap();
+        stale.follow().await.unwrap();
+        assert_eq!(stale.save().await.unwrap(), Some(Written::Branch { epoch: 2 }));
+        there.follow().await.unwrap();
+        assert!(text(&there).contains("after that") && text(&there).contains("milk"));
     }
 }
 
@@ -171,7 +208,25 @@ async fn what_was_set_here_and_overtaken_is_told() {
         here.save().await.unwrap();
         set_there(&[65]).await;
         drop(here);
-        assert_eq!(again(started(&server, &path)).await.1.outdone, [], "that one had reached the session");
+        let mut here = again(started(&server, &path)).await;
+        assert_eq!(here.1.outdone, [], "that one had reached the session");
+
+        // One window sets and keeps; another, which has the other device's value already, keeps as well: it is not forgotten.
+        let mut other = again(started(&server, &path)).await.0;
+        other.set("position", &json!(53)).unwrap();
+        other.keep().unwrap();
+        set_there(&[66, 67]).await;
+        drop(other);
+        here.0.follow().await.unwrap();
+        assert_eq!(again(started(&server, &path)).await.1.outdone, overtaken(53));
+        // And what its own other window sets takes nothing from anybody.
+        let (mut one, mut two) = (again(laptop.clone()).await.0, again(laptop.clone()).await.0);
+        one.set("position", &json!(54)).unwrap();
+        for position in [55, 56] {
+            two.set("position", &json!(position)).unwrap();
+        }
+        two.save().await.unwrap();
+        assert_eq!(one.follow().await.unwrap().outdone, []);
     }
 }
 

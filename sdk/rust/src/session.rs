@@ -191,7 +191,17 @@ impl Session {
         }
         let unanswered = self.unanswered.take();
         // Under a new key everything is written anew: who has no other reads from there.
-        let kind = if Box::pin(self.look_after_key()).await? { Kind::Snapshot } else { Kind::Update };
+        let kind = match Box::pin(self.look_after_key()).await {
+            // Somebody is out, and another has the session.
+            Err(fenced) if fenced.is("handoff.fenced") && !self.is_shared_here() => return self.late(content, None).await,
+            other => {
+                if other? {
+                    Kind::Snapshot
+                } else {
+                    Kind::Update
+                }
+            }
+        };
         match self.write_as(content, kind).await {
             Err(error) if error.is("handoff.fenced") && self.is_shared_here() => {
                 self.held = None;

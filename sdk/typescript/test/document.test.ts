@@ -73,6 +73,44 @@ test("what was kept through a start goes beside the session, as of when this dev
   assert.equal(await late.save(), undefined, "still beside");
 });
 
+test("what is read while something is written is in it", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const here = await Document.open(laptop, { mode: "shared" });
+  const there = await reopened(here, phone);
+  there.doc.getText("notes").insert(0, "milk ");
+  await there.save();
+  // Reading begins first, and ends before what is written is sent.
+  here.doc.getText("notes").insert(0, "bread ");
+  const reading = here.follow();
+  await Promise.all([reading, here.save(), here.session.follow(), here.save()]);
+  const all = notes(await reopened(here, phone));
+  assert.ok(all.includes("milk ") && all.includes("bread "), all);
+  // Also where the session is read on behind the document's back.
+  there.doc.getText("notes").insert(0, "butter ");
+  await there.follow();
+  await there.save();
+  here.doc.getText("notes").insert(0, "eggs ");
+  await Promise.all([here.session.follow(), here.save()]);
+  const more = notes(await reopened(here, phone));
+  assert.ok(more.includes("butter ") && more.includes("eggs "), more);
+});
+
+test("a reading that fails half way is told by the next", async () => {
+  let failing = false;
+  const fetch: typeof around.fetch = (input, init) => (failing && String(input).includes("/branches") ? Promise.reject(new TypeError("no network")) : around.fetch(input, init));
+  const [laptop, phone] = [await restarted(await full(server, "Train"), new Http({ ...around, fetch })), await full(server, "Phone")];
+  const here = await Document.open(laptop, { mode: "shared" });
+  const there = await reopened(here, phone);
+  there.doc.getText("notes").insert(0, "milk");
+  await there.save();
+  failing = true;
+  await assert.rejects(here.follow(), refusal("transport"));
+  failing = false;
+  const { changed, by } = await here.follow();
+  assert.deepEqual([changed, by], [true, [phone.did]]);
+  assert.deepEqual((await here.follow()).by, []);
+});
+
 test("what was set here and overtaken is told once, also after another start; what had reached the session is not", async () => {
   const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
   const here = await Document.open(laptop, { mode: "shared" });

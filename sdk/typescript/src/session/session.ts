@@ -193,7 +193,14 @@ export class Session {
     }
     const unanswered = this.#unanswered;
     // Under a new key everything is written anew: who has no other reads from there.
-    const kind = (await this.#lookAfterKey()) ? "snapshot" : "update";
+    let kind: "snapshot" | "update";
+    try {
+      kind = (await this.#lookAfterKey()) ? "snapshot" : "update";
+    } catch (error) {
+      // Somebody is out, and another has the session.
+      if (!(error instanceof Refused) || error.code !== "handoff.fenced" || this.isSharedHere) throw error;
+      return this.#late(content);
+    }
     try {
       return { to: "session", head: await this.append(content, kind) };
     } catch (error) {
