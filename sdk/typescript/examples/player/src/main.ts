@@ -24,13 +24,13 @@ function wire(player: Player): void {
     page.away.hidden = true;
     page.changes.replaceChildren();
   });
-  onClick(page.hand, () => player.handOver(page.target.value));
-  onClick(page.take, () => player.take());
-  onClick(page.give, () => player.give());
-  onClick(page.keep, () => player.keep());
-  onClick(page.bring, () => player.bring());
+  onClick(page.hand, () => player.handing.over(page.target.value));
+  onClick(page.take, () => player.handing.take());
+  onClick(page.give, () => player.handing.give());
+  onClick(page.keep, () => player.handing.keep());
+  onClick(page.bring, () => player.handing.bring());
   onClick(page.agree, () => player.agree());
-  onClick(page.decline, () => player.decline());
+  onClick(page.decline, () => player.handing.decline());
   onClick(page.claim, () => player.claim());
   page.position.addEventListener("change", () => void player.move({ at: Number(page.position.value) }).catch(tellError));
   page.subtitles.addEventListener("change", () => {

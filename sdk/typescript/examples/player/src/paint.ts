@@ -24,7 +24,7 @@ export function paint(player: Player): void {
   const mayHand = session?.isHeld === true && !player.isAway;
   page.handing.hidden = !mayHand || page.target.options.length === 0;
   page.nobody.hidden = !mayHand || page.target.options.length > 0;
-  page.waiting.hidden = !player.waiting;
-  page.asked.hidden = !player.asked;
+  page.waiting.hidden = !player.handing.waiting;
+  page.asked.hidden = !player.handing.asked;
   page.bring.hidden = !player.mayBring || !page.claim.hidden;
 }

@@ -1,8 +1,9 @@
-/** The film on this device: shown, edited, kept without a network, handed over. */
+/** The film on this device: shown, edited, kept without a network. */
 
-import { Asked, Offered, Outbox, Refused, Requested, Session, Waiting, issuerFingerprint, type Device, type Needs, type Present, type ReplaceRoot, type Showing, type VolatileFrame } from "@baton/sdk";
+import { Outbox, Refused, Session, issuerFingerprint, type Device, type Needs, type Present, type ReplaceRoot, type Showing, type VolatileFrame } from "@baton/sdk";
 import { Document, Replica, type Changes } from "@baton/sdk/document";
 import { LENGTH, addNote, begin, clock, nothing, read, type Film, type Now, type Reel } from "./film.js";
+import { Handing } from "./handing.js";
 import { paint } from "./paint.js";
 import { page, say, tellError } from "./page.js";
 import { Summary } from "./summary.js";
@@ -16,9 +17,6 @@ export class Player {
   film: Film = nothing;
   /** The film's session, once there was a network. */
   document: Document | undefined;
-  waiting: Waiting | undefined;
-  /** Another device asks for the film. */
-  asked: Asked | undefined;
   /** The person is replacing their root, and this device is asked to agree. */
   replacing: ReplaceRoot | undefined;
   /** What this device says of the film while it moves. */
@@ -29,8 +27,6 @@ export class Player {
   isAway = false;
   /** The person does not want it here, until it is handed here or the player is started anew. */
   #isPutAway = false;
-  /** This device has asked for it. */
-  #requested: Requested | undefined;
   /** When the film was where {@link Now} says. */
   #since = performance.now();
   /** Changes that are not durable yet. */
@@ -39,10 +35,9 @@ export class Player {
   #isDirty = false;
   #keeping: Promise<void> = Promise.resolve();
   #names = new Map<string, string>();
-  /** Handoffs that were answered unasked: each once, whatever comes of it. */
-  readonly #answered = new Set<string>();
   #lastLook: Promise<void> = Promise.resolve();
   #nextLook: Promise<void> | undefined;
+  readonly handing = new Handing(this);
   readonly #summary = new Summary(
     (device) => this.#nameOf(device),
     (now) => this.move(now),
@@ -71,7 +66,7 @@ export class Player {
 
   /** Whether it may ask for the film. */
   get mayBring(): boolean {
-    return this.session !== undefined && !this.session.isHeld && this.device.tier === "full" && !this.#requested && !this.isAway;
+    return this.session !== undefined && !this.session.isHeld && this.device.tier === "full" && !this.handing.isAsking && !this.isAway;
   }
 
   /** Whether it may write notes into a film that plays elsewhere. */
@@ -162,8 +157,7 @@ export class Player {
   }
 
   async #look(): Promise<void> {
-    this.waiting = (await Waiting.list(this.device)).find(({ id }) => id !== this.#requested?.id);
-    this.asked = (await Asked.list(this.device)).find(({ session }) => session === this.session?.id);
+    await this.handing.look();
     await this.#targets();
     if (this.document) await this.#follow(this.document);
     else if (!this.#isPutAway) await this.#open();
@@ -171,12 +165,7 @@ export class Player {
     this.isAway = false;
     await this.#showTargets();
     this.paint();
-    // What the person allowed on their page needs nobody here.
-    const { gives, takes } = (await this.device.recentMembers()).unasked;
-    const unanswered = (gives && this.asked) || (takes && this.waiting) || undefined;
-    if (unanswered === undefined || this.#answered.has(unanswered.id)) return;
-    this.#answered.add(unanswered.id);
-    void (unanswered === this.asked ? this.give() : this.take()).catch(() => undefined);
+    await this.handing.answerUnasked();
   }
 
   async #follow(document: Document): Promise<void> {
@@ -249,68 +238,8 @@ export class Player {
     this.#summary.show(changes, { before, after: this.film, wasAway });
   }
 
-  /** Hands the film to another device, which has two minutes to take it. */
-  async handOver(to: string): Promise<void> {
-    const { session } = this;
-    if (session) await this.#offer(session, () => Offered.make(session, { device: to }));
-  }
-
-  /** Hands it to the device that asked. */
-  async give(): Promise<void> {
-    const { session, asked } = this;
-    if (!session || !asked) return;
-    this.asked = undefined;
-    await this.#offer(session, () => Offered.agree(session, asked));
-  }
-
-  async keep(): Promise<void> {
-    await this.asked?.decline();
-    await this.look();
-  }
-
-  async decline(): Promise<void> {
-    await this.waiting?.decline("unwanted");
-    await this.look();
-  }
-
-  /** Asks whoever has the film for it. */
-  async bring(): Promise<void> {
-    const { session } = this;
-    if (!session) return;
-    this.#requested = await Requested.make(session);
-    say(words.asked);
-    this.paint();
-    try {
-      const here = await this.#requested.take();
-      if (here) await this.#take(here);
-      say(here ? words.goesOnHere : words.staysThere((await this.#requested.state()).reason ?? "withdrawn"));
-    } finally {
-      this.#requested = undefined;
-      this.paint();
-    }
-  }
-
-  async #offer(session: Session, make: () => Promise<Offered>): Promise<void> {
-    await this.move({ rate: 0 });
-    if (!session.isHeld) return;
-    const offered = await make();
-    say(words.waitingForOther);
-    say((await offered.finish()) ? words.goesOnThere : words.notTaken);
-    await this.look();
-  }
-
-  /** Takes the film that waits. */
-  async take(): Promise<void> {
-    const { waiting } = this;
-    if (!waiting) return;
-    const session = await waiting.take();
-    await this.#take(session);
-    this.waiting = undefined;
-    say(session.adapt.length === 0 ? words.goesOnHere : words.onSmallScreen);
-    this.paint();
-  }
-
-  async #take(session: Session): Promise<void> {
+  /** Goes on here with a session that this device has just been handed. */
+  async take(session: Session): Promise<void> {
     const before = this.film;
     const { document, changes } = await Document.of(session);
     await this.#show(document, { changes, before, wasAway: false });
@@ -342,8 +271,9 @@ export class Player {
     const all = (await this.device.recentMembers()).live.filter((did) => did !== this.device.did);
     const others = takers?.map(({ device }) => device) ?? all;
     page.target.replaceChildren(...others.map((did) => new Option(this.#nameOf(did), did, false, did === page.target.value)));
-    page.from.textContent = this.waiting ? words.handsOver(this.#nameOf(this.waiting.from)) : "";
-    page.by.textContent = this.asked ? words.asksForIt(this.#nameOf(this.asked.by)) : "";
+    const { waiting, asked } = this.handing;
+    page.from.textContent = waiting ? words.handsOver(this.#nameOf(waiting.from)) : "";
+    page.by.textContent = asked ? words.asksForIt(this.#nameOf(asked.by)) : "";
   }
 
   #nameOf(did: string): string {
