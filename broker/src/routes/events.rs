@@ -5,11 +5,13 @@ use super::acting::{Acting, Ask};
 use crate::state::Broker;
 use crate::store::events;
 use crate::streams;
-use axum::Json;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use baton_protocol::access_token::AccessToken;
 use baton_protocol::event::Frame;
 use baton_protocol::json::Node;
@@ -17,14 +19,17 @@ use baton_protocol::refusal::Stream;
 use baton_service::extract::Query;
 use baton_service::once::{self, Use};
 use baton_service::problem::{InternalExt as _, Problem};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade::downcast;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// How long a ticket lives.
 const TICKET_SECS: i64 = 30;
-/// What a stream reads and writes at once. It is there ten thousand times, and mostly silent.
-const BUFFER: usize = 1024;
 
 /// `POST /v1/events/tickets`
 pub async fn ticket(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
@@ -59,7 +64,8 @@ pub async fn stream(
     State(broker): State<Arc<Broker>>,
     Query(from): Query<From>,
     ask: Ask,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: Option<Extension<OnUpgrade>>,
+    asks: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let token = if let Some(ticket) = &from.ticket {
         redeem(&broker, &ask, ticket).await?
@@ -84,21 +90,33 @@ pub async fn stream(
         return Err(Problem::from(Stream::Gap).with("first", first).with("last", last));
     }
     let (cursor, told) = if gap { (last, Some(Frame::Gap { resume_at: last + 1 })) } else { (cursor, None) };
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => return Ok(rejection.into_response()),
+    if let Err(rejection) = asks {
+        return Ok(rejection.into_response());
+    }
+    let (Some(Extension(upgrade)), Some(key)) = (upgrade, ask.headers.get(SEC_WEBSOCKET_KEY)) else {
+        return Ok(StatusCode::UPGRADE_REQUIRED.into_response());
     };
+    let accept = derive_accept_key(key.as_bytes());
     let place = broker.presence.take(&token.sub, token.device.as_str())?;
     let serving = broker.clone();
-    let upgrade = upgrade.max_message_size(streams::MAX_FRAME).max_frame_size(streams::MAX_FRAME).read_buffer_size(BUFFER).write_buffer_size(0);
-    Ok(upgrade.on_upgrade(move |mut socket| async move {
+    tokio::spawn(async move {
+        let Some((line, mut socket)) = upgraded(upgrade).await else { return };
         if let Some(frame) = told
-            && streams::send(&mut socket, &frame).await.is_err()
+            && Box::pin(streams::send(&mut socket, &frame)).await.is_err()
         {
             return;
         }
-        streams::Stream::new(serving, token, cursor, from.volatile).serve(place, socket).await;
-    }))
+        streams::Stream::new(serving, token, cursor, from.volatile).serve(place, line, socket).await;
+    });
+    let head = [(CONNECTION, "upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, &accept)];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, head).into_response())
+}
+
+/// The connection itself, once its answer has been sent: streams write to it from more than one place, which no WebSocket over it lets them.
+async fn upgraded(upgrade: OnUpgrade) -> Option<(Arc<streams::Line>, streams::Socket)> {
+    let connection = Box::pin(upgrade).await.ok()?;
+    let parts = downcast::<TokioIo<TcpStream>>(connection).ok()?;
+    Some(Box::pin(streams::speaks(parts.io.into_inner(), parts.read_buf.into())).await)
 }
 
 async fn redeem(broker: &Broker, ask: &Ask, ticket: &str) -> Result<AccessToken, Problem> {

@@ -1,13 +1,13 @@
 //! What wakes the streams of a subject, and what is passed on to them without being kept.
 
-use axum::extract::ws::Utf8Bytes;
+use super::line::Line;
 use baton_protocol::key::Did;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-/// Most that waits for a stream; a slower one misses what comes then.
-const WAITING: usize = 16;
+/// To how many something is passed on before others have a turn.
+const AT_ONCE: usize = 64;
 
 /// One for each subject that has streams.
 #[derive(Default)]
@@ -15,28 +15,24 @@ pub struct Bell(Mutex<HashMap<String, Weak<Subject>>>);
 
 struct Subject {
     rung: Notify,
-    streams: Mutex<Vec<mpsc::Sender<Arc<Passing>>>>,
+    /// Who hears what passes.
+    listeners: Mutex<Vec<Listener>>,
+    /// One after another, so that all hear the same in the same order.
+    passing: tokio::sync::Mutex<()>,
 }
 
-/// A frame on its way to the streams of a subject, written out once for all of them.
-pub struct Passing {
-    /// The device it is from, which is not told of it.
-    pub from: Did,
-    /// The frame.
-    pub frame: Utf8Bytes,
+struct Listener {
+    device: Did,
+    line: Weak<Line>,
 }
 
 /// A stream's ear.
-pub struct Ear {
-    subject: Arc<Subject>,
-    /// What passes.
-    pub passing: mpsc::Receiver<Arc<Passing>>,
-}
+pub struct Ear(Arc<Subject>);
 
 impl Ear {
     /// Wakes when something is committed.
     pub fn rung(&self) -> RungAt {
-        RungAt(self.subject.clone())
+        RungAt(self.0.clone())
     }
 }
 
@@ -51,8 +47,8 @@ impl RungAt {
 }
 
 impl Subject {
-    fn streams(&self) -> MutexGuard<'_, Vec<mpsc::Sender<Arc<Passing>>>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,37 +60,49 @@ impl Bell {
         }
     }
 
-    /// Tells whoever listens now.
-    pub fn pass(&self, log: &str, passing: Passing) {
+    /// Tells whoever listens now, but for the device it is from.
+    pub async fn pass(&self, log: &str, from: &Did, frame: &[u8]) {
         let Some(subject) = self.subject(log) else { return };
-        let passing = Arc::new(passing);
-        // One that has gone is forgotten; one that is full misses this.
-        subject.streams().retain(|stream| !matches!(stream.try_send(passing.clone()), Err(mpsc::error::TrySendError::Closed(_))));
+        let _turn = subject.passing.lock().await;
+        let mut lines = Vec::new();
+        // One that has gone is forgotten.
+        subject.listeners().retain(|listener| match listener.line.upgrade() {
+            Some(line) if listener.device != *from => {
+                lines.push(line);
+                true
+            }
+            other => other.is_some(),
+        });
+        for some in lines.chunks(AT_ONCE) {
+            for line in some {
+                line.pass(frame);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     fn subject(&self, log: &str) -> Option<Arc<Subject>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(log).and_then(Weak::upgrade)
     }
 
-    /// Hears of this subject from here on; of what passes as well, where `hears` says so.
-    pub fn listen(&self, log: &str, hears: bool) -> Ear {
+    /// Hears of this subject from here on; a device that comes with its line, of what passes as well.
+    pub fn listen(&self, log: &str, hears: Option<(&Did, &Arc<Line>)>) -> Ear {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let subject = all.get(log).and_then(Weak::upgrade).unwrap_or_else(|| {
             // Looked through as seldom as it grows.
             if all.len() == all.capacity() {
                 all.retain(|_, subject| subject.strong_count() > 0);
             }
-            let fresh = Arc::new(Subject { rung: Notify::new(), streams: Mutex::default() });
+            let fresh = Arc::new(Subject { rung: Notify::new(), listeners: Mutex::default(), passing: tokio::sync::Mutex::default() });
             all.insert(log.to_owned(), Arc::downgrade(&fresh));
             fresh
         });
         drop(all);
-        let (stream, passing) = mpsc::channel(WAITING);
-        if hears {
-            let mut streams = subject.streams();
-            streams.retain(|stream| !stream.is_closed());
-            streams.push(stream);
+        if let Some((device, line)) = hears {
+            let mut listeners = subject.listeners();
+            listeners.retain(|listener| listener.line.strong_count() > 0);
+            listeners.push(Listener { device: device.clone(), line: Arc::downgrade(line) });
         }
-        Ear { subject, passing }
+        Ear(subject)
     }
 }

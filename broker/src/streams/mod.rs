@@ -2,16 +2,17 @@
 //! other on them is passed on and not kept.
 
 mod bell;
+mod line;
 mod said;
 
 pub use bell::Bell;
-pub use said::{Budget, MAX_FRAME};
+pub use line::Line;
+pub use said::Budget;
 
 use crate::presence::Place;
 use crate::routes::presence::others;
 use crate::state::Broker;
 use crate::store::{events, switches};
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use baton_protocol::access_token::AccessToken;
 use baton_protocol::event::{Frame, Present};
 use baton_protocol::refusal::Refusal;
@@ -20,13 +21,20 @@ use baton_protocol::time::Millis;
 use baton_service::guard::check_standing;
 use baton_service::problem::Problem;
 use baton_service::standing;
+use futures_util::{SinkExt as _, StreamExt as _};
+use line::End;
+use said::MAX_FRAME;
 use sqlx::AnyConnection;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
 /// Close codes of attacks.md.
 const EXPIRED: u16 = 4401;
@@ -50,6 +58,30 @@ const SILENT: u32 = 40;
 /// Why a peer that says what nobody asked for is sent away (RFC 6455 §7.4.1), or says too much.
 const POLICY: u16 = 1008;
 const TOO_MUCH: u16 = 4429;
+
+/// What a stream reads at once. It is there ten thousand times, and mostly silent.
+const BUFFER: usize = 1024;
+
+/// A stream's connection.
+pub type Socket = WebSocketStream<End>;
+
+/// What a stream waits for.
+enum What {
+    Tick,
+    Rung,
+    Stopping,
+    Came(Option<Result<Message, tungstenite::Error>>),
+    Broken,
+}
+
+/// Speaks WebSocket on a connection that has just been upgraded, after what was read of it already.
+pub async fn speaks(socket: TcpStream, read: Vec<u8>) -> (Arc<Line>, Socket) {
+    let line = Line::over(socket);
+    let sizes =
+        WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME)).read_buffer_size(BUFFER).write_buffer_size(0);
+    let socket = WebSocketStream::from_partially_read(End(line.clone()), read, Role::Server, Some(sizes)).await;
+    (line, socket)
+}
 
 /// One stream.
 pub struct Stream {
@@ -76,16 +108,17 @@ impl Stream {
     }
 
     /// Serves it until it ends.
-    pub async fn serve(mut self, mut place: Place, mut socket: WebSocket) {
+    pub async fn serve(mut self, mut place: Place, line: Arc<Line>, mut socket: Socket) {
         place.told(self.cursor);
         self.broker.bell.ring(&self.token.sub);
-        let code = self.speak(&mut place, &mut socket).await;
+        let code = self.speak(&mut place, &line, &mut socket).await;
+        line.hear(false);
         if code == REVOKED {
             place.leave();
         }
         if code != BROKEN {
-            let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
-            let _ = tokio::time::timeout(SEND_TIMEOUT, socket.send(close)).await;
+            let close = Message::Close(Some(CloseFrame { code: code.into(), reason: "".into() }));
+            let _ = Box::pin(tokio::time::timeout(SEND_TIMEOUT, socket.send(close))).await;
         }
         drop(place);
         // The others look whether it has gone.
@@ -93,13 +126,13 @@ impl Stream {
     }
 
     /// Speaks and hears until one of both has enough; why.
-    async fn speak(&mut self, place: &mut Place, socket: &mut WebSocket) -> u16 {
-        let mut ear = self.broker.bell.listen(&self.token.sub, self.hears);
+    async fn speak(&mut self, place: &mut Place, line: &Arc<Line>, socket: &mut Socket) -> u16 {
+        let ear = self.broker.bell.listen(&self.token.sub, self.hears.then_some((&self.token.device, line)));
         let bell = ear.rung();
         let rung = bell.next();
         let mut closing = self.broker.closing.subscribe();
         let stopping = closing.changed();
-        // Both wait here for as long as it takes: what passes a thousand times a second does not take its place among the waiting each time.
+        // Both wait here for as long as it takes.
         tokio::pin!(rung, stopping);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -114,17 +147,24 @@ impl Stream {
             } {
                 place.told(self.cursor);
             }
+            line.hear(self.is_member == Some(true));
             let mut look = false;
             while !look {
-                let outcome = tokio::select! {
-                    // Time first, which is seldom ready: a peer that never stops speaking does not outlive its token. What passes before the rest, which is then
-                    // not even looked at.
+                let what = tokio::select! {
+                    // Time first, which is seldom ready: a peer that never stops speaking does not outlive its token.
                     biased;
-                    _ = tick.tick() => self.tick(socket).await,
-                    Some(passing) = ear.passing.recv() => self.pass_on(socket, &passing).await.map(|()| false),
-                    () = &mut rung => Ok(true),
-                    _ = &mut stopping => Err(GOING_AWAY),
-                    message = socket.recv() => self.message(place, socket, message).await.map(|()| false),
+                    _ = tick.tick() => What::Tick,
+                    () = &mut rung => What::Rung,
+                    _ = &mut stopping => What::Stopping,
+                    came = socket.next() => What::Came(came),
+                    _ = line.write_what_waits() => What::Broken,
+                };
+                let outcome = match what {
+                    What::Tick => Box::pin(self.tick(socket)).await,
+                    What::Rung => Ok(true),
+                    What::Stopping => Err(GOING_AWAY),
+                    What::Came(came) => Box::pin(self.message(place, socket, came)).await.map(|()| false),
+                    What::Broken => Err(BROKEN),
                 };
                 match outcome {
                     Ok(now) => look = now,
@@ -135,11 +175,11 @@ impl Stream {
     }
 
     /// What came of the peer.
-    async fn message(&mut self, place: &mut Place, socket: &mut WebSocket, message: Option<Result<Message, axum::Error>>) -> Result<(), u16> {
+    async fn message(&mut self, place: &mut Place, socket: &mut Socket, came: Option<Result<Message, tungstenite::Error>>) -> Result<(), u16> {
         self.heard_at = self.ticks;
-        match message {
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Ok(Message::Text(text))) => Box::pin(self.hear(place, socket, &text)).await,
+        match came {
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Ok(Message::Text(text))) => self.hear(place, socket, &text).await,
             Some(Ok(Message::Close(_))) => {
                 place.leave();
                 Err(BROKEN)
@@ -151,7 +191,7 @@ impl Stream {
     }
 
     /// Once a second. True when it is time to look into the database.
-    async fn tick(&mut self, socket: &mut WebSocket) -> Result<bool, u16> {
+    async fn tick(&mut self, socket: &mut Socket) -> Result<bool, u16> {
         self.ticks += 1;
         self.still()?;
         if self.ticks - self.heard_at >= SILENT {
@@ -176,16 +216,8 @@ impl Stream {
         self.broker.freshness.check(now).map_err(|_: Problem| TOO_SLOW)
     }
 
-    /// Tells the device what another of its person's says just now. Whether it still may hear it, each tick says, which comes before.
-    async fn pass_on(&self, socket: &mut WebSocket, passing: &bell::Passing) -> Result<(), u16> {
-        if self.is_member != Some(true) || passing.from == self.token.device {
-            return Ok(());
-        }
-        send_text(socket, passing.frame.clone()).await
-    }
-
     /// What the device says.
-    async fn hear(&self, place: &Place, socket: &mut WebSocket, text: &str) -> Result<(), u16> {
+    async fn hear(&self, place: &Place, socket: &mut Socket, text: &str) -> Result<(), u16> {
         let update = said::read(text).ok_or(POLICY)?;
         if !place.may_say() {
             return Err(TOO_MUCH);
@@ -203,7 +235,7 @@ impl Stream {
     }
 
     /// Sends what is new. True when there may be more at once.
-    async fn step(&mut self, socket: &mut WebSocket) -> Result<bool, u16> {
+    async fn step(&mut self, socket: &mut Socket) -> Result<bool, u16> {
         let Self { broker, token, .. } = &*self;
         let standing = check(broker, token).await?;
         let mut db = broker.base.db.reader().acquire().await.map_err(|_| INTERNAL)?;
@@ -280,12 +312,12 @@ fn note(refusal: Refusal) {
 }
 
 /// Sends one frame, or gives up on a peer that does not read.
-pub async fn send(socket: &mut WebSocket, frame: &Frame) -> Result<(), u16> {
+pub async fn send(socket: &mut Socket, frame: &Frame) -> Result<(), u16> {
     let text = serde_json::to_string(frame).map_err(|_| INTERNAL)?;
     send_text(socket, text.into()).await
 }
 
-async fn send_text(socket: &mut WebSocket, text: Utf8Bytes) -> Result<(), u16> {
+async fn send_text(socket: &mut Socket, text: Utf8Bytes) -> Result<(), u16> {
     let mut sending = pin!(socket.send(Message::Text(text)));
     // What is taken at once, as nearly all of it is, needs no timer.
     let sent = match poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await {

@@ -1,6 +1,5 @@
 //! What a device says on its stream: volatile updates, checked as updates are and passed on, kept by nobody.
 
-use super::bell::Passing;
 use crate::routes::updates;
 use crate::state::Broker;
 use crate::store::{sessions, switches};
@@ -13,6 +12,8 @@ use baton_protocol::time::Millis;
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as WebSocketFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// Longest frame a device may send: a volatile update of the largest bucket.
 pub const MAX_FRAME: usize = 8 * 1024;
@@ -74,8 +75,12 @@ pub async fn pass(broker: &Broker, token: &AccessToken, standing: &Standing, upd
         return Err(NOT_FOUND.into());
     }
     session.may_write(&standing.device, is_member, place.epoch, place.key_version)?;
-    let frame = serde_json::to_string(&Frame::Volatile { update }).internal()?;
-    broker.bell.pass(&token.sub, Passing { from: standing.device.clone(), frame: frame.into() });
+    let text = serde_json::to_string(&Frame::Volatile { update }).internal()?;
+    drop(db);
+    // Written out once for all of them.
+    let mut frame = Vec::with_capacity(text.len() + 8);
+    WebSocketFrame::message(text, OpCode::Data(Data::Text), true).format(&mut frame).map_err(|why| Problem::Internal(why.to_string()))?;
+    broker.bell.pass(&token.sub, &standing.device, &frame).await;
     Ok(())
 }
 

@@ -145,11 +145,8 @@ async fn each_event_is_heard_once_and_in_order() {
         Some(first) => vec![frame.to_owned(), first],
     });
     assert_eq!(heard(begins).await, (Vec::new(), Some(Ended::Gap)));
-    let mut count = 0;
-    middle.meddle_with_frames(move |frame| {
-        count += 1;
-        if count == 3 { Vec::new() } else { vec![frame.to_owned()] }
-    });
+    let third = format!("\"seq\":{},", begins + 3);
+    middle.meddle_with_frames(move |frame| if frame.contains(&third) { Vec::new() } else { vec![frame.to_owned()] });
     assert_eq!(heard(begins).await, (vec![1, 2], Some(Ended::Gap)));
     middle.meddle_with_frames(|frame| vec![frame.to_owned()]);
     assert_eq!(heard(begins).await, (vec![1, 2, 3, 4], None));

@@ -1,0 +1,208 @@
+//! A connection that two write to: the stream it belongs to, and whoever has something for all streams of a subject, which then need not wake. Each writes whole
+//! frames, so that none comes in the midst of another.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The connection.
+pub struct Line {
+    socket: TcpStream,
+    out: Mutex<Out>,
+    /// Whether what others say is passed on to it.
+    hears: AtomicBool,
+}
+
+#[derive(Default)]
+struct Out {
+    /// What the socket has not taken: the end of a frame, and what its stream wrote after it.
+    waiting: Vec<u8>,
+    /// Who writes that.
+    writes: Option<Waker>,
+}
+
+impl Line {
+    /// Over a socket that speaks WebSocket from here on.
+    pub fn over(socket: TcpStream) -> Arc<Self> {
+        Arc::new(Self { socket, out: Mutex::default(), hears: AtomicBool::new(false) })
+    }
+
+    /// From here on what others say is passed on to it, or not.
+    pub fn hear(&self, hears: bool) {
+        self.hears.store(hears, Ordering::Relaxed);
+    }
+
+    /// Passes a frame on. One that is slow, or does not hear, misses it; one that is broken finds out itself.
+    pub fn pass(&self, frame: &[u8]) {
+        if !self.hears.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut out = self.out();
+        if out.waiting.is_empty() {
+            let _ = self.write(&mut out, frame);
+        }
+    }
+
+    /// Writes what waits, whenever something does. Ends with the connection alone.
+    pub async fn write_what_waits(&self) -> io::Error {
+        poll_fn(|cx| {
+            let mut out = self.out();
+            match self.poll_written(&mut out, cx) {
+                Poll::Ready(Ok(())) => {
+                    out.writes = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                Poll::Ready(Err(why)) => Poll::Ready(why),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes whole frames: what the socket does not, waits.
+    fn write(&self, out: &mut Out, frames: &[u8]) -> io::Result<()> {
+        let taken = if out.waiting.is_empty() { self.try_write(frames)? } else { 0 };
+        if taken < frames.len() {
+            out.waiting.extend_from_slice(&frames[taken..]);
+            if let Some(writes) = out.writes.take() {
+                writes.wake();
+            }
+        }
+        Ok(())
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.socket.try_write(bytes) {
+            Err(why) if why.kind() == ErrorKind::WouldBlock => Ok(0),
+            other => other,
+        }
+    }
+
+    fn poll_written(&self, out: &mut Out, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !out.waiting.is_empty() {
+            ready!(self.socket.poll_write_ready(cx))?;
+            let taken = self.try_write(&out.waiting)?;
+            out.waiting.drain(..taken);
+        }
+        out.waiting.shrink_to(0);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The stream's own end of it.
+pub struct End(pub Arc<Line>);
+
+impl AsyncRead for End {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.socket.poll_read_ready(cx))?;
+            match self.0.socket.try_read(buffer.initialize_unfilled()) {
+                Ok(read) => {
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {}
+                Err(why) => return Poll::Ready(Err(why)),
+            }
+        }
+    }
+}
+
+/// What is given at once is whole frames: that is how they are handed on here.
+impl AsyncWrite for End {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.write(&mut self.0.out(), frames)?;
+        Poll::Ready(Ok(frames.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_written(&mut self.0.out(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (Arc<Line>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (there, here) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (Line::over(here.unwrap().0), there.unwrap())
+    }
+
+    /// Two write at once to one who reads slowly: no frame comes in another, what its stream writes comes whole, and what is passed on comes or does not.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn frames_come_whole_or_not_at_all() {
+        const LENGTH: usize = 50_000;
+        const OWN: usize = 200;
+        let (line, mut there) = pair().await;
+        line.hear(true);
+        let passes = line.clone();
+        let passing = tokio::task::spawn_blocking(move || (0..5000).for_each(|_| passes.pass(&vec![b'p'; LENGTH])));
+        let own = tokio::spawn(async move {
+            let mut end = End(line);
+            for _ in 0..OWN {
+                end.write_all(&vec![b'o'; LENGTH]).await.unwrap();
+                end.flush().await.unwrap();
+            }
+        });
+        let (mut owned, mut passed) = (0, 0);
+        while owned < OWN {
+            let mut frame = vec![0; LENGTH];
+            there.read_exact(&mut frame).await.unwrap();
+            assert!(frame.iter().all(|byte| *byte == frame[0]), "one in another");
+            if frame[0] == b'o' { owned += 1 } else { passed += 1 }
+        }
+        own.await.unwrap();
+        passing.abort();
+        assert!(passed < 5000, "what is slow misses some");
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_though_its_stream_says_nothing() {
+        let (line, mut there) = pair().await;
+        line.pass(b"not heard");
+        line.hear(true);
+        // More than any socket takes at once.
+        let much = vec![b'm'; 32 * 1024 * 1024];
+        line.pass(&much);
+        line.pass(b"missed");
+        let length = much.len();
+        let read = async {
+            let mut all = vec![0; length];
+            there.read_exact(&mut all).await.unwrap();
+            all == much
+        };
+        tokio::select! {
+            whole = read => assert!(whole),
+            why = line.write_what_waits() => panic!("{why}"),
+        }
+        line.pass(b"heard");
+        let mut last = [0; 5];
+        there.read_exact(&mut last).await.unwrap();
+        assert_eq!(&last, b"heard");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_ends() {
+        let (line, there) = pair().await;
+        drop(there);
+        let mut end = End(line);
+        assert_eq!(end.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+}
