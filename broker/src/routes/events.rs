@@ -2,6 +2,7 @@
 //! headers, a one-use ticket that they fetched with them. Cookies authenticate nothing here.
 
 use super::acting::{Acting, Ask};
+use crate::presence::Place;
 use crate::state::Broker;
 use crate::store::events;
 use crate::streams;
@@ -13,7 +14,6 @@ use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UP
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use baton_protocol::access_token::AccessToken;
-use baton_protocol::event::Frame;
 use baton_protocol::json::Node;
 use baton_protocol::refusal::Stream;
 use baton_service::extract::Query;
@@ -24,6 +24,8 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -89,7 +91,7 @@ pub async fn stream(
     if gap && from.ticket.is_none() {
         return Err(Problem::from(Stream::Gap).with("first", first).with("last", last));
     }
-    let (cursor, told) = if gap { (last, Some(Frame::Gap { resume_at: last + 1 })) } else { (cursor, None) };
+    let (cursor, resume_at) = if gap { (last, Some(last + 1)) } else { (cursor, None) };
     if let Err(rejection) = asks {
         return Ok(rejection.into_response());
     }
@@ -98,25 +100,24 @@ pub async fn stream(
     };
     let accept = derive_accept_key(key.as_bytes());
     let place = broker.presence.take(&token.sub, token.device.as_str())?;
-    let serving = broker.clone();
+    let stream = Box::new(streams::Stream::new(broker.clone(), token, cursor, from.volatile));
     tokio::spawn(async move {
-        let Some((line, mut socket)) = upgraded(upgrade).await else { return };
-        if let Some(frame) = told
-            && Box::pin(streams::send(&mut socket, &frame)).await.is_err()
-        {
-            return;
+        if let Some(open) = upgraded(upgrade, stream, place).await {
+            open.serve(resume_at).await;
         }
-        streams::Stream::new(serving, token, cursor, from.volatile).serve(place, line, socket).await;
     });
     let head = [(CONNECTION, "upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, &accept)];
     Ok((StatusCode::SWITCHING_PROTOCOLS, head).into_response())
 }
 
-/// The connection itself, once its answer has been sent: streams write to it from more than one place, which no WebSocket over it lets them.
-async fn upgraded(upgrade: OnUpgrade) -> Option<(Arc<streams::Line>, streams::Socket)> {
-    let connection = Box::pin(upgrade).await.ok()?;
-    let parts = downcast::<TokioIo<TcpStream>>(connection).ok()?;
-    Some(Box::pin(streams::speaks(parts.io.into_inner(), parts.read_buf.into())).await)
+/// A stream on the connection itself, once its answer has been sent: streams write to it from more than one place, which no WebSocket over it lets them.
+fn upgraded(upgrade: OnUpgrade, stream: Box<streams::Stream>, place: Place) -> Pin<Box<dyn Future<Output = Option<Box<streams::Open>>> + Send>> {
+    Box::pin(async move {
+        let parts = downcast::<TokioIo<TcpStream>>(upgrade.await.ok()?).ok()?;
+        // What was read of it, if anything, without the buffer it was read into.
+        let (line, socket) = streams::speaks(parts.io.into_inner(), parts.read_buf.to_vec()).await;
+        Some(Box::new(streams::Open { stream: *stream, place, line, socket }))
+    })
 }
 
 async fn redeem(broker: &Broker, ask: &Ask, ticket: &str) -> Result<AccessToken, Problem> {

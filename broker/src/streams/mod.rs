@@ -83,6 +83,45 @@ pub async fn speaks(socket: TcpStream, read: Vec<u8>) -> (Arc<Line>, Socket) {
     (line, socket)
 }
 
+/// A stream that is open. It is boxed once, for there are ten thousand of them.
+pub struct Open {
+    /// What it tells, and to whom.
+    pub stream: Stream,
+    /// Its device's place among those that are there.
+    pub place: Place,
+    /// Its connection, for whoever passes something on.
+    pub line: Arc<Line>,
+    /// And for itself.
+    pub socket: Socket,
+}
+
+impl Open {
+    /// Serves it until it ends. One that begins where history is gone is told so.
+    pub async fn serve(mut self: Box<Self>, resume_at: Option<i64>) {
+        if let Some(resume_at) = resume_at
+            && Box::pin(send(&mut self.socket, &Frame::Gap { resume_at })).await.is_err()
+        {
+            return;
+        }
+        let Self { stream, place, line, socket } = &mut *self;
+        place.told(stream.cursor);
+        stream.broker.bell.ring(&stream.token.sub);
+        let code = stream.speak(place, line, socket).await;
+        line.hear(false);
+        if code == REVOKED {
+            place.leave();
+        }
+        if code != BROKEN {
+            let close = Message::Close(Some(CloseFrame { code: code.into(), reason: "".into() }));
+            let _ = Box::pin(tokio::time::timeout(SEND_TIMEOUT, socket.send(close))).await;
+        }
+        let Self { stream, place, .. } = *self;
+        drop(place);
+        // The others look whether it has gone.
+        stream.broker.bell.ring(&stream.token.sub);
+    }
+}
+
 /// One stream.
 pub struct Stream {
     broker: Arc<Broker>,
@@ -105,24 +144,6 @@ impl Stream {
     /// For the device of this token, after this event.
     pub fn new(broker: Arc<Broker>, token: AccessToken, cursor: i64, hears: bool) -> Self {
         Self { broker, token, cursor, is_member: None, grant_until: i64::MAX, there: None, hears, ticks: 0, heard_at: 0 }
-    }
-
-    /// Serves it until it ends.
-    pub async fn serve(mut self, mut place: Place, line: Arc<Line>, mut socket: Socket) {
-        place.told(self.cursor);
-        self.broker.bell.ring(&self.token.sub);
-        let code = self.speak(&mut place, &line, &mut socket).await;
-        line.hear(false);
-        if code == REVOKED {
-            place.leave();
-        }
-        if code != BROKEN {
-            let close = Message::Close(Some(CloseFrame { code: code.into(), reason: "".into() }));
-            let _ = Box::pin(tokio::time::timeout(SEND_TIMEOUT, socket.send(close))).await;
-        }
-        drop(place);
-        // The others look whether it has gone.
-        self.broker.bell.ring(&self.token.sub);
     }
 
     /// Speaks and hears until one of both has enough; why.
