@@ -74,6 +74,7 @@ async fn who_writes_too_late_is_merged() {
         write(&stale, 0, "butter, ");
         stale.set("position", &json!(50)).unwrap();
         assert_eq!(stale.save().await.unwrap(), Some(Written::Branch { epoch: 2 }));
+        assert_eq!(stale.save().await.unwrap(), None, "it lies beside");
 
         let changes = there.follow().await.unwrap();
         let outdone = vec![Outdone { name: "position".into(), by: laptop.did().to_string(), value: json!(50) }];
@@ -135,6 +136,32 @@ async fn what_was_kept_through_a_start_comes_late() {
             assert_eq!(late.save().await.unwrap(), None);
         }
     }
+}
+
+/// What a session is read on to behind its document's back is in what the document writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_over_what_was_read() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+    let mut here = Document::open_shared(&laptop).await.unwrap();
+    let mut there = Document::of(Session::load(&phone, here.session().id()).await.unwrap()).await.unwrap().0;
+    write(&there, 0, "milk ");
+    there.save().await.unwrap();
+    here.session_mut().follow().await.unwrap();
+    write(&here, 0, "bread ");
+    here.save().await.unwrap();
+    let read = Document::of(Session::load(&phone, here.session().id()).await.unwrap()).await.unwrap().0;
+    assert!(text(&read).contains("milk ") && text(&read).contains("bread "), "{}", text(&read));
+    assert_eq!(here.follow().await.unwrap().by, [phone.did().clone()], "and who wrote it is told");
+    // A race that is lost is told as well.
+    there.follow().await.unwrap();
+    write(&there, 0, "eggs ");
+    there.save().await.unwrap();
+    write(&here, 0, "butter ");
+    here.save().await.unwrap();
+    let changes = here.follow().await.unwrap();
+    assert_eq!((changes.changed, changes.by), (true, vec![phone.did().clone()]));
 }
 
 /// Nothing new is sealed under a key that somebody has who is out: a late edit waits until the session's holder has kept them out of it.

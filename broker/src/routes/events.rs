@@ -27,9 +27,12 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+/// How long a client may take to read that its stream begins.
+const UPGRADE_TIME: Duration = Duration::from_secs(10);
 /// How long a ticket lives.
 const TICKET_SECS: i64 = 30;
 
@@ -113,7 +116,8 @@ pub async fn stream(
 /// A stream on the connection itself, once its answer has been sent: streams write to it from more than one place, which no WebSocket over it lets them.
 fn upgraded(upgrade: OnUpgrade, stream: Box<streams::Stream>, place: Place) -> Pin<Box<dyn Future<Output = Option<Box<streams::Open>>> + Send>> {
     Box::pin(async move {
-        let parts = downcast::<TokioIo<TcpStream>>(upgrade.await.ok()?).ok()?;
+        let connection = tokio::time::timeout(UPGRADE_TIME, upgrade).await.ok()?.ok()?;
+        let parts = downcast::<TokioIo<TcpStream>>(connection).ok()?;
         // What was read of it, if anything, without the buffer it was read into.
         let (line, socket) = streams::speaks(parts.io.into_inner(), parts.read_buf.to_vec()).await;
         Some(Box::new(streams::Open { stream: *stream, place, line, socket }))

@@ -10,6 +10,9 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+/// Most bytes that wait, beside the frame that is written last.
+const MOST_WAITING: usize = 256 * 1024;
+
 /// The connection.
 pub struct Line {
     socket: TcpStream,
@@ -120,7 +123,12 @@ impl AsyncRead for End {
 /// What is given at once is whole frames: that is how they are handed on here.
 impl AsyncWrite for End {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.write(&mut self.0.out(), frames)?;
+        let mut out = self.0.out();
+        // Somebody makes it answer, and does not read.
+        if out.waiting.len() > MOST_WAITING {
+            return Poll::Ready(Err(io::Error::other("too much waits")));
+        }
+        self.0.write(&mut out, frames)?;
         Poll::Ready(Ok(frames.len()))
     }
 
@@ -196,6 +204,20 @@ mod tests {
         let mut last = [0; 5];
         there.read_exact(&mut last).await.unwrap();
         assert_eq!(&last, b"heard");
+    }
+
+    /// A peer that makes its stream write and reads nothing.
+    #[tokio::test]
+    async fn what_waits_is_bounded() {
+        let (line, _there) = pair().await;
+        let mut end = End(line.clone());
+        let mut written = 0;
+        // Nothing is flushed: tungstenite writes its answers to pings so.
+        while end.write_all(&vec![b'p'; 16 * 1024]).await.is_ok() {
+            written += 1;
+            assert!(written < 100_000, "for ever");
+        }
+        assert!(line.out().waiting.len() <= MOST_WAITING + 16 * 1024);
     }
 
     #[tokio::test]

@@ -162,13 +162,12 @@ impl Stream {
             rung.set(bell.next());
             rung.as_mut().enable();
             // Elsewhere on the heap, and only while it lasts: ten thousand streams wait here.
-            while match Box::pin(self.step(socket)).await {
+            while match Box::pin(self.step(line, socket)).await {
                 Ok(more) => more,
                 Err(code) => return code,
             } {
                 place.told(self.cursor);
             }
-            line.hear(self.is_member == Some(true));
             let mut look = false;
             while !look {
                 let what = tokio::select! {
@@ -256,7 +255,7 @@ impl Stream {
     }
 
     /// Sends what is new. True when there may be more at once.
-    async fn step(&mut self, socket: &mut Socket) -> Result<bool, u16> {
+    async fn step(&mut self, line: &Line, socket: &mut Socket) -> Result<bool, u16> {
         let Self { broker, token, .. } = &*self;
         let standing = check(broker, token).await?;
         let mut db = broker.base.db.reader().acquire().await.map_err(|_| INTERNAL)?;
@@ -269,6 +268,7 @@ impl Stream {
         let there = self.look_around(&mut db, switched, is_member).await.map_err(|_| INTERNAL)?;
         drop(db);
         self.is_member = Some(is_member);
+        line.hear(is_member);
         self.grant_until = standing.grant_until;
         let more = !new.is_empty();
         let mut checked_at = self.broker.base.now();

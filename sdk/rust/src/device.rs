@@ -221,10 +221,9 @@ impl Device {
         Ok(token)
     }
 
-    /// Whether a presentation was refused that was signed by a clock which is known to be off since: then it is signed anew.
-    pub(crate) fn signs_anew(&self, why: &Error, offset: &mut i64) -> bool {
-        let before = std::mem::replace(offset, self.http.offset());
-        why.is("kb.invalid") && before != *offset
+    /// Whether a presentation was refused that was signed by a clock which is known to be off since: then it is signed anew, once.
+    pub(crate) fn signs_anew(&self, why: &Error, offset: &mut Option<i64>) -> bool {
+        offset.take().is_some_and(|before| why.is("kb.invalid") && self.http.has_learnt(before))
     }
 
     /// A lost reply spends the presentation's nonce: then the whole exchange is what is tried again. So it is when the person has had another

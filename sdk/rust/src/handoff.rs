@@ -63,7 +63,7 @@ impl Session {
         };
         let text = device.signing.seal(offer.draft()).await?;
         let (_, hash) = Offer::read(&text)?;
-        let mut offset = device.http.offset();
+        let mut offset = Some(device.http.offset());
         loop {
             let nonce = device.nonce(&device.servers.broker).await?;
             let presentation = device.present(&device.servers.broker, &nonce, &[offer_data(&hash)], &[]).await?;
@@ -115,7 +115,7 @@ impl Session {
             tries += 1;
             match self.seal_once(offered).await {
                 // Another device wrote into it meanwhile.
-                Err(conflict) if conflict.is("state.conflict") && self.is_shared() && tries < SEALS => self.follow().await?,
+                Err(conflict) if conflict.is("state.conflict") && self.is_shared() && tries < SEALS => self.reread().await?,
                 other => return other,
             }
         }
@@ -237,7 +237,7 @@ impl Waiting {
     /// Accepts: token, and a presentation with the offer's challenge over this very handoff.
     pub async fn accept(&self) -> Result<(), Error> {
         let device = &self.device;
-        let mut offset = device.http.offset();
+        let mut offset = Some(device.http.offset());
         loop {
             let presentation = device.present(&device.servers.broker, &self.offer.challenge, &[self.data()], &[]).await?;
             match self.post("accept", &json!({"presentation": presentation})).await {

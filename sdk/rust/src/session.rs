@@ -186,20 +186,18 @@ impl Session {
             return Box::pin(self.write_along(content)).await;
         }
         if self.held.is_none() {
-            // What was released or taken is not written any more, whatever a broker would take.
-            return if self.chain.holder() == self.device.did() { self.late(content, None).await } else { Err(Handoff::NotHolder.into()) };
+            // What was released or taken is not written into it any more, whatever a broker would take.
+            return if self.chain.holder() == self.device.did() { self.late(content, None).await } else { self.write_beside(content).await };
         }
-        let unanswered = self.unanswered.take();
+        let (unanswered, head) = (self.unanswered.take(), self.head.hash.clone());
         // Under a new key everything is written anew: who has no other reads from there.
         let kind = match Box::pin(self.look_after_key()).await {
             // Somebody is out, and another has the session.
             Err(fenced) if fenced.is("handoff.fenced") && !self.is_shared_here() => return self.late(content, None).await,
             other => {
-                if other? {
-                    Kind::Snapshot
-                } else {
-                    Kind::Update
-                }
+                let kind = if other? { Kind::Snapshot } else { Kind::Update };
+                self.is_still_at(&head)?;
+                kind
             }
         };
         match self.write_as(content, kind).await {
@@ -213,7 +211,7 @@ impl Session {
             }
             // An earlier write of its own, whose answer was lost, may have moved the head. Anything else is for the app to look at.
             Err(error) if error.is("state.conflict") => {
-                self.follow().await?;
+                self.reread().await?;
                 self.held.ok_or(Handoff::NotHolder)?;
                 if unanswered.as_ref() != Some(&self.head.hash) {
                     return Err(error);
@@ -225,6 +223,7 @@ impl Session {
                 Err(fenced) if fenced.is("handoff.fenced") => self.late(content, None).await,
                 other => {
                     other?;
+                    self.is_still_at(&head)?;
                     self.write_as(content, Kind::Snapshot).await.map(Written::Session)
                 }
             },
@@ -340,15 +339,22 @@ impl Session {
     /// Reads what others wrote since. What was read before is acknowledged.
     pub async fn follow(&mut self) -> Result<(), Error> {
         self.acknowledge().await;
+        self.wrote.clear();
         self.reread().await
     }
 
     /// [`Self::follow`], of what is acknowledged elsewhere.
     pub(crate) async fn reread(&mut self) -> Result<(), Error> {
         let fresh = Self::load(&self.device, &self.id).await?;
-        let heard = std::mem::take(&mut self.heard);
-        *self = Self { heard, ..fresh };
+        let (heard, mut wrote) = (std::mem::take(&mut self.heard), std::mem::take(&mut self.wrote));
+        wrote.extend(fresh.wrote);
+        *self = Self { heard, wrote, ..fresh };
         Ok(())
+    }
+
+    /// What is written is at the head that whoever wrote it had read: looking after the key may have read on.
+    fn is_still_at(&self, head: &str) -> Result<(), Error> {
+        if self.head.hash == head { Ok(()) } else { Err(State::Conflict.into()) }
     }
 
     /// Brings in a new key: required after a revocation, and when the session leaves a limited device.
@@ -360,7 +366,7 @@ impl Session {
         match self.say("rekey", "session:write", epoch, act, json!({"envelope": envelope})).await {
             // The answer to an earlier one may have been lost: then its key is there.
             Err(refused) if refused.is("handoff.statement") || refused.is("handoff.forked") => {
-                Box::pin(self.follow()).await?;
+                Box::pin(self.reread()).await?;
                 return if self.chain.key_version() < key.version { Err(refused) } else { Ok(()) };
             }
             other => other?,
@@ -381,7 +387,7 @@ impl Session {
         let act = Act::Claim { from: self.head.clone(), also: None, key_version: key.version, envelope: hash(envelope.as_bytes()) };
         let (text, statement, digest) = self.sign(self.chain.epoch() + 1, act).await?;
         let data = [claim_data(&self.id, &self.head, &digest)];
-        let mut offset = device.http.offset();
+        let mut offset = Some(device.http.offset());
         let answer = loop {
             let nonce = device.nonce(&device.servers.broker).await?;
             let presentation = device.present(&device.servers.broker, &nonce, &data, &[]).await?;

@@ -32,7 +32,9 @@ pub struct Document {
     state: State,
     /// The session had a document when it was read: what comes after that and is none is somebody's mistake, or worse.
     was_one: bool,
-    /// What saving took in meanwhile, and from whom: told with the next reading.
+    /// The hash of the session's head that is in the state.
+    merged: String,
+    /// What was taken in and is not told yet, and from whom: by saving, or by a reading that failed.
     meanwhile: (bool, BTreeSet<Did>),
     /// Late edits that are in this document, each with its epoch, and in nobody's yet who has only read the session.
     beside: Vec<(Vec<u8>, i64)>,
@@ -105,6 +107,7 @@ impl Document {
     fn new(session: Session, state: Option<State>) -> Self {
         Self {
             was_one: state.is_some(),
+            merged: if state.is_some() { session.head().hash.clone() } else { String::new() },
             state: state.unwrap_or_else(|| fresh(&session.device)),
             session,
             meanwhile: (false, BTreeSet::new()),
@@ -153,13 +156,13 @@ impl Document {
         // What this device has written itself, in another window or before it was started again.
         let kept = replica::take_in_or_set_aside(&self.session.device, self.session.id(), &mut self.state)?;
         self.was_one |= kept == replica::Kept::TakenIn;
-        // What fails half way is told by the next reading.
-        self.meanwhile.1.extend(self.session.wrote.iter().cloned());
+        self.meanwhile.1.append(&mut self.session.wrote);
         let mut late = Vec::new();
         match self.state.merge(self.session.content(), self.session.epoch()) {
             Ok(merged) => {
                 self.meanwhile.0 |= merged.changed;
                 self.was_one = true;
+                self.merged.clone_from(&self.session.head().hash);
                 self.state.settle(self.session.content());
             }
             // Somebody wrote what is none over it. What this device has of it goes on.
@@ -247,13 +250,14 @@ impl Document {
         self.keep()?;
         let mut tries = 0;
         loop {
+            self.catch_up()?;
             let content = self.state.encode();
             if content.len() > MAX_CONTENT {
                 return Err(Error::TooLarge);
             }
             if self.is_there(&content)? {
                 // A register that came too late for what lies beside the session is nowhere, and says so when it is overtaken.
-                if self.may_write() {
+                if self.writes_into_it() {
                     self.state.settle(&content);
                 }
                 self.session.keep_to_itself().await?;
@@ -268,12 +272,6 @@ impl Document {
                     // Nobody has brought in another key yet: that is not waited for here.
                     if late.is("state.rekey_required") && before == (self.session.chain.key_version(), self.session.chain.holder().clone()) {
                         return Err(late);
-                    }
-                    self.meanwhile.1.extend(self.session.wrote.iter().cloned());
-                    match self.state.merge(self.session.content(), self.session.epoch()) {
-                        Ok(merged) => self.meanwhile.0 |= merged.changed,
-                        Err(Error::NotADocument) => {}
-                        Err(other) => return Err(other),
                     }
                 }
                 Ok(written) => {
@@ -290,16 +288,30 @@ impl Document {
     }
 
     /// Whether it writes into the session, as far as this device knows.
-    fn may_write(&self) -> bool {
-        self.session.is_held() || self.session.is_shared_here() || self.session.chain.holder() == self.session.device.did()
+    fn writes_into_it(&self) -> bool {
+        self.session.is_held() || self.session.is_shared_here()
     }
 
-    /// Also what was written while this device held the session, and was kept through a start: that goes beside it now.
+    /// Takes in what the session has been read on to behind this document's back: nothing is written over it.
+    fn catch_up(&mut self) -> Result<(), Error> {
+        if self.merged == self.session.head().hash {
+            return Ok(());
+        }
+        self.meanwhile.1.append(&mut self.session.wrote);
+        match self.state.merge(self.session.content(), self.session.epoch()) {
+            Ok(merged) => self.meanwhile.0 |= merged.changed,
+            Err(Error::NotADocument) => {}
+            Err(other) => return Err(other),
+        }
+        self.merged.clone_from(&self.session.head().hash);
+        Ok(())
+    }
+
     async fn write(&mut self, content: &[u8]) -> Result<Written, Error> {
-        let may_write = self.may_write();
-        let written = if may_write { self.session.write(content).await? } else { self.session.write_beside(content).await? };
-        if matches!(written, Written::Branch { .. }) {
-            self.beside.push((content.to_vec(), self.last_epoch()));
+        let written = self.session.write(content).await?;
+        match &written {
+            Written::Session(head) => self.merged.clone_from(&head.hash),
+            Written::Branch { .. } => self.beside.push((content.to_vec(), self.last_epoch())),
         }
         Ok(written)
     }
@@ -307,7 +319,7 @@ impl Document {
     /// Up to which what it writes counts.
     fn last_epoch(&self) -> i64 {
         let chain = &self.session.chain;
-        if self.may_write() { chain.epoch() } else { chain.last_held_by(self.session.device.did()).unwrap_or_else(|| chain.epoch()) }
+        if self.writes_into_it() { chain.epoch() } else { chain.last_held_by(self.session.device.did()).unwrap_or_else(|| chain.epoch()) }
     }
 
     fn is_behind(&self, why: &Error) -> bool {
@@ -321,14 +333,18 @@ impl Document {
         match there.merge(self.session.content(), self.session.epoch()) {
             Ok(_) => {}
             // Its holder writes a document over it; whoever is not looks at what lies beside it alone.
-            Err(Error::NotADocument) if !self.may_write() => {}
+            Err(Error::NotADocument) if !self.writes_into_it() => {}
             Err(Error::NotADocument) => return Ok(false),
             Err(other) => return Err(other),
         }
-        for (beside, epoch) in self.beside.iter().filter(|_| !self.may_write()) {
+        for (beside, epoch) in self.beside.iter().filter(|_| !self.writes_into_it()) {
             there.merge(beside, *epoch)?;
         }
-        Ok(!there.merge(content, self.last_epoch())?.changed)
+        match there.merge(content, self.last_epoch()) {
+            // What is here was accepted bit by bit: together it is too much.
+            Err(Error::NotADocument) => Err(Error::TooLarge),
+            other => Ok(!other?.changed),
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Within {
     In(Id),
     /// Wherever this item is.
     Like(Id),
+    /// It was collected: nothing is in it, or beside it.
+    Gone,
 }
 
 /// Where all of a document's items are: of each client, by the first number of each run of them, in their order.
@@ -31,6 +33,11 @@ impl Nesting {
         self.0.iter().all(|(client, runs)| runs.iter().all(|(first, _)| self.level((*client, *first), &mut known, most).is_some()))
     }
 
+    /// Whether that item was collected: one library would put what stands beside it elsewhere than the other.
+    pub fn is_gone(&self, item: Id) -> bool {
+        matches!(self.run(item), Some((_, Within::Gone)))
+    }
+
     /// In how many it is, without calling itself.
     fn level(&self, item: Id, known: &mut HashMap<Id, usize>, most: usize) -> Option<usize> {
         let (mut way, mut met) = (Vec::new(), HashSet::new());
@@ -40,7 +47,7 @@ impl Nesting {
                 break *level;
             }
             let (next, deeper) = match self.run(at)?.1 {
-                Within::Root => {
+                Within::Root | Within::Gone => {
                     known.insert(at, 0);
                     break 0;
                 }

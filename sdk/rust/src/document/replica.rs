@@ -120,7 +120,7 @@ pub fn take_in(device: &Device, session: &SessionId, state: &mut State) -> Resul
     let epoch = i64::from_be_bytes(*epoch);
     let (length, rest) = rest.split_first_chunk::<4>().ok_or(Damaged::Here)?;
     let (unsaved, content) = rest.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or(Damaged::Here)?;
-    state.merge(content, epoch).and_then(|_| state.take_unsaved(unsaved)).map_err(|_| Damaged::Here)?;
+    state.restore(content, epoch).and_then(|()| state.take_unsaved(unsaved)).map_err(|_| Damaged::Here)?;
     Ok(Some(epoch))
 }
 

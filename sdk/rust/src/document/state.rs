@@ -151,6 +151,13 @@ impl State {
         self.apply(document, registers, until)
     }
 
+    /// Takes in what this device has kept itself: its seal says who wrote it, and what a session would not have is not lost here.
+    pub(super) fn restore(&mut self, content: &[u8], until: i64) -> Result<(), Error> {
+        let (registers, document) = split(content).ok_or(Error::NotADocument)?;
+        let registers = Registers::parse(registers).ok_or(Error::NotADocument)?;
+        self.apply(document, registers, until).map(|_| ())
+    }
+
     /// A copy, to be edited by nobody.
     pub fn copy(&self) -> Result<Self, Error> {
         let mut copy = Self::new([0; 4]);
@@ -213,7 +220,10 @@ impl State {
                 both.doc.transact_mut().apply_update(Update::decode_v1(update).ok()?).ok()?;
             }
             // Nothing waits for what is not there.
-            (!both.doc.transact().has_missing_updates()).then(|| both.document().len())
+            let waits = both.doc.transact().has_missing_updates();
+            let all = both.document();
+            // And whoever reads both is to accept them.
+            (!waits && whole(&all).is_some()).then_some(all.len())
         }));
         both.ok().flatten().ok_or(Error::NotADocument)
     }

@@ -57,7 +57,7 @@ pub fn whole(update: &[u8]) -> Option<HashMap<u64, u64>> {
         }
         ends.insert(client, clock);
     }
-    let is_there = |(client, clock): &Id| ends.get(client).is_some_and(|end| clock < end);
+    let is_there = |id: &Id| ends.get(&id.0).is_some_and(|end| id.1 < *end) && !nesting.is_gone(*id);
     if !named.iter().all(is_there) || !parents.iter().all(|parent| types.contains(parent)) || !nesting.is_at_most(DEEPEST) {
         return None;
     }
@@ -79,6 +79,7 @@ pub fn whole(update: &[u8]) -> Option<HashMap<u64, u64>> {
 struct Block {
     length: u64,
     is_type: bool,
+    is_gone: bool,
     /// What it stood beside when it was written.
     beside: [Option<Id>; 2],
     /// What it is in, where that is no root.
@@ -88,6 +89,9 @@ struct Block {
 impl Block {
     /// What stands beside another is where that is.
     fn within(&self) -> Within {
+        if self.is_gone {
+            return Within::Gone;
+        }
         let beside = self.beside.into_iter().flatten().next();
         beside.map(Within::Like).or(self.parent.map(Within::In)).unwrap_or(Within::Root)
     }
@@ -205,10 +209,10 @@ impl<'a> Input<'a> {
 
     fn block(&mut self) -> Option<Block> {
         let info = self.byte()?;
-        let mut block = Block { length: 1, is_type: false, beside: [None, None], parent: None };
+        let mut block = Block { length: 1, is_type: false, is_gone: false, beside: [None, None], parent: None };
         if info == 0 {
             // What was collected: only how much it was.
-            block.length = self.number()?;
+            (block.length, block.is_gone) = (self.number()?, true);
             return (block.length > 0).then_some(block);
         }
         if info & 0x80 != 0 {

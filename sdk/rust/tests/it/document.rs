@@ -302,6 +302,10 @@ fn what_is_made_to_harm_is_refused() {
     ];
     let bad = [
         ("ninety thousand within each other", item(&nested(90_000, &[117, 1]))),
+        (
+            "beside what was collected",
+            vec![1, 6, 1, 0, 0, 1, 7, 1, 1, 97, 0, 8, 0, 1, 1, 1, 0x7e, 0xc7, 1, 0, 1, 2, 0, 8, 0, 1, 3, 1, 0x7e, 0xc7, 1, 0, 1, 4, 0, 0],
+        ),
         ("types within each other", types(66)),
         ("beside each other, and within", beside(&[7, 0, 1, 65, 0])),
         ("and with names", item(&nested(1000, &[118, 1, 0]))),

@@ -64,6 +64,8 @@ export type Outcome =
 export class Document {
   /** The session had a document when it was read: what comes after that and is none is somebody's mistake, or worse. */
   #wasOne = false;
+  /** The hash of the session's head that is in the state. */
+  #merged = "";
   /** Reading and saving come one after another: what is written is at the head that was read into it. */
   readonly #turns = new Turns();
   /** What was taken in and is not told yet: by saving, or by a reading that failed. */
@@ -85,6 +87,7 @@ export class Document {
     const state = fresh(device);
     const document = new Document(await Session.open(device, state.encode(), opening), state);
     document.#wasOne = true;
+    document.#merged = document.session.head.hash;
     return document;
   }
 
@@ -133,10 +136,10 @@ export class Document {
     const kept = await takeInOrSetAside(session.device, session.id, this.state);
     this.#wasOne ||= kept === "taken in";
     const late: Late[] = [];
-    // What fails half way is told by the next reading.
-    for (const writer of session.wrote) this.#meanwhile.by.add(writer);
+    this.#noteWriters();
     try {
       if (this.state.merge(session.content, session.chain.epoch).changed) this.#meanwhile.changed = true;
+      this.#merged = session.head.hash;
       this.state.settle(session.content);
       this.#wasOne = true;
     } catch (error) {
@@ -209,16 +212,17 @@ export class Document {
   async #save(): Promise<Written | undefined> {
     await this.keep();
     for (let tries = 1; ; tries++) {
-      const [content, onto] = [this.state.encode(), this.session.head.hash];
+      this.#catchUp();
+      const content = this.state.encode();
       if (content.length > MAX_CONTENT) throw new Refused("state.size", "too large");
       if (this.#isThere(content)) {
         // A register that came too late for what lies beside the session is nowhere, and says so when it is overtaken.
-        if (this.#mayWrite) this.state.settle(content);
+        if (this.#writesIntoIt) this.state.settle(content);
         await this.session.keepToItself();
         return undefined;
       }
       try {
-        const written = await this.#write(content, onto);
+        const written = await this.#write(content);
         // What is elsewhere now is not told as overtaken after another start.
         if (this.state.isUnsaved) {
           this.state.settle(content);
@@ -234,34 +238,45 @@ export class Document {
         // Nobody has brought in another key yet: that is not waited for here.
         const isSame = this.session.chain.keyVersion === keyVersion && this.session.chain.holder === holder;
         if (isSame && isRefused(error, "state.rekey_required")) throw error;
-        for (const writer of this.session.wrote) this.#meanwhile.by.add(writer);
-        try {
-          if (this.state.merge(this.session.content, this.session.chain.epoch).changed) this.#meanwhile.changed = true;
-        } catch (none) {
-          if (!isRefused(none, "state.form")) throw none;
-        }
       }
     }
   }
 
   /** Whether it writes into the session, as far as this device knows. */
-  get #mayWrite(): boolean {
-    const { session } = this;
-    return session.isHeld || session.isSharedHere || session.chain.holder === session.device.did;
+  get #writesIntoIt(): boolean {
+    return this.session.isHeld || this.session.isSharedHere;
   }
 
-  /** Also what was written while this device held the session, and was kept through a start: that goes beside it now. */
-  async #write(content: Uint8Array, onto: string): Promise<Written> {
+  /** Who wrote is told once, by whichever reading comes next. */
+  #noteWriters(): void {
+    for (const writer of this.session.wrote) this.#meanwhile.by.add(writer);
+    this.session.wrote.clear();
+  }
+
+  /** Takes in what the session has been read on to behind this document's back: nothing is written over it. */
+  #catchUp(): void {
     const { session } = this;
-    const written = await (this.#mayWrite ? session.write(content, onto) : session.writeBeside(content));
+    if (this.#merged === session.head.hash) return;
+    this.#noteWriters();
+    try {
+      if (this.state.merge(session.content, session.chain.epoch).changed) this.#meanwhile.changed = true;
+    } catch (none) {
+      if (!isRefused(none, "state.form")) throw none;
+    }
+    this.#merged = session.head.hash;
+  }
+
+  async #write(content: Uint8Array): Promise<Written> {
+    const written = await this.session.write(content, this.#merged);
     if (written.to === "branch") this.#beside.push({ content, epoch: this.#lastEpoch });
+    else this.#merged = written.head.hash;
     return written;
   }
 
   /** Up to which what it writes counts. */
   get #lastEpoch(): number {
     const { chain, device } = this.session;
-    return this.#mayWrite ? chain.epoch : (chain.lastHeldBy(device.did) ?? chain.epoch);
+    return this.#writesIntoIt ? chain.epoch : (chain.lastHeldBy(device.did) ?? chain.epoch);
   }
 
   /** Whether the session has all of this, or it lies beside it and is for another to bring in. What is no document has nothing. */
@@ -272,10 +287,16 @@ export class Document {
     } catch (error) {
       if (!isRefused(error, "state.form")) throw error;
       // Its holder writes a document over it; whoever is not looks at what lies beside it alone.
-      if (this.#mayWrite) return false;
+      if (this.#writesIntoIt) return false;
     }
-    for (const beside of this.#mayWrite ? [] : this.#beside) there.merge(beside.content, beside.epoch);
-    return !there.merge(content, this.#lastEpoch).changed;
+    for (const beside of this.#writesIntoIt ? [] : this.#beside) there.merge(beside.content, beside.epoch);
+    try {
+      return !there.merge(content, this.#lastEpoch).changed;
+    } catch (error) {
+      // What is here was accepted bit by bit: together it is too much.
+      if (isRefused(error, "state.form")) throw new Refused("state.size", "too large");
+      throw error;
+    }
   }
 }
 

@@ -8,8 +8,8 @@ export interface Id {
   clock: number;
 }
 
-/** Where an item is: in one with a name or nowhere (`undefined`), in the type that another is, or wherever another is. */
-export type Within = { in: Id } | { like: Id } | undefined;
+/** Where an item is: in one with a name or nowhere, in the type that another is, or wherever another is; of one that was collected, gone. */
+export type Within = { in: Id } | { like: Id } | "root" | "gone";
 
 interface Run {
   first: number;
@@ -34,13 +34,18 @@ export class Nesting {
     return [...this.#runs.values()].every((runs) => runs.every((run) => this.#isAtMost(run, most)));
   }
 
+  /** Whether that item was collected: one library would put what stands beside it elsewhere than the other. */
+  isGone(item: Id): boolean {
+    return this.#run(item)?.within === "gone";
+  }
+
   /** Without calling itself. */
   #isAtMost(run: Run, most: number): boolean {
     const way: { run: Run; deeper: number }[] = [];
     const met = new Set<Run>();
     let at: Run | undefined = run;
     while (at && at.level === undefined) {
-      if (!at.within) at.level = 0;
+      if (typeof at.within === "string") at.level = 0;
       else {
         if (met.has(at)) return false;
         met.add(at);

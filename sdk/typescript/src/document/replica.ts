@@ -93,7 +93,7 @@ async function takeIn(device: Device, session: string, state: State): Promise<nu
   const epoch = Number(new DataView(opened).getBigUint64(0));
   const unsaved = new DataView(opened).getUint32(8);
   try {
-    state.merge(new Uint8Array(opened).subarray(HEAD + unsaved), epoch);
+    state.restore(new Uint8Array(opened).subarray(HEAD + unsaved), epoch);
     state.takeUnsaved(new Uint8Array(opened).subarray(HEAD, HEAD + unsaved));
   } catch {
     throw damaged();

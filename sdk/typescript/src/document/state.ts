@@ -88,6 +88,12 @@ export class State {
     return this.#apply(document, read, until);
   }
 
+  /** @internal Takes in what this device has kept itself: its seal says who wrote it, and what a session would not have is not lost here. */
+  restore(content: Uint8Array, until: number): void {
+    const { registers, document } = split(content);
+    this.#apply(document, Registers.parse(registers), until);
+  }
+
   /** A copy, to be edited by nobody. */
   copy(): State {
     const copy = new State(new Uint8Array(4));
@@ -143,8 +149,10 @@ export class State {
     apply(both, encodeStateAsUpdate(this.doc));
     apply(both, document);
     // Nothing waits for what is not there.
-    if (both.store.pendingStructs || both.store.pendingDs) throw new Refused("state.form", "document");
-    return encodeStateAsUpdate(both).length;
+    const all = encodeStateAsUpdate(both);
+    // And whoever reads both is to accept them.
+    if (both.store.pendingStructs || both.store.pendingDs || !whole(all)) throw new Refused("state.form", "document");
+    return all.length;
   }
 }
 

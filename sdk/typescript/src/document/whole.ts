@@ -21,6 +21,7 @@ class NotWhole extends Error {}
 interface Block {
   length: number;
   isType: boolean;
+  isGone: boolean;
   /** What it stood beside when it was written. */
   beside: Id[];
   /** What it is in, where that is no root. */
@@ -65,7 +66,7 @@ function read(input: Input): Map<number, number> {
     }
     ends.set(client, clock);
   }
-  need(named.every(({ client, clock }) => clock < (ends.get(client) ?? 0)));
+  need(named.every((id) => id.clock < (ends.get(id.client) ?? 0) && !nesting.isGone(id)));
   need(parents.every(({ client, clock }) => types.has(`${client} ${clock}`)));
   need(nesting.isAtMost(DEEPEST));
   const deleted = new Set<number>();
@@ -83,9 +84,10 @@ function read(input: Input): Map<number, number> {
 }
 
 /** What stands beside another is where that is. */
-function within({ beside: [beside], parent }: Block): Within {
+function within({ isGone, beside: [beside], parent }: Block): Within {
+  if (isGone) return "gone";
   if (beside) return { like: beside };
-  return parent && { in: parent };
+  return parent ? { in: parent } : "root";
 }
 
 /** Every half of a surrogate pair has its other half. */
@@ -206,9 +208,10 @@ class Input {
 
   block(): Block {
     const info = this.byte();
-    const block: Block = { length: 1, isType: false, beside: [] };
+    const block: Block = { length: 1, isType: false, isGone: false, beside: [] };
     if (info === 0) {
       // What was collected: only how much it was.
+      block.isGone = true;
       block.length = this.number();
       need(block.length > 0);
       return block;

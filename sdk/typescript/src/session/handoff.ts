@@ -126,7 +126,7 @@ export class Offered {
         const isBehind = error instanceof Refused && error.code === "state.conflict" && this.session.chain.mode === "shared";
         if (!isBehind || tries >= SEALS) throw error;
         // Another device wrote into it meanwhile.
-        await this.session.follow();
+        await this.session.reread();
       }
     }
   }

@@ -186,12 +186,9 @@ export class Session {
 
   async #write(content: Uint8Array): Promise<Written> {
     if (!this.isHeld && this.isSharedHere) return this.#writeAlong(content);
-    // What was released or taken is not written any more, whatever a broker would take.
-    if (!this.isHeld) {
-      if (this.chain.holder !== this.device.did) throw new Refused("handoff.not_holder", "not the holder");
-      return this.#late(content);
-    }
-    const unanswered = this.#unanswered;
+    // What was released or taken is not written into it any more, whatever a broker would take.
+    if (!this.isHeld) return this.chain.holder === this.device.did ? this.#late(content) : this.writeBeside(content);
+    const [unanswered, head] = [this.#unanswered, this.head.hash];
     // Under a new key everything is written anew: who has no other reads from there.
     let kind: "snapshot" | "update";
     try {
@@ -201,6 +198,7 @@ export class Session {
       if (!(error instanceof Refused) || error.code !== "handoff.fenced" || this.isSharedHere) throw error;
       return this.#late(content);
     }
+    this.#needStillAt(head);
     try {
       return { to: "session", head: await this.append(content, kind) };
     } catch (error) {
@@ -222,10 +220,16 @@ export class Session {
           if (refused instanceof Refused && refused.code === "handoff.fenced") return this.#late(content);
           throw refused;
         }
+        this.#needStillAt(head);
         return { to: "session", head: await this.append(content, "snapshot") };
       }
       throw error;
     }
+  }
+
+  /** What is written is at the head that whoever wrote it had read: looking after the key may have read on. */
+  #needStillAt(head: string): void {
+    if (this.head.hash !== head) throw new Refused("state.conflict", "read on meanwhile");
   }
 
   /** @internal All of the present content, written anew under a key that is good. */
@@ -339,6 +343,7 @@ export class Session {
   follow(): Promise<void> {
     return this.alone(async () => {
       await this.acknowledge();
+      this.wrote.clear();
       await this.#follow();
     });
   }
@@ -350,8 +355,9 @@ export class Session {
 
   async #follow(): Promise<void> {
     const fresh = await Session.#read(this.device, this.id, this.keys);
-    const { chain, keys, recipients, head, content, wrote, beside, used } = fresh;
-    Object.assign(this, { chain, keys, recipients, head, content, wrote, beside, used });
+    const { chain, keys, recipients, head, content, beside, used } = fresh;
+    Object.assign(this, { chain, keys, recipients, head, content, beside, used });
+    for (const writer of fresh.wrote) this.wrote.add(writer);
     this.#lastBy = fresh.#lastBy;
     this.#snapshotSeen = fresh.#snapshotSeen;
     this.#added = fresh.#added;
