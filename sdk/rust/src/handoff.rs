@@ -150,7 +150,7 @@ impl Session {
         self.held = None;
         let answer = self.device.broker("POST", &path, "handoff:offer", Some(self.id.as_str()), Some(&body)).await;
         if matches!(&answer, Err(Error::Refused { status, .. }) if (400..500).contains(status)) {
-            self.held = Some(epoch);
+            self.hold(epoch);
         }
         self.take(&answer?, &statement, digest).await
     }
@@ -188,7 +188,7 @@ impl Session {
         let path = format!("/v1/handoffs/{}/reclaim", offered.id());
         let answer = self.device.broker("POST", &path, "handoff:offer", Some(self.id.as_str()), Some(&json!({"statement": text}))).await?;
         self.take(&answer, &statement, digest).await?;
-        self.held = Some(self.chain.epoch());
+        self.hold(self.chain.epoch());
         Ok(())
     }
 

@@ -41,6 +41,8 @@ pub struct Session {
     pub(crate) added: BTreeSet<String>,
     /// The newest volatile update of each device: its epoch and number.
     pub(crate) heard: BTreeMap<Did, (i64, i64)>,
+    /// It was held here until somebody else was found to have it: what was meant for it goes beside.
+    is_late: bool,
     /// Who wrote what this device had not seen before it was last read.
     pub(crate) wrote: BTreeSet<Did>,
     /// In a shared session, what devices that are out wrote last and this one had not seen: no part of the content.
@@ -139,6 +141,7 @@ impl Session {
             unanswered: None,
             added,
             heard: BTreeMap::new(),
+            is_late: false,
             wrote: BTreeSet::new(),
             beside: Vec::new(),
             since_snapshot: 0,
@@ -187,7 +190,11 @@ impl Session {
         }
         if self.held.is_none() {
             // What was released or taken is not written into it any more, whatever a broker would take.
-            return if self.chain.holder() == self.device.did() { self.late(content, None).await } else { self.write_beside(content).await };
+            return match self.chain.holder() == self.device.did() {
+                true => self.late(content, None).await,
+                false if self.is_late => self.write_beside(content).await,
+                false => Err(Handoff::NotHolder.into()),
+            };
         }
         let (unanswered, head) = (self.unanswered.take(), self.head.hash.clone());
         // Under a new key everything is written anew: who has no other reads from there.
@@ -283,6 +290,7 @@ impl Session {
 
     async fn late(&mut self, content: &[u8], epoch: Option<i64>) -> Result<Written, Error> {
         self.held = None;
+        self.is_late = true;
         if !self.is_to_itself().await? {
             // Whoever has the session now has kept that device out of it, or will.
             Box::pin(self.reread()).await?;
@@ -348,8 +356,14 @@ impl Session {
         let fresh = Self::load(&self.device, &self.id).await?;
         let (heard, mut wrote) = (std::mem::take(&mut self.heard), std::mem::take(&mut self.wrote));
         wrote.extend(fresh.wrote);
-        *self = Self { heard, wrote, ..fresh };
+        let is_late = self.is_late && fresh.held.is_none();
+        *self = Self { heard, is_late, wrote, ..fresh };
         Ok(())
+    }
+
+    /// From here on this device holds it.
+    pub(crate) fn hold(&mut self, epoch: i64) {
+        (self.held, self.is_late) = (Some(epoch), false);
     }
 
     /// What is written is at the head that whoever wrote it had read: looking after the key may have read on.
@@ -400,7 +414,7 @@ impl Session {
         self.take(&answer, &statement, digest).await?;
         self.keys.insert(key.version, key);
         self.recipients = recipients;
-        self.held = Some(self.chain.epoch());
+        self.hold(self.chain.epoch());
         let content = self.content.clone();
         self.write_as(&content, Kind::Snapshot).await.map(|_| ())
     }

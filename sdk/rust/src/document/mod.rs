@@ -308,7 +308,9 @@ impl Document {
     }
 
     async fn write(&mut self, content: &[u8]) -> Result<Written, Error> {
-        let written = self.session.write(content).await?;
+        let is_late = !self.writes_into_it() && self.session.chain.holder() != self.session.device.did();
+        // Also what was written while this device held the session, and was kept through a start: that goes beside it now.
+        let written = if is_late { self.session.write_beside(content).await? } else { self.session.write(content).await? };
         match &written {
             Written::Session(head) => self.merged.clone_from(&head.hash),
             Written::Branch { .. } => self.beside.push((content.to_vec(), self.last_epoch())),

@@ -267,7 +267,10 @@ export class Document {
   }
 
   async #write(content: Uint8Array): Promise<Written> {
-    const written = await this.session.write(content, this.#merged);
+    const { session } = this;
+    const isLate = !this.#writesIntoIt && session.chain.holder !== session.device.did;
+    // Also what was written while this device held the session, and was kept through a start: that goes beside it now.
+    const written = await (isLate ? session.writeBeside(content) : session.write(content, this.#merged));
     if (written.to === "branch") this.#beside.push({ content, epoch: this.#lastEpoch });
     else this.#merged = written.head.hash;
     return written;

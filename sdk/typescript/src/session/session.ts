@@ -46,6 +46,8 @@ export class Session {
   #needs: Needs = readNeeds(undefined);
   head: Head = { epoch: 1, seq: 0, hash: "" };
   #held: number | undefined;
+  /** It was held here until somebody else was found to have it: what was meant for it goes beside. */
+  #isLate = false;
   /** The last update whose answer did not come. */
   #unanswered: string | undefined;
   #added = new Set<string>();
@@ -187,7 +189,11 @@ export class Session {
   async #write(content: Uint8Array): Promise<Written> {
     if (!this.isHeld && this.isSharedHere) return this.#writeAlong(content);
     // What was released or taken is not written into it any more, whatever a broker would take.
-    if (!this.isHeld) return this.chain.holder === this.device.did ? this.#late(content) : this.writeBeside(content);
+    if (!this.isHeld) {
+      if (this.chain.holder === this.device.did) return this.#late(content);
+      if (!this.#isLate) throw new Refused("handoff.not_holder", "not the holder");
+      return this.writeBeside(content);
+    }
     const [unanswered, head] = [this.#unanswered, this.head.hash];
     // Under a new key everything is written anew: who has no other reads from there.
     let kind: "snapshot" | "update";
@@ -281,6 +287,7 @@ export class Session {
 
   async #late(content: Uint8Array, epoch?: unknown): Promise<Written> {
     this.#held = undefined;
+    this.#isLate = true;
     if (!(await this.#isToItself())) {
       // Whoever has the session now has kept that device out of it, or will.
       await this.#follow();
@@ -364,6 +371,7 @@ export class Session {
     this.#needs = fresh.#needs;
     this.#sinceSnapshot = fresh.#sinceSnapshot;
     this.#held = fresh.#held;
+    if (this.isHeld) this.#isLate = false;
   }
 
   /** Ends the session for good. */
@@ -504,6 +512,7 @@ export class Session {
   /** @internal From here on this device holds the session, or no longer does. */
   hold(holds = true): void {
     this.#held = holds ? this.chain.epoch : undefined;
+    if (holds) this.#isLate = false;
   }
 
   /** The key of a version, the newest if none is named. */
