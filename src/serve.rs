@@ -169,11 +169,12 @@ async fn base(
     let url = config.database_url.clone().unwrap_or_else(|| Database::sqlite_url(&config.data_dir.join(format!("{name}.db"))));
     let db = Database::open(&url, name, migrations).await.with_context(|| format!("the database of {name}"))?;
     if config.trust_clock {
+        tracing::warn!(target: "baton", database = name, "the clock counts, whatever was before (--trust-clock): start without it next time");
         let mut tx = db.begin().await?;
         steady::forget(&mut tx).await?;
         tx.commit().await?;
     }
-    steady::go_on(&db, &clock).await??;
+    steady::go_on(&db, &clock).await?.with_context(|| format!("the database of {name}"))?;
     let rows: i64 = sqlx::query_scalar(rests_on).fetch_one(db.reader()).await?;
     let keys = KeyRing::open(&config.data_dir.join(format!("{name}.key")), rows == 0)?;
     let nonces = NonceKey::new(keys.nonce_secret());

@@ -7,6 +7,7 @@ use baton_protocol::time::Millis;
 use rustix::time::{ClockId, clock_gettime};
 use sqlx::AnyConnection;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// So much more than has passed is no drift: somebody set the clock forward.
 const SET_FORWARD_MS: i64 = 10_000;
@@ -81,12 +82,10 @@ impl<P: Fn() -> i64 + Send + Sync> Tell for Steady<P> {
 
 /// Why a service does not start.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the clock says {now}, and this database was used at {seen} (milliseconds since 1970): set the clock right, or, if it was wrong then, start once with --trust-clock"
-)]
+#[error("the clock says {now}, and it was used at {seen}: set the clock right, or, if it was wrong then, start once with --trust-clock")]
 pub struct Behind {
-    now: i64,
-    seen: i64,
+    now: String,
+    seen: String,
 }
 
 /// Lets the clock go on from where this database was used last. Refused when that is long after now: what expired meanwhile would be good again.
@@ -94,7 +93,11 @@ pub async fn go_on(db: &Database, clock: &Clock) -> Result<Result<(), Behind>, E
     let seen: Option<i64> = sqlx::query_scalar("SELECT seen_at FROM clock WHERE one = 1").fetch_optional(db.reader()).await?;
     let (now, Some(seen)) = (clock.now(), seen) else { return Ok(Ok(())) };
     if seen > now.plus_secs(MOST_BEHIND_SECS).0 {
-        return Ok(Err(Behind { now: now.0, seen }));
+        let date = |at: Millis| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(u64::try_from(at.0).unwrap_or_default()));
+        return Ok(Err(Behind { now: date(now), seen: date(Millis(seen)) }));
+    }
+    if seen > now.plus_secs(1).0 {
+        tracing::warn!(target: "baton", ahead_secs = (seen - now.0) / 1000, "the clock is behind when this database was used last: time goes on from there, at half pace");
     }
     clock.not_before(Millis(seen));
     Ok(Ok(()))

@@ -83,7 +83,7 @@ enum Command {
     Push {
         /// The session
         session: String,
-        /// The device's name
+        /// The device's name, or its DID
         to: String,
     },
     /// Ask the device that holds a session for it, and take it
@@ -107,8 +107,17 @@ enum Command {
 /// How often a waiting command looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Runs a command.
+/// Runs a command; says of what happens in good order what to do about it.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    carry_out(args).await.map_err(|why| match why.downcast_ref::<Error>().and_then(Error::code) {
+        Some("handoff.not_holder") => why.context("another device holds it: `device pull` asks for it"),
+        Some("handoff.no_key") => why.context("this device is not let in yet: whoever holds it lets it in with the next write"),
+        Some("handoff.taken") => why.context("somebody holds it: `device pull` asks for it"),
+        _ => why,
+    })
+}
+
+async fn carry_out(args: Args) -> anyhow::Result<()> {
     let passphrase = passphrase()?;
     if let Command::Enrol { server, name, capabilities, .. } = &args.command {
         let claims = DeviceClaims {
@@ -147,7 +156,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Read { session } => {
-            println!("{}", readable(&load(&device, &session).await?));
+            let session = load(&device, &session).await?;
+            println!("{}", readable(&session));
+            let late = session.branches().await?.len();
+            if late > 0 {
+                eprintln!("{late} late writes lie beside it: an app shows or merges them");
+            }
             Ok(())
         }
         Command::Write { session, content } => write(load(&device, &session).await?, content).await,
@@ -251,13 +265,19 @@ async fn show(device: &Arc<Device>) -> anyhow::Result<()> {
     for (did, member) in members.log.members() {
         let label = members.name_of(did).unwrap_or_default();
         let live = if members.live.contains(did) { "live" } else { "revoked" };
-        println!("member   {did} {} {live} {label}", member.tier.as_str());
+        let here = if did == device.did() { " (this device)" } else { "" };
+        println!("member   {did} {} {live} {label}{here}", member.tier.as_str());
     }
     if members.replace_root.is_some() {
         println!("asked    your root is to be replaced: `baton device agree`");
     }
     for session in device.sessions().await? {
-        println!("session  {} {} epoch {}", session.session, session.phase, session.epoch);
+        let holder = match &session.holder {
+            Some(holder) if holder == device.did().as_str() => "here".to_owned(),
+            Some(holder) => members.labels.iter().find(|one| one.device.as_str() == holder).map_or_else(|| holder.clone(), |one| one.name.clone()),
+            None => "nowhere".to_owned(),
+        };
+        println!("session  {} {} epoch {} held {holder}", session.session, session.phase, session.epoch);
     }
     Ok(())
 }
@@ -347,11 +367,20 @@ async fn write(mut session: Session, content: Option<String>) -> anyhow::Result<
 async fn push(device: &Arc<Device>, session: &str, to: &str) -> anyhow::Result<()> {
     let session = load(device, session).await?;
     let members = device.members().await?;
+    let labelled: Vec<_> = members.labelled(to).filter(|device| members.live.contains(device)).collect();
+    if let [_, _, ..] = labelled[..] {
+        let dids: Vec<_> = labelled.iter().map(|device| device.as_str()).collect();
+        bail!("several devices are called {to:?}: give the DID of one\n    {}", dids.join("\n    "));
+    }
     let by_did = || members.live.iter().find(|device| device.as_str() == to);
-    let target = members.by_label(to).or_else(by_did).cloned();
+    let target = labelled.first().copied().or_else(by_did).cloned();
     let target =
         target.with_context(|| format!("no live device is called {to:?} (a limited device sees no names: give the DID that `show` prints)"))?;
-    let offered = session.offer(Target::Device(target)).await?;
+    ensure!(target != *device.did(), "that is this device");
+    let offered = match session.offer(Target::Device(target)).await {
+        Err(why) if why.is("handoff.state") => bail!("it is offered already: an offer that nobody takes ends within two minutes"),
+        other => other?,
+    };
     println!("offered {}; waiting for {to} to accept ..", offered.id());
     finish(session, &offered).await?;
     println!("sealed to {to}");
@@ -361,7 +390,13 @@ async fn push(device: &Arc<Device>, session: &str, to: &str) -> anyhow::Result<(
 /// Waits until an offer is accepted, and seals.
 async fn finish(mut session: Session, offered: &Offered) -> anyhow::Result<()> {
     while session.accepted(offered).await?.is_none() {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = tokio::signal::ctrl_c() => {
+                session.cancel(offered).await?;
+                bail!("the offer is withdrawn");
+            }
+        }
         session.heartbeat().await?;
         if session.is_over(offered).await? {
             bail!("the offer is over");
@@ -371,6 +406,7 @@ async fn finish(mut session: Session, offered: &Offered) -> anyhow::Result<()> {
 }
 
 async fn pull(session: &Session) -> anyhow::Result<()> {
+    ensure!(!session.is_held(), "this device holds it");
     let requested = match session.request().await {
         Err(why) if why.is("handoff.state") => bail!("nobody holds it, or it is being handed over: see `device show`, or `device claim` it"),
         other => other?,

@@ -92,6 +92,7 @@ async fn an_offer_lapses() {
     let mut person = server.person().await;
     let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
     let session = Session::open(&laptop, b"x").await.unwrap();
+    assert!(session.offer(Target::Device(laptop.did().clone())).await.is_err_and(|refused| refused.is("handoff.target")), "to itself");
     let offered = session.offer(Target::AnyFull).await.unwrap();
     let waiting = Waiting::list(&tablet).await.unwrap().pop().unwrap();
     assert!(session.offer(Target::Device(tablet.did().clone())).await.is_err_and(|refused| refused.is("handoff.state")), "one at a time");

@@ -143,7 +143,8 @@ pub async fn offer(State(broker): State<Arc<Broker>>, ask: Ask, content: Body) -
     for target in offer.to.named() {
         let standing = baton_service::standing::look(&mut acting.tx, target).await.internal()?;
         let live = standing.is_some_and(|s| s.log == log && baton_service::standing::is_live(&s, acting.now));
-        if !live {
+        // To itself it hands nothing.
+        if !live || target == acting.device() {
             return Err(Handoff::Target.into());
         }
     }

@@ -113,9 +113,13 @@ impl Members {
     pub fn syncs(&self, device: &Did, tier: Tier) -> bool {
         tier == Tier::Full && !self.without_sync.contains(device)
     }
-    /// The device of that label.
+    /// The device of that label, the first if several have it.
     pub fn by_label(&self, label: &str) -> Option<&Did> {
         self.labels.iter().find(|one| one.name == label).map(|one| &one.device)
+    }
+    /// The devices of that label.
+    pub fn labelled<'a>(&'a self, label: &'a str) -> impl Iterator<Item = &'a Did> {
+        self.labels.iter().filter(move |one| one.name == label).map(|one| &one.device)
     }
     /// What the person calls this device.
     pub fn name_of(&self, device: &Did) -> Option<&str> {

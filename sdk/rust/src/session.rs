@@ -78,6 +78,8 @@ pub struct Listed {
     pub phase: String,
     /// Its epoch.
     pub epoch: i64,
+    /// Who holds it, by the broker's word.
+    pub holder: Option<String>,
 }
 
 impl Device {

@@ -95,6 +95,27 @@ test("what is read while something is written is in it", async () => {
   assert.ok(more.includes("butter ") && more.includes("eggs "), more);
 });
 
+test("what is written while a reading waits for a network is kept at once", async () => {
+  let release = (): void => undefined;
+  const holds = new Promise<void>((resolve) => (release = resolve));
+  let waits = false;
+  const fetch: typeof around.fetch = async (input, init) => (waits ? holds.then(() => around.fetch(input, init)) : around.fetch(input, init));
+  const laptop = await restarted(await full(server, "Train"), new Http({ ...around, fetch }));
+  const here = await Document.open(laptop);
+  waits = true;
+  const reading = here.follow();
+  here.doc.getText("notes").insert(0, "bread");
+  const saving = here.save();
+  for (let tries = 0; (await Replica.load(laptop, here.session.id))?.doc.getText("notes").toJSON() !== "bread"; tries++) {
+    assert.ok(tries < 1000, "it is not kept");
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  waits = false;
+  release();
+  await Promise.all([reading, saving]);
+  assert.equal(notes(await reopened(here, laptop)), "bread");
+});
+
 test("a reading that fails half way is told by the next", async () => {
   let failing = false;
   const fetch: typeof around.fetch = (input, init) => (failing && String(input).includes("/branches") ? Promise.reject(new TypeError("no network")) : around.fetch(input, init));

@@ -205,6 +205,7 @@ test("what both sides write without a network comes together, and each is told o
     await desk.getByLabel("Note à cet endroit").fill("le canon");
     await desk.getByRole("button", { name: "Noter" }).click();
     await notes(desk, "The General, 1:00: le canon");
+    await plays(desk, "The General, 1:00, gardé sur cet appareil");
     const nobody = `${server.url}/**`;
     await desk.route(nobody, (route) => route.abort());
     await person.network(desk, true);

@@ -139,7 +139,7 @@ async fn a_start_is_not_before_what_was() {
         let stopped = server.stop().await;
         hands.wall.store(start - 7_200_000, Ordering::SeqCst);
         let refused = stopped.try_start(&hands.clock(), false).await.err().unwrap();
-        assert!(refused.to_string().contains("--trust-clock"), "{refused}");
+        assert!(format!("{refused:#}").contains("--trust-clock"), "{refused:#}");
         let server = stopped.start(hands.clock(), true).await.unwrap();
         assert_eq!(server.running.broker.base().now().0, start - 7_200_000);
         // Nor does a session wait for a lease of that time.

@@ -205,12 +205,13 @@ export class Document {
    * Keeps it here, and writes what is not in the session yet; nothing when all of it is. When the session has moved on, it is kept beside it, and merged by
    * whoever reads it. Without a network it fails, and everything stays here for the next time, also when that is after another start.
    */
-  save(): Promise<Written | undefined> {
+  async save(): Promise<Written | undefined> {
+    // At once, whatever is under way: a reading that waits for a network holds up nothing here.
+    await this.keep();
     return this.#turns.take(() => this.#save());
   }
 
   async #save(): Promise<Written | undefined> {
-    await this.keep();
     for (let tries = 1; ; tries++) {
       this.#catchUp();
       const content = this.state.encode();

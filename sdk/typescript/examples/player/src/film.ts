@@ -3,7 +3,7 @@
 import type { Document, Replica } from "@baton/sdk/document";
 
 /** A document, with or without a network. */
-export type Reel = Pick<Document | Replica, "doc" | "get" | "set" | "state">;
+export type Reel = Pick<Document | Replica, "doc" | "get" | "set" | "state" | "keep">;
 
 /** Where the film is: set when somebody starts, stops or moves it, and not while it only runs. */
 export interface Now {

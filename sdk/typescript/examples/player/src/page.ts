@@ -1,5 +1,8 @@
 /** The page's elements, by id. */
 
+import { Refused } from "@baton/sdk";
+import { words } from "./words.js";
+
 const byId = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 
 export const page = {
@@ -50,7 +53,10 @@ export function say(text: string): void {
   page.said.textContent = text;
 }
 
-export const tellError = (error: unknown): void => say(error instanceof Error ? error.message : String(error));
+export function tellError(error: unknown): void {
+  if (error instanceof Refused && error.code === "transport") say(words.unreachable);
+  else say(error instanceof Error ? error.message : String(error));
+}
 
 /** Runs what a button starts; what it throws is said. */
 export function onClick(button: HTMLButtonElement, act: () => Promise<void>): void {

@@ -10,7 +10,7 @@ export function paint(player: Player): void {
   page.playing.hidden = false;
   draw(page.screen, { ...film, now: { ...film.now, at } });
   const isShown = session !== undefined || isHeld;
-  const where = player.isAway ? words.isKept : !isHeld ? words.isElsewhere : player.isSaving ? words.isSaving : words.isHere;
+  const where = player.isSaving ? words.isSaving : player.isAway ? words.isKept : isHeld ? words.isHere : words.isElsewhere;
   page.where.value = isShown ? `${player.title}, ${where}` : words.nothingYet;
   page.toggle.textContent = film.now.rate > 0 ? words.pause : words.play;
   if (document.activeElement !== page.position) page.position.value = String(Math.floor(at));

@@ -29,8 +29,9 @@ export class Player {
   #isPutAway = false;
   /** When the film was where {@link Now} says. */
   #since = performance.now();
-  /** Changes that are not durable yet. */
+  /** Changes that are not durable yet, and of them those that this device has not kept. */
   #unkept = 0;
+  #unkeptHere = 0;
   /** Something of it may be nowhere else yet. */
   #isDirty = false;
   #keeping: Promise<void> = Promise.resolve();
@@ -61,7 +62,7 @@ export class Player {
   }
 
   get isSaving(): boolean {
-    return this.#unkept > 0;
+    return this.#unkeptHere > 0 || (this.#unkept > 0 && !this.isAway);
   }
 
   /** Whether it may ask for the film. */
@@ -91,11 +92,18 @@ export class Player {
     act(reel);
     this.#isDirty = true;
     this.#unkept++;
+    this.#unkeptHere++;
     this.#refresh();
-    return this.#sync().finally(() => {
+    // On this device at once, whatever the network does.
+    const here = reel.keep().finally(() => {
+      this.#unkeptHere--;
+      this.paint();
+    });
+    const there = this.#sync().finally(() => {
       this.#unkept--;
       this.#refresh();
     });
+    return Promise.all([here, there]).then(() => undefined);
   }
 
   /** Brings what is nowhere else yet into the session. */

@@ -67,6 +67,9 @@ const en = {
   isBeside: (who: string) => `${who} wrote something that is not in the film.`,
   takeIn: "Take it in",
   thisDevice: "This device",
+  browser: "Browser",
+  screen: "The film",
+  unreachable: "Baton cannot be reached.",
 };
 
 export type Words = typeof en;
@@ -138,6 +141,9 @@ const de: Words = {
   isBeside: (who) => `${who} schrieb etwas, das nicht im Film ist.`,
   takeIn: "Aufnehmen",
   thisDevice: "Dieses Gerät",
+  browser: "Browser",
+  screen: "Der Film",
+  unreachable: "Baton ist nicht zu erreichen.",
 };
 
 const fr: Words = {
@@ -207,6 +213,9 @@ const fr: Words = {
   isBeside: (who) => `${who} a écrit quelque chose qui n’est pas dans le film.`,
   takeIn: "L’intégrer",
   thisDevice: "Cet appareil",
+  browser: "Navigateur",
+  screen: "Le film",
+  unreachable: "Baton est injoignable.",
 };
 
 const languages: Record<string, Words> = { en, de, fr };
@@ -224,6 +233,10 @@ export function translate(): void {
   for (const element of document.querySelectorAll<HTMLElement>("[data-word]")) {
     const word = words[element.dataset["word"] as keyof Words];
     if (typeof word === "string") element.textContent = word;
+  }
+  for (const element of document.querySelectorAll<HTMLInputElement>("[data-value]")) {
+    const word = words[element.dataset["value"] as keyof Words];
+    if (typeof word === "string") element.value = word;
   }
   for (const element of document.querySelectorAll<HTMLElement>("[data-label]")) {
     const word = words[element.dataset["label"] as keyof Words];
