@@ -40,6 +40,7 @@ node_modules: package.json package-lock.json $(wildcard sdk/typescript/package.j
 	npm ci
 	@touch node_modules
 
+# How fast, against raw operations in the same run; with PEERS=1 beside mosquitto, nats-server and ws, where they are at hand.
 bench: deps web
 	$(CARGO) bench --bench speed
 
