@@ -313,11 +313,12 @@ impl Stream {
 
 /// Whether the stream's token still opens anything.
 async fn check(broker: &Broker, token: &AccessToken) -> Result<Standing, u16> {
+    let mut db = broker.base.db.reader().acquire().await.map_err(|_| INTERNAL)?;
+    // The time at which it is looked: a connection may have been long in coming, and the news are newer than before.
     let now = broker.base.now();
     if Millis::from_secs(token.exp) <= now {
         return Err(EXPIRED);
     }
-    let mut db = broker.base.db.reader().acquire().await.map_err(|_| INTERNAL)?;
     broker.freshness.check(now).map_err(|_: Problem| TOO_SLOW)?;
     let standing = standing::look(&mut db, &token.device).await.map_err(|_| INTERNAL)?.ok_or(REVOKED)?;
     if !standing::is_live(&standing, now) {
