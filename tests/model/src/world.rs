@@ -128,6 +128,8 @@ impl Handing {
                 let is_party = |one: u8| Some(one) == source || Some(one) == target;
                 let goes_on = steps.iter().any(|step| match step {
                     Step::Asks(one, Ask::Say(statement, _)) => is_party(*one) || matches!(statement.act, Act::Claim { .. }),
+                    // What a party wrote too late it puts beside the session first, once; what it can do then is looked at then.
+                    Step::Asks(one, Ask::Branch(_)) => is_party(*one),
                     // An answer that a party waits for comes, or is given up.
                     Step::Arrives(at) => {
                         let Request { from, ask, is_repeat } = &world.requests[*at];
