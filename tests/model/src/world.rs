@@ -128,14 +128,13 @@ impl Handing {
                 let is_party = |one: u8| Some(one) == source || Some(one) == target;
                 let goes_on = steps.iter().any(|step| match step {
                     Step::Asks(one, Ask::Say(statement, _)) => is_party(*one) || matches!(statement.act, Act::Claim { .. }),
-                    // What a party wrote too late it puts beside the session first, once; what it can do then is looked at then.
-                    Step::Asks(one, Ask::Branch(_)) => is_party(*one),
                     // An answer that a party waits for comes, or is given up.
                     Step::Arrives(at) => {
                         let Request { from, ask, is_repeat } = &world.requests[*at];
                         matches!(ask, Ask::Say(..)) || (is_party(*from) && !is_repeat)
                     }
-                    Step::Reads(one) | Step::GivesUp(one) => is_party(*one),
+                    // What a party wrote too late it puts beside the session first, once; what it can do then is looked at then.
+                    Step::Asks(one, Ask::Branch(_)) | Step::Reads(one) | Step::GivesUp(one) => is_party(*one),
                     _ => false,
                 });
                 // With both out it is left to a claim.
