@@ -1,16 +1,20 @@
-//! `durable.append`: what a durable update costs over HTTP, alone and among a thousand writers, beside bare inserts of the same rows into SQLite.
+//! `durable.append`: what a durable update costs on a stream, and posted, alone and among a thousand writers, beside bare inserts of the same rows into SQLite.
 
 use super::fleet::{Member, fleet};
 use super::live::session;
 use super::{Results, Server, median};
 use baton_protocol::b64;
+use baton_protocol::event::Said;
 use baton_protocol::id::SessionId;
 use baton_protocol::session::{Kind, Place, SealedUpdate};
-use baton_sdk::system_entropy;
+use baton_sdk::{system_clock, system_entropy};
+use futures_util::{SinkExt as _, StreamExt as _};
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
 const LONE: usize = 60;
 const WRITERS: usize = 1000;
@@ -22,60 +26,98 @@ const INSERT: &str = "INSERT INTO updates (session_id, seq, epoch, prev, hash, k
 
 pub async fn append(results: &mut Results) {
     let server = Server::start(0).await;
-    let mut members = fleet(&server, WRITERS / 20, 20).await;
+    let mut raw = raw(&server).await;
+    on_streams(results, &server, &mut raw).await;
+    posted(results, &server, &mut raw).await;
+    raw.close().await.unwrap();
+}
+
+/// A thousand people write, each on a stream of their own.
+async fn on_streams(results: &mut Results, server: &Server, raw: &mut AnyConnection) {
+    let mut writers = Vec::new();
+    for mut member in fleet(server, WRITERS + 1, 1).await {
+        let session = session(server, &member).await;
+        writers.push((member.listen(server).await, updates(&session, if writers.is_empty() { LONE } else { EACH })));
+    }
+    let (mut stream, lone) = writers.remove(0);
+    let mut ours = Vec::new();
+    for update in lone {
+        let start = Instant::now();
+        say(&mut stream, update).await;
+        ours.push(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    results.times("durable.append.lone", median(ours), lone_insert(raw, "lone").await, "a lone committed insert", "at most 2");
+    let many = writers.into_iter().map(|(mut stream, updates)| async move {
+        for update in updates {
+            say(&mut stream, update).await;
+        }
+    });
+    let (each, cpu) = together(server, many).await;
+    results.plain("durable.append.cpu", cpu, "us of server CPU");
+    results.reach("durable.append.many", each, batched_inserts(raw, "many").await, "raw batched inserts", 0.5);
+}
+
+/// The same, each update a request with a proof of its own.
+async fn posted(results: &mut Results, server: &Server, raw: &mut AnyConnection) {
+    let mut members = fleet(server, WRITERS / 20, 20).await;
     let mut lines = Vec::new();
     for member in &mut members {
-        lines.push(requests(&server, member, EACH).await);
+        lines.push((connect(server).await, requests(server, member, EACH).await));
     }
-    let mut raw = raw(&server).await;
-
-    // Alone: one after another.
     let mut lone = members.pop().unwrap();
-    let mut socket = connect(&server).await;
+    let mut socket = connect(server).await;
     let mut ours = Vec::new();
-    for request in requests(&server, &mut lone, LONE).await {
+    for request in requests(server, &mut lone, LONE).await {
         let start = Instant::now();
         exchange(&mut socket, &request).await;
         ours.push(start.elapsed().as_secs_f64() * 1000.0);
     }
-    let update = update(&session(&server, &lone).await, 1, "h");
+    results.times("durable.post.lone", median(ours), lone_insert(raw, "posted").await, "a lone committed insert", "no more than that");
+    let many = lines.into_iter().map(|(mut socket, requests)| async move {
+        for request in requests {
+            exchange(&mut socket, &request).await;
+        }
+    });
+    let (each, cpu) = together(server, many).await;
+    results.plain("durable.post.cpu", cpu, "us of server CPU");
+    results.reach("durable.post.many", each, batched_inserts(raw, "posts").await, "raw batched inserts", 0.2);
+}
+
+/// Milliseconds for each update, and microseconds of the server's CPU, where all write at once.
+async fn together(server: &Server, writers: impl Iterator<Item = impl Future<Output = ()> + Send + 'static>) -> (f64, f64) {
+    let count = (WRITERS * EACH) as f64;
+    let (start, cpu) = (Instant::now(), server.cpu());
+    writers.collect::<tokio::task::JoinSet<_>>().join_all().await;
+    (start.elapsed().as_secs_f64() * 1000.0 / count, (server.cpu() - cpu) / count / 1000.0)
+}
+
+async fn lone_insert(raw: &mut AnyConnection, name: &str) -> f64 {
+    let update = update(&a_session(), 1, "h");
     let mut bare = Vec::new();
     for n in 0..LONE {
         let start = Instant::now();
-        insert(&mut raw, &update, &format!("lone {n}"), 1).await;
+        insert(raw, &update, &format!("{name} {n}"), 1).await;
         bare.push(start.elapsed().as_secs_f64() * 1000.0);
     }
-    results.times("durable.append.lone", median(ours), median(bare), "a lone committed insert", "at most 2");
+    median(bare)
+}
 
-    // A thousand at once.
-    let mut sockets = Vec::new();
-    for _ in 0..lines.len() {
-        sockets.push(connect(&server).await);
-    }
-    let count = (lines.len() * EACH) as f64;
-    let (start, cpu) = (Instant::now(), server.cpu());
-    let mut writers = tokio::task::JoinSet::new();
-    for (mut socket, line) in sockets.into_iter().zip(lines) {
-        writers.spawn(async move {
-            for request in line {
-                exchange(&mut socket, &request).await;
-            }
-        });
-    }
-    writers.join_all().await;
-    let each = start.elapsed().as_secs_f64() * 1000.0 / count;
-    results.plain("durable.append.cpu", (server.cpu() - cpu) / count / 1000.0, "us of server CPU");
+async fn batched_inserts(raw: &mut AnyConnection, name: &str) -> f64 {
+    let (update, batches) = (update(&a_session(), 1, "h"), WRITERS * EACH / BATCH);
     let start = Instant::now();
-    for n in 0..count as usize / BATCH {
-        insert(&mut raw, &update, &format!("many {n}"), BATCH).await;
+    for n in 0..batches {
+        insert(raw, &update, &format!("{name} {n}"), BATCH).await;
     }
-    let bare = start.elapsed().as_secs_f64() * 1000.0 / count;
-    results.reach("durable.append.many", each, bare, "raw batched inserts", 0.5);
-    raw.close().await.unwrap();
+    start.elapsed().as_secs_f64() * 1000.0 / (batches * BATCH) as f64
+}
+
+fn a_session() -> SessionId {
+    SessionId::new(system_clock().now(), system_entropy().bytes())
 }
 
 /// A bare table like the broker's, in a file beside it.
 async fn raw(server: &Server) -> AnyConnection {
+    sqlx::any::install_default_drivers();
     let mut db = AnyConnection::connect(&format!("sqlite://{}/raw.db?mode=rwc", server.dir.path().display())).await.unwrap();
     db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000").await.unwrap();
     let table = "CREATE TABLE updates (session_id TEXT NOT NULL, seq BIGINT NOT NULL, epoch BIGINT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL, key_version BIGINT NOT NULL,
@@ -114,15 +156,23 @@ fn update(session: &SessionId, seq: i64, prev: &str) -> SealedUpdate {
     SealedUpdate { place, iv: b64::encode(entropy.bytes::<12>()), ct: b64::encode(sealed) }
 }
 
+/// The next writes into a session that is at its beginning.
+fn updates(session: &SessionId, count: usize) -> Vec<SealedUpdate> {
+    let mut prev = "h".to_owned();
+    let next = |seq| {
+        let update = update(session, seq, &prev);
+        prev = update.hash();
+        update
+    };
+    (1..=count as i64).map(next).collect()
+}
+
 /// A member's next writes, ready to be sent: each with a proof of its own.
 async fn requests(server: &Server, member: &mut Member, count: usize) -> Vec<Vec<u8>> {
     let session = session(server, member).await;
     drop(member.listen(server).await);
     let (address, path) = (server.url.strip_prefix("http://").unwrap(), format!("/broker/v1/sessions/{session}/updates"));
-    let (mut prev, mut out) = ("h".to_owned(), Vec::new());
-    for seq in 1..=count as i64 {
-        let update = update(&session, seq, &prev);
-        prev = update.hash();
+    let request = |update| {
         let body = serde_json::to_string(&update).unwrap();
         let proof = member.proof("POST", &format!("{}{path}", server.url));
         let head = format!(
@@ -130,9 +180,22 @@ async fn requests(server: &Server, member: &mut Member, count: usize) -> Vec<Vec
             member.token,
             body.len()
         );
-        out.push((head + &body).into_bytes());
+        (head + &body).into_bytes()
+    };
+    updates(&session, count).into_iter().map(request).collect()
+}
+
+/// Says an update, and hears that it stands.
+async fn say(stream: &mut WebSocketStream<TcpStream>, update: SealedUpdate) {
+    let frame = serde_json::to_string(&Said::Update { update }).unwrap();
+    stream.send(Message::text(frame)).await.unwrap();
+    loop {
+        let heard = stream.next().await.unwrap().unwrap();
+        if heard.to_text().is_ok_and(|text| text.starts_with(r#"{"type":"written""#)) {
+            return;
+        }
+        assert!(!heard.to_text().is_ok_and(|text| text.contains("unwritten")), "{heard}");
     }
-    out
 }
 
 async fn connect(server: &Server) -> TcpStream {

@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 /// One update, and who waits for it.
 pub struct Job {
     candidate: Candidate,
-    once: Use,
+    /// The proof's id, where there is one.
+    once: Option<Use>,
     update: SealedUpdate,
     hash: String,
     told: oneshot::Sender<Told>,
@@ -58,8 +59,8 @@ pub async fn append(broker: &Arc<Broker>, candidate: Candidate, update: &SealedU
 
 /// How far a batch came.
 enum Outcome {
-    /// Those of these numbers are durable.
-    Committed(BTreeSet<usize>),
+    /// Those of these numbers are durable, and these events by subject.
+    Committed(BTreeSet<usize>, BTreeMap<String, Vec<events::Row>>),
     /// Nothing is.
     Nothing,
     /// It is not known.
@@ -75,19 +76,19 @@ impl Commit for Writing {
             tracing::warn!(target: "baton", ?why, "updates are decided one by one");
             Outcome::Nothing
         });
-        let written = if let Outcome::Committed(written) = &outcome { written.clone() } else { BTreeSet::new() };
-        let logs: BTreeSet<_> = written.iter().map(|n| batch[*n].candidate.token().sub.clone()).collect();
-        for log in logs {
-            self.0.bell.ring(&log);
-        }
         for (n, job) in batch.into_iter().enumerate() {
             let told = match &outcome {
                 Outcome::Unknown => Told::Unknown,
-                _ if written.contains(&n) => Told::Written,
+                Outcome::Committed(written, _) if written.contains(&n) => Told::Written,
                 _ => Told::Alone(Box::new(job.candidate)),
             };
             // Whoever went away is told nothing.
             let _ = job.told.send(told);
+        }
+        if let Outcome::Committed(_, events) = outcome {
+            for (log, rows) in events {
+                self.0.bell.tell(&log, rows);
+            }
         }
     }
 }
@@ -105,9 +106,12 @@ impl Writing {
             held.get(&token.device).filter(|standing| token.has_scope("session:write") && check_standing(token, standing, now).is_ok())
         };
         let live: Vec<_> = (0..batch.len()).filter(|n| standing(&batch[*n]).is_some()).collect();
-        let uses: Vec<_> = live.iter().map(|n| batch[*n].once.clone()).collect();
+        let (proven, mut fresh): (Vec<_>, Vec<_>) = live.into_iter().partition(|n| batch[*n].once.is_some());
+        let uses: Vec<_> = proven.iter().filter_map(|n| batch[*n].once.clone()).collect();
         let consumed = once::consume_each(&mut tx, &uses).await.internal()?;
-        let fresh: Vec<_> = live.into_iter().zip(consumed).filter_map(|(n, there)| there.then_some(n)).collect();
+        fresh.extend(proven.into_iter().zip(consumed).filter_map(|(n, there)| there.then_some(n)));
+        // As they came.
+        fresh.sort_unstable();
 
         let ids: BTreeSet<_> = fresh.iter().map(|n| batch[*n].update.place.session.as_str()).collect();
         let mut found: HashMap<_, _> =
@@ -128,7 +132,9 @@ impl Writing {
                 }
             };
             if !is_plain {
-                once::give_back(&mut tx, &job.once).await.internal()?;
+                if let Some(once) = &job.once {
+                    once::give_back(&mut tx, once).await.internal()?;
+                }
                 continue;
             }
             let head = Head { epoch: place.epoch, seq: place.seq, hash: job.hash.clone() };
@@ -144,15 +150,14 @@ impl Writing {
         }
         let rows: Vec<_> = written.iter().map(|(_, row)| row).collect();
         updates::insert_each(&mut tx, &rows, now).await.internal()?;
-        if updates::move_heads(&mut tx, &heads.into_values().collect::<Vec<_>>()).await.internal()? {
-            events::append_updated(&mut tx, &rows, now).await.internal()?;
-        } else {
+        if !updates::move_heads(&mut tx, &heads.into_values().collect::<Vec<_>>()).await.internal()? {
             return Ok(Outcome::Nothing);
         }
+        let events = events::append_updated(&mut tx, &rows, now).await.internal()?;
         // What was decided on news that went stale meanwhile is not written.
         self.0.freshness.check(base.now())?;
         Ok(match tx.commit().await {
-            Ok(()) => Outcome::Committed(written.into_iter().map(|(n, _)| n).collect()),
+            Ok(()) => Outcome::Committed(written.into_iter().map(|(n, _)| n).collect(), events),
             Err(error) => {
                 tracing::error!(target: "baton", %error, "whether updates were written is not known");
                 Outcome::Unknown

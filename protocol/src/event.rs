@@ -38,7 +38,41 @@ pub enum Frame {
         /// A stable code: `handoff.fenced`, `state.rekey_required`, ..
         code: String,
     },
+    /// This device's update stands in its session, and is durable.
+    Written {
+        /// Which session.
+        session: SessionId,
+        /// Its number.
+        seq: i64,
+        /// Its hash.
+        hash: String,
+    },
+    /// This device's update was not written, or nobody knows: it may be posted, and the answer to that says more.
+    Unwritten {
+        /// Which session.
+        session: SessionId,
+        /// Its hash.
+        hash: String,
+        /// A stable code.
+        code: String,
+    },
+    /// The stream goes on with the token it was given.
+    Renewed {
+        /// Until then, in Unix seconds.
+        until: i64,
+    },
+    /// It goes on with the one it had.
+    Unrenewed {
+        /// A stable code.
+        code: String,
+        /// With `use_dpop_nonce`: for the next proof.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nonce: Option<String>,
+    },
 }
+
+/// Longest frame a device may send, in bytes. What does not fit is posted.
+pub const MAX_SAID: usize = 16 * 1024;
 
 /// What a device says on its stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +83,18 @@ pub enum Said {
     Volatile {
         /// Of the kind `volatile`.
         update: SealedUpdate,
+    },
+    /// Into a session: to be kept, as if it were posted. On a stream that was opened with a proof, or renewed by one.
+    Update {
+        /// Of the kind `update` or `snapshot`.
+        update: SealedUpdate,
+    },
+    /// A token to go on with.
+    Renew {
+        /// An access token of the same device.
+        token: String,
+        /// A DPoP proof for `GET` of the stream's URL, with that token.
+        proof: String,
     },
 }
 

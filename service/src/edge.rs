@@ -3,7 +3,6 @@
 use crate::audit::{Audit, Event};
 use crate::base::Base;
 use crate::problem::{Problem, Refused};
-use axum::Router;
 use axum::body::Body;
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
@@ -14,6 +13,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use baton_protocol::json::Node;
 use baton_protocol::ports::Clock;
 use baton_protocol::refusal::{Input, Limit};
@@ -38,8 +38,11 @@ const BODY_WAIT: Duration = Duration::from_secs(if cfg!(feature = "testing") { 2
 /// Wraps a service's routes. `service` names it in events.
 pub fn wrap(routes: Router, service: &'static str, base: &Base, audit: &Audit) -> Router {
     let (audit, clock) = (audit.clone(), base.clock.clone());
+    // For what is refused outside of any answer.
+    let outside = Extension(audit.clone());
     let is_https = base.url.starts_with("https:");
     routes
+        .layer(outside)
         .layer(DefaultBodyLimit::max(MAX_STATE_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(30)))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::Internal("panic in a handler".into()).into_response()))

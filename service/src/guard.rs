@@ -19,6 +19,7 @@ use baton_protocol::refusal::{Dpop, Jose, Token};
 use baton_protocol::standing::Standing;
 use baton_protocol::time::{Millis, PROOF_MAX_AGE_SECS};
 use sqlx::AnyConnection;
+use std::sync::Arc;
 
 /// Whose tokens a service accepts, and for whom.
 pub struct TokenIssuer {
@@ -72,6 +73,11 @@ pub fn proof(base: &Base, headers: &HeaderMap, method: &str, path: &str, access_
     if proofs.next().is_some() {
         return Err(refuse(Dpop::Jose(Jose::Form)));
     }
+    proof_of(base, text, method, path, access_token, form)
+}
+
+fn proof_of(base: &Base, text: &str, method: &str, path: &str, access_token: Option<&str>, form: Form) -> Result<Proven, Problem> {
+    let refuse = |why: Dpop| Problem::from(why).in_form(form);
     let url = format!("{}{path}", base.url);
     let proof = dpop::check(text, dpop::Expected { method, url: &url, access_token }, base.now()).map_err(refuse)?;
     let jkt = proof.key.thumbprint();
@@ -85,14 +91,15 @@ pub fn proof(base: &Base, headers: &HeaderMap, method: &str, path: &str, access_
 /// A request with a sound token and proof; nothing consumed yet.
 #[must_use]
 pub struct Candidate {
-    token: AccessToken,
-    proven: Proven,
+    token: Arc<AccessToken>,
+    /// None on a stream, whose proof was consumed before.
+    proven: Option<Proven>,
 }
 
 /// A device that may act in this transaction.
 pub struct Caller {
     /// Its token.
-    pub token: AccessToken,
+    pub token: Arc<AccessToken>,
     /// Its standing, held until the transaction ends.
     pub standing: Standing,
 }
@@ -133,30 +140,52 @@ pub async fn manager(
 /// Checks token and proof of a request.
 pub fn candidate(base: &Base, issuer: &TokenIssuer, headers: &HeaderMap, method: &str, path: &str) -> Result<Candidate, Problem> {
     let text = presented(headers)?;
+    let token = access_token(base, issuer, text)?;
+    Candidate::new(token, proof(base, headers, method, path, Some(text), Form::Problem)?)
+}
+
+/// Checks a token and its proof that come on a stream, not in headers.
+pub fn candidate_on_stream(base: &Base, issuer: &TokenIssuer, text: &str, dpop: &str, method: &str, path: &str) -> Result<Candidate, Problem> {
+    let token = access_token(base, issuer, text)?;
+    Candidate::new(token, proof_of(base, dpop, method, path, Some(text), Form::Problem)?)
+}
+
+fn access_token(base: &Base, issuer: &TokenIssuer, text: &str) -> Result<AccessToken, Problem> {
     let keys = |kid: &str| issuer.keys.iter().find(|(name, _)| name == kid).map(|(_, key)| key.clone());
-    let token = access_token::check_once(text, (&issuer.url, &base.url), keys, &issuer.seen, base.now())?;
-    let proven = proof(base, headers, method, path, Some(text), Form::Problem)?;
-    if proven.jkt() != token.cnf.jkt {
-        return Err(Token::Binding.into());
-    }
-    Ok(Candidate { token, proven })
+    Ok(access_token::check_once(text, (&issuer.url, &base.url), keys, &issuer.seen, base.now())?)
 }
 
 impl Candidate {
+    fn new(token: AccessToken, proven: Proven) -> Result<Self, Problem> {
+        if proven.jkt() == token.cnf.jkt { Ok(Self { token: Arc::new(token), proven: Some(proven) }) } else { Err(Token::Binding.into()) }
+    }
+
+    /// What a stream's device asks for on it: the proof for this token was consumed there.
+    pub const fn on_stream(token: Arc<AccessToken>) -> Self {
+        Self { token, proven: None }
+    }
+
     /// What the token says, for checks that need no database.
     pub fn token(&self) -> &AccessToken {
         &self.token
     }
 
     /// The proof's id, for who consumes many at once. Whoever consumes it so has looked at the standing in the same transaction.
-    pub fn once(&self, now: Millis) -> Use {
-        self.proven.once(now)
+    pub fn once(&self, now: Millis) -> Option<Use> {
+        self.proven.as_ref().map(|proven| proven.once(now))
+    }
+
+    async fn consume(&self, base: &Base, db: &mut AnyConnection) -> Result<(), Problem> {
+        match &self.proven {
+            Some(proven) => proven.consume(base, db).await,
+            None => Ok(()),
+        }
     }
 
     /// Consumes the proof and holds the standing: from here to commit, no revocation comes between. A token older than the device's
     /// epoch, of another grant, or of a device that is revoked opens nothing.
     pub async fn admit(self, base: &Base, freshness: &Freshness, db: &mut AnyConnection) -> Result<Caller, Problem> {
-        self.proven.consume(base, db).await?;
+        self.consume(base, db).await?;
         let standing = standing::hold(db, &self.token.device, freshness, base.now()).await?.ok_or(Token::Standing)?;
         check_standing(&self.token, &standing, base.now())?;
         Ok(Caller { token: self.token, standing })
@@ -164,7 +193,7 @@ impl Candidate {
 
     /// [`Self::admit`] where the service knows devices itself and has looked this one up in the same transaction.
     pub async fn admit_as(self, base: &Base, standing: Option<Standing>, db: &mut AnyConnection) -> Result<Caller, Problem> {
-        self.proven.consume(base, db).await?;
+        self.consume(base, db).await?;
         let standing = standing.ok_or(Token::Standing)?;
         check_standing(&self.token, &standing, base.now())?;
         Ok(Caller { token: self.token, standing })

@@ -54,6 +54,21 @@ impl Problem {
             other => other,
         }
     }
+    /// As it is told outside of an HTTP answer: its code, a fresh DPoP nonce, and the refusal where it is one. What is ours goes to the log alone.
+    pub fn told(self) -> (&'static str, Option<String>, Option<Refusal>) {
+        match self {
+            Self::Refused { refusal, nonce, .. } => (refusal.code(), nonce, Some(refusal)),
+            Self::Internal(why) => {
+                tracing::error!(target: "baton", error = %why, "internal error");
+                ("internal", None, None)
+            }
+            Self::Unavailable(what) => {
+                tracing::warn!(target: "baton", what, "unavailable");
+                ("unavailable", None, None)
+            }
+        }
+    }
+
     /// With a fresh DPoP nonce.
     #[must_use]
     pub fn with_nonce(self, fresh: String) -> Self {

@@ -5,10 +5,10 @@ use super::acting::{Acting, Ask};
 use crate::presence::Place;
 use crate::state::Broker;
 use crate::store::events;
-use crate::streams;
-use axum::extract::State;
+use crate::streams::{self, Begins};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{MatchedPath, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use axum::response::{IntoResponse as _, Response};
@@ -16,6 +16,7 @@ use axum::{Extension, Json};
 use baton_protocol::access_token::AccessToken;
 use baton_protocol::json::Node;
 use baton_protocol::refusal::Stream;
+use baton_service::audit::Audit;
 use baton_service::extract::Query;
 use baton_service::once::{self, Use};
 use baton_service::problem::{InternalExt as _, Problem};
@@ -31,6 +32,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+/// Where streams are opened, below the service, and what a token needs there.
+pub const PATH: &str = "/v1/events";
+pub const NEEDS: &str = "session:read";
 /// How long a client may take to read that its stream begins.
 const UPGRADE_TIME: Duration = Duration::from_secs(10);
 /// How long a ticket lives.
@@ -38,14 +42,14 @@ const TICKET_SECS: i64 = 30;
 
 /// `POST /v1/events/tickets`
 pub async fn ticket(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
-    let acting = Acting::begin(&broker, &ask, "session:read").await?;
+    let acting = Acting::begin(&broker, &ask, NEEDS).await?;
     acting.needs_wide()?;
     let origin = ask.headers.get("origin").and_then(|origin| origin.to_str().ok());
     if origin == Some("null") {
         return Err(Stream::Origin.into());
     }
     let until = acting.now.plus_secs(TICKET_SECS);
-    let body = json!({"token": acting.caller.token, "origin": origin, "until": until, "salt": broker.base.entropy.token()});
+    let body = json!({"token": *acting.caller.token, "origin": origin, "until": until, "salt": broker.base.entropy.token()});
     acting.commit().await?;
     // Sealed under the broker's signature rather than stored; its one use is stored.
     let ticket = broker.base.keys.sign(baton_protocol::jose::Draft::new(baton_protocol::jose::Typ::Ticket, broker.base.keys.kid(), &body));
@@ -68,18 +72,20 @@ pub struct From {
 pub async fn stream(
     State(broker): State<Arc<Broker>>,
     Query(from): Query<From>,
+    path: MatchedPath,
+    Extension(audit): Extension<Audit>,
     ask: Ask,
     upgrade: Option<Extension<OnUpgrade>>,
     asks: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let token = if let Some(ticket) = &from.ticket {
-        redeem(&broker, &ask, ticket).await?
+        Arc::new(redeem(&broker, &ask, ticket).await?)
     } else {
         // A browser sends Origin and cannot send a proof: with a proof, no Origin is expected.
         if ask.headers.contains_key("origin") {
             return Err(Stream::Origin.into());
         }
-        let acting = Acting::begin(&broker, &ask, "session:read").await?;
+        let acting = Acting::begin(&broker, &ask, NEEDS).await?;
         acting.needs_wide()?;
         let token = acting.caller.token.clone();
         acting.commit().await?;
@@ -103,7 +109,8 @@ pub async fn stream(
     };
     let accept = derive_accept_key(key.as_bytes());
     let place = broker.presence.take(&token.sub, token.device.as_str())?;
-    let stream = Box::new(streams::Stream::new(broker.clone(), token, cursor, from.volatile));
+    let begins = Begins { token, is_proven: from.ticket.is_none(), cursor, hears: from.volatile, audit, path };
+    let stream = Box::new(streams::Stream::new(broker.clone(), begins));
     tokio::spawn(async move {
         if let Some(open) = upgraded(upgrade, stream, place).await {
             open.serve(resume_at).await;

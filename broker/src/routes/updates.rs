@@ -12,6 +12,7 @@ use baton_protocol::refusal::{Handoff, Limit, State as StateRefusal};
 use baton_protocol::session::{Kind, MAX_SEALED, Place, SealedUpdate};
 use baton_service::edge;
 use baton_service::extract::{Path, Query};
+use baton_service::guard::Candidate;
 use baton_service::problem::{InternalExt as _, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -53,49 +54,77 @@ struct Flat {
     ct: String,
 }
 
+impl Flat {
+    fn read(self) -> Option<SealedUpdate> {
+        let Self { session, epoch, seq, prev, key_version, kind, iv, ct } = self;
+        let kind = match &*kind {
+            "update" => Kind::Update,
+            "snapshot" => Kind::Snapshot,
+            _ => return None,
+        };
+        let is_sound = epoch >= 1 && seq >= 1 && key_version >= 1 && !prev.contains('\0');
+        let update = SealedUpdate { place: Place { session, epoch, seq, prev, key_version, kind }, iv, ct };
+        (is_sound && update.check_form().is_ok()).then_some(update)
+    }
+}
+
 /// One that is plainly right, as nearly all are, read once. What is not is read by [`lasting`], which says what is wrong with it.
 fn plain(bytes: &[u8]) -> Option<SealedUpdate> {
     // An array of the same would do for serde.
     bytes.trim_ascii_start().starts_with(b"{").then_some(())?;
-    let Flat { session, epoch, seq, prev, key_version, kind, iv, ct } = serde_json::from_slice(bytes).ok()?;
-    let kind = match &*kind {
-        "update" => Kind::Update,
-        "snapshot" => Kind::Snapshot,
-        _ => return None,
-    };
-    let is_sound = epoch >= 1 && seq >= 1 && key_version >= 1 && !prev.contains('\0');
-    let update = SealedUpdate { place: Place { session, epoch, seq, prev, key_version, kind }, iv, ct };
-    (is_sound && update.check_form().is_ok()).then_some(update)
+    serde_json::from_slice::<Flat>(bytes).ok()?.read()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlatFrame {
+    r#type: String,
+    update: Flat,
+}
+
+/// The update of a stream's frame that has one to be kept, and is plainly right: no other is asked for there.
+pub fn plain_frame(bytes: &[u8]) -> Option<SealedUpdate> {
+    bytes.trim_ascii_start().starts_with(b"{").then_some(())?;
+    let FlatFrame { r#type, update } = serde_json::from_slice(bytes).ok()?;
+    if r#type == "update" { update.read() } else { None }
 }
 
 /// `POST /v1/sessions/{id}/updates`
 pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
     let (candidate, bytes) = Acting::read(&broker, &ask, "session:write", content, edge::MAX_STATE_BODY).await?;
     let update = plain(&bytes).map_or_else(|| edge::json::<Value>(&bytes).and_then(lasting), Ok);
-    // Whatever is not plainly right is decided by itself: who asks comes before what they ask.
-    let candidate = match &update {
-        Ok(update) if update.place.session.as_str() == id => match writer::append(&broker, candidate, update).await {
-            Ok(written) => return written.map(|()| Json(json!({"seq": update.place.seq, "hash": update.hash()}))),
-            Err(candidate) => *candidate,
-        },
-        _ => candidate,
-    };
-    let mut acting = Acting::admit(&broker, candidate, "session:write").await?;
-    let update = update?;
-    let session = acting.session(&session_id(&id)?).await?;
-    let place = &update.place;
-    if place.session.as_str() != session.session_id {
-        return Err(StateRefusal::NotEncrypted.into());
+    match update {
+        Ok(update) if update.place.session.as_str() == id => {
+            write(&broker, candidate, &update).await?;
+            Ok(Json(json!({"seq": update.place.seq, "hash": update.hash()})))
+        }
+        // Whatever is not plainly right is decided by itself: who asks comes before what they ask.
+        other => {
+            let mut acting = Acting::admit(&broker, candidate, "session:write").await?;
+            other?;
+            acting.session(&session_id(&id)?).await?;
+            Err(StateRefusal::NotEncrypted.into())
+        }
     }
+}
+
+/// Writes an update into the session it names: with those of others, or by itself, where it is decided what is wrong with it.
+pub async fn write(broker: &Arc<Broker>, candidate: Candidate, update: &SealedUpdate) -> Result<(), Problem> {
+    let candidate = match writer::append(broker, candidate, update).await {
+        Ok(written) => return written,
+        Err(candidate) => *candidate,
+    };
+    let mut acting = Acting::admit(broker, candidate, "session:write").await?;
+    let place = &update.place;
+    let session = acting.session(&place.session).await?;
     // A repeat after a lost reply, whatever happened since.
-    if updates::stands(&mut acting.tx, &update).await.internal()? {
-        acting.commit().await?;
-        return Ok(Json(json!({"seq": place.seq, "hash": update.hash()})));
+    if updates::stands(&mut acting.tx, update).await.internal()? {
+        return acting.commit().await;
     }
     let is_member = session.is_shared() && acting.is_member().await?;
     session.may_write(acting.device(), is_member, place.epoch, place.key_version).map_err(refused(&session))?;
     let device = acting.device().clone();
-    if !updates::append(&mut acting.tx, &update, &device, acting.now).await.internal()? {
+    if !updates::append(&mut acting.tx, update, &device, acting.now).await.internal()? {
         return Err(refused(&session)(StateRefusal::Conflict.into()));
     }
     if place.kind == Kind::Snapshot {
@@ -104,8 +133,7 @@ pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
     let new =
         events::New { kind: "session.updated", session: Some(&session.session_id), devices: [Some(device.as_str()), None], ..Default::default() };
     acting.event(&new).await?;
-    acting.commit().await?;
-    Ok(Json(json!({"seq": place.seq, "hash": update.hash()})))
+    acting.commit().await
 }
 
 #[derive(Deserialize)]

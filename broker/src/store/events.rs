@@ -7,7 +7,7 @@ use baton_protocol::time::Millis;
 use baton_service::database::Error;
 use baton_service::many;
 use sqlx::{AnyConnection, FromRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 /// What happened.
@@ -45,49 +45,51 @@ pub async fn append(db: &mut AnyConnection, log: &str, new: &New<'_>, now: Milli
     Ok(())
 }
 
-/// Appends `session.updated` for each of these, in their order.
-pub async fn append_updated(db: &mut AnyConnection, rows: &[&Written<'_>], now: Millis) -> Result<(), Error> {
+/// Appends `session.updated` for each of these, in their order; gives each subject's.
+pub async fn append_updated(db: &mut AnyConnection, rows: &[&Written<'_>], now: Millis) -> Result<BTreeMap<String, Vec<Row>>, Error> {
+    static HEADS: LazyLock<[&str; 2]> = LazyLock::new(|| {
+        let after = "ON CONFLICT (log) DO UPDATE SET seq = event_heads.seq + excluded.seq RETURNING log, seq";
+        many::texts("INSERT INTO event_heads (log, seq) VALUES", &[None; 2], after)
+    });
     static TEXTS: LazyLock<[&str; 2]> = LazyLock::new(|| {
         let before = "INSERT INTO events (log, seq, at, kind, session_id, device_a) VALUES";
         many::texts(before, &[None; 6], "")
     });
-    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut by_log: BTreeMap<&str, Vec<&Written<'_>>> = BTreeMap::new();
     for row in rows {
-        *counts.entry(row.log).or_default() += 1;
+        by_log.entry(row.log).or_default().push(row);
     }
-    for (log, count) in &mut counts {
-        let last: i64 = sqlx::query_scalar(
-            "INSERT INTO event_heads (log, seq) VALUES ($1, $2) ON CONFLICT (log) DO UPDATE SET seq = event_heads.seq + excluded.seq RETURNING seq",
-        )
-        .bind(*log)
-        .bind(*count)
-        .fetch_one(&mut *db)
-        .await?;
-        *count = last - *count;
+    let mut last: HashMap<String, i64> = HashMap::new();
+    let counts: Vec<_> = by_log.iter().map(|(log, rows)| (*log, rows.len() as i64)).collect();
+    for (sql, some) in many::each(&counts, *HEADS) {
+        let mut query = sqlx::query_as(sql);
+        for (log, count) in some {
+            query = query.bind(*log).bind(*count);
+        }
+        last.extend(query.fetch_all(&mut *db).await?);
     }
-    let numbered: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            let seq = counts.entry(row.log).or_default();
-            *seq += 1;
-            (*seq, row)
-        })
-        .collect();
-    for (sql, some) in many::each(&numbered, *TEXTS) {
+    let mut told = BTreeMap::new();
+    for (log, rows) in by_log {
+        let before = last.get(log).copied().unwrap_or_default() - rows.len() as i64;
+        let numbered = rows.iter().zip(before + 1..).map(|(row, seq)| Row::updated(row, seq, now));
+        told.insert(log.to_owned(), numbered.collect::<Vec<_>>());
+    }
+    let all: Vec<_> = told.iter().flat_map(|(log, rows)| rows.iter().map(move |row| (log, row))).collect();
+    for (sql, some) in many::each(&all, *TEXTS) {
         let mut query = sqlx::query(sql);
-        for (seq, row) in some {
-            query =
-                query.bind(row.log).bind(*seq).bind(now.0).bind("session.updated").bind(row.update.place.session.as_str()).bind(row.device.as_str());
+        for (log, row) in some {
+            query = query.bind(*log).bind(row.seq).bind(row.at).bind(&row.kind).bind(&row.session_id).bind(&row.device_a);
         }
         query.execute(&mut *db).await?;
     }
-    Ok(())
+    Ok(told)
 }
 
 /// An event as it is kept.
-#[derive(FromRow)]
+#[derive(Clone, FromRow)]
 pub struct Row {
-    seq: i64,
+    /// Its number.
+    pub seq: i64,
     at: i64,
     /// What happened.
     pub kind: String,
@@ -98,6 +100,18 @@ pub struct Row {
 }
 
 impl Row {
+    fn updated(written: &Written<'_>, seq: i64, now: Millis) -> Self {
+        Self {
+            seq,
+            at: now.0,
+            kind: "session.updated".into(),
+            session_id: Some(written.update.place.session.as_str().into()),
+            handoff_id: None,
+            device_a: Some(written.device.as_str().into()),
+            device_b: None,
+        }
+    }
+
     /// As a device is told of it: a member all, others of what does not name them that there was something, so that numbers stay contiguous. What
     /// somebody has in front concerns nobody else.
     pub fn shown(self, to: &Did, is_member: bool) -> Event {

@@ -1,11 +1,15 @@
 //! What wakes the streams of a subject, and what is passed on to them without being kept.
 
 use super::line::Line;
+use crate::store::events::Row;
 use baton_protocol::key::Did;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
+/// How many of a subject's newest events are remembered for the streams that are just behind.
+const NEWS: usize = 16;
 /// To how many something is passed on before others have a turn.
 const AT_ONCE: usize = 64;
 
@@ -13,8 +17,13 @@ const AT_ONCE: usize = 64;
 #[derive(Default)]
 pub struct Bell(Mutex<HashMap<String, Weak<Subject>>>);
 
+#[derive(Default)]
 struct Subject {
     rung: Notify,
+    /// How often it was rung for what is to be looked up.
+    rings: AtomicU64,
+    /// The newest events, without a hole, as they were committed. Whatever else there is, is looked up.
+    news: Mutex<VecDeque<Row>>,
     /// Who hears what passes.
     listeners: Mutex<Vec<Listener>>,
     /// One after another, so that all hear the same in the same order.
@@ -36,6 +45,20 @@ impl Ear {
     }
 }
 
+impl RungAt {
+    /// How often it was rung for what is to be looked up.
+    pub fn rings(&self) -> u64 {
+        self.0.rings.load(Ordering::Acquire)
+    }
+
+    /// What came after `cursor`, where it is remembered without a hole.
+    pub fn news(&self, cursor: i64) -> Option<Vec<Row>> {
+        let news = self.0.news();
+        let first = news.front()?.seq;
+        (first <= cursor + 1).then(|| news.iter().filter(|row| row.seq > cursor).cloned().collect())
+    }
+}
+
 /// What is waited on for the next ring.
 pub struct RungAt(Arc<Subject>);
 
@@ -47,17 +70,39 @@ impl RungAt {
 }
 
 impl Subject {
+    fn news(&self) -> MutexGuard<'_, VecDeque<Row>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Bell {
-    /// Something was committed for this subject.
+    /// Something was committed for this subject, or changed: it is to be looked up.
     pub fn ring(&self, log: &str) {
         if let Some(subject) = self.subject(log) {
+            subject.rings.fetch_add(1, Ordering::AcqRel);
             subject.rung.notify_waiters();
         }
+    }
+
+    /// These events were committed for this subject, and nothing else.
+    pub fn tell(&self, log: &str, rows: Vec<Row>) {
+        let Some(subject) = self.subject(log) else { return };
+        let mut news = subject.news();
+        for row in rows {
+            if news.back().is_some_and(|last| last.seq + 1 != row.seq) {
+                news.clear();
+            }
+            if news.len() == NEWS {
+                news.pop_front();
+            }
+            news.push_back(row);
+        }
+        drop(news);
+        subject.rung.notify_waiters();
     }
 
     /// Tells whoever listens now, but for the device it is from.
@@ -93,7 +138,7 @@ impl Bell {
             if all.len() == all.capacity() {
                 all.retain(|_, subject| subject.strong_count() > 0);
             }
-            let fresh = Arc::new(Subject { rung: Notify::new(), listeners: Mutex::default(), passing: tokio::sync::Mutex::default() });
+            let fresh = Arc::new(Subject::default());
             all.insert(log.to_owned(), Arc::downgrade(&fresh));
             fresh
         });

@@ -1,6 +1,7 @@
 //! Event streams: the database is the truth, the bell only wakes. A stream ends within a second of its token's or device's end. What devices say to each
 //! other on them is passed on and not kept.
 
+mod asked;
 mod bell;
 mod line;
 mod said;
@@ -12,21 +13,27 @@ pub use said::Budget;
 use crate::presence::Place;
 use crate::routes::presence::others;
 use crate::state::Broker;
+use crate::store::events::Row;
 use crate::store::{events, switches};
+use asked::{Answer, Asked};
+use axum::extract::MatchedPath;
 use baton_protocol::access_token::AccessToken;
-use baton_protocol::event::{Frame, Present};
+use baton_protocol::event::{Frame, MAX_SAID, Present};
 use baton_protocol::refusal::Refusal;
+use baton_protocol::session::SealedUpdate;
 use baton_protocol::standing::Standing;
 use baton_protocol::time::Millis;
+use baton_service::audit::{self, Audit};
 use baton_service::guard::check_standing;
-use baton_service::problem::Problem;
+use baton_service::problem::{self, Problem};
 use baton_service::standing;
+use bell::RungAt;
 use futures_util::{SinkExt as _, StreamExt as _};
 use line::End;
-use said::MAX_FRAME;
+use said::Said;
 use sqlx::AnyConnection;
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -71,14 +78,26 @@ enum What {
     Rung,
     Stopping,
     Came(Option<Result<Message, tungstenite::Error>>),
+    Answered(Answer),
     Broken,
+}
+
+/// An answer that is being found.
+type Finding = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// It, when there is one.
+async fn found(finding: &mut Option<Finding>) -> Answer {
+    match finding {
+        Some(finding) => finding.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Speaks WebSocket on a connection that has just been upgraded, after what was read of it already.
 pub async fn speaks(socket: TcpStream, read: Vec<u8>) -> (Arc<Line>, Socket) {
     let line = Line::over(socket);
     let sizes =
-        WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME)).read_buffer_size(BUFFER).write_buffer_size(0);
+        WebSocketConfig::default().max_message_size(Some(MAX_SAID)).max_frame_size(Some(MAX_SAID)).read_buffer_size(BUFFER).write_buffer_size(0);
     let socket = WebSocketStream::from_partially_read(End(line.clone()), read, Role::Server, Some(sizes)).await;
     (line, socket)
 }
@@ -122,13 +141,34 @@ impl Open {
     }
 }
 
+/// How a stream begins.
+pub struct Begins {
+    /// Its device's token.
+    pub token: Arc<AccessToken>,
+    /// Whether its device has shown here that it has the token's key.
+    pub is_proven: bool,
+    /// The last event it knows.
+    pub cursor: i64,
+    /// Whether it is told what others say just now.
+    pub hears: bool,
+    /// Where refusals go.
+    pub audit: Audit,
+    /// Its route.
+    pub path: MatchedPath,
+}
+
 /// One stream.
 pub struct Stream {
     broker: Arc<Broker>,
-    token: AccessToken,
+    token: Arc<AccessToken>,
+    is_proven: bool,
     cursor: i64,
+    audit: Audit,
+    path: MatchedPath,
     /// Whether the device has the sessions of the others, as it was when `device.switched` was last seen.
     is_member: Option<bool>,
+    /// When it was last seen that it may go on, and how often it had been rung then.
+    checked: (Millis, u64),
     /// Until when its consent lasts, as it was when its standing was last looked at.
     grant_until: i64,
     /// Who was there, and what the device was told of it.
@@ -141,9 +181,24 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// For the device of this token, after this event.
-    pub fn new(broker: Arc<Broker>, token: AccessToken, cursor: i64, hears: bool) -> Self {
-        Self { broker, token, cursor, is_member: None, grant_until: i64::MAX, there: None, hears, ticks: 0, heard_at: 0 }
+    /// One that begins so.
+    pub fn new(broker: Arc<Broker>, Begins { token, is_proven, cursor, hears, audit, path }: Begins) -> Self {
+        let checked = (Millis(i64::MIN), 0);
+        Self {
+            broker,
+            token,
+            is_proven,
+            cursor,
+            audit,
+            path,
+            is_member: None,
+            checked,
+            grant_until: i64::MAX,
+            there: None,
+            hears,
+            ticks: 0,
+            heard_at: 0,
+        }
     }
 
     /// Speaks and hears until one of both has enough; why.
@@ -157,16 +212,28 @@ impl Stream {
         tokio::pin!(rung, stopping);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // One at a time: what comes meanwhile waits in the connection.
+        let mut finding = None;
+        let mut told = false;
         loop {
             // Before reading, so that nothing committed in between is missed.
             rung.set(bell.next());
             rung.as_mut().enable();
             // Elsewhere on the heap, and only while it lasts: ten thousand streams wait here.
-            while match Box::pin(self.step(line, socket)).await {
-                Ok(more) => more,
-                Err(code) => return code,
-            } {
+            if told && let Some(news) = self.news(&bell) {
+                if let Err(code) = Box::pin(self.tell(socket, news)).await {
+                    return code;
+                }
                 place.told(self.cursor);
+            } else {
+                let rings = bell.rings();
+                while match Box::pin(self.step(line, socket)).await {
+                    Ok(more) => more,
+                    Err(code) => return code,
+                } {
+                    place.told(self.cursor);
+                }
+                self.checked.1 = rings;
             }
             let mut look = false;
             while !look {
@@ -174,16 +241,25 @@ impl Stream {
                     // Time first, which is seldom ready: a peer that never stops speaking does not outlive its token.
                     biased;
                     _ = tick.tick() => What::Tick,
+                    answer = found(&mut finding) => What::Answered(answer),
                     () = &mut rung => What::Rung,
                     _ = &mut stopping => What::Stopping,
-                    came = socket.next() => What::Came(came),
+                    came = socket.next(), if finding.is_none() => What::Came(came),
                     _ = line.write_what_waits() => What::Broken,
                 };
+                told = matches!(what, What::Rung);
                 let outcome = match what {
                     What::Tick => Box::pin(self.tick(socket)).await,
                     What::Rung => Ok(true),
                     What::Stopping => Err(GOING_AWAY),
-                    What::Came(came) => Box::pin(self.message(place, socket, came)).await.map(|()| false),
+                    What::Came(came) => Box::pin(self.message(place, socket, came)).await.map(|asked| {
+                        finding = asked;
+                        false
+                    }),
+                    What::Answered(answer) => {
+                        finding = None;
+                        Box::pin(self.answered(place, socket, answer)).await.map(|()| false)
+                    }
                     What::Broken => Err(BROKEN),
                 };
                 match outcome {
@@ -195,10 +271,15 @@ impl Stream {
     }
 
     /// What came of the peer.
-    async fn message(&mut self, place: &mut Place, socket: &mut Socket, came: Option<Result<Message, tungstenite::Error>>) -> Result<(), u16> {
+    async fn message(
+        &mut self,
+        place: &mut Place,
+        socket: &mut Socket,
+        came: Option<Result<Message, tungstenite::Error>>,
+    ) -> Result<Option<Finding>, u16> {
         self.heard_at = self.ticks;
         match came {
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
             Some(Ok(Message::Text(text))) => self.hear(place, socket, &text).await,
             Some(Ok(Message::Close(_))) => {
                 place.leave();
@@ -236,26 +317,77 @@ impl Stream {
         self.broker.freshness.check(now).map_err(|_: Problem| TOO_SLOW)
     }
 
-    /// What the device says.
-    async fn hear(&self, place: &Place, socket: &mut Socket, text: &str) -> Result<(), u16> {
-        let update = said::read(text).ok_or(POLICY)?;
-        if !place.may_say() {
+    /// What the device says, or asks.
+    async fn hear(&self, place: &Place, socket: &mut Socket, text: &str) -> Result<Option<Finding>, u16> {
+        let said = said::read(text).ok_or(POLICY)?;
+        // What is written takes the time of a commit; all else is counted.
+        if !matches!(said, Said::Asked(Asked::Update(_))) && !place.may_say() {
             return Err(TOO_MUCH);
         }
+        match said {
+            Said::Asked(asked) => {
+                self.still()?;
+                Ok(Some(Box::pin(asked::answer(self.broker.clone(), self.token.clone(), self.is_proven, asked))))
+            }
+            Said::Volatile(update) => self.pass(socket, update).await.map(|()| None),
+        }
+    }
+
+    /// Answers what it asked.
+    async fn answered(&mut self, place: &Place, socket: &mut Socket, answer: Answer) -> Result<(), u16> {
+        if let Some(token) = answer.token {
+            (self.token, self.is_proven) = (token, true);
+        }
+        if let Some(refusal) = answer.refused {
+            self.note(refusal);
+            if !place.may_say() {
+                return Err(TOO_MUCH);
+            }
+        }
+        send(socket, &answer.frame).await
+    }
+
+    /// The one security event of a frame that was refused.
+    fn note(&self, refusal: Refusal) {
+        let path = self.path.as_str().to_owned();
+        self.audit.note(audit::Event { service: "broker", path, status: problem::status(refusal).as_u16(), refusal });
+    }
+
+    /// Passes on what it says.
+    async fn pass(&self, socket: &mut Socket, update: SealedUpdate) -> Result<(), u16> {
         let standing = check(&self.broker, &self.token).await?;
         let (session, seq) = (update.place.session.clone(), update.place.seq);
         match said::pass(&self.broker, &self.token, &standing, update).await {
             Ok(()) => Ok(()),
             Err(Problem::Refused { refusal, .. }) => {
-                note(refusal);
+                self.note(refusal);
                 send(socket, &Frame::Refused { session, seq, code: refusal.code().into() }).await
             }
             Err(Problem::Internal(_) | Problem::Unavailable(_)) => Err(INTERNAL),
         }
     }
 
+    /// What is new, where that is remembered and all else is as it was when it was last looked at, a second ago at most.
+    fn news(&self, bell: &RungAt) -> Option<Vec<Row>> {
+        let (checked_at, rings) = self.checked;
+        let age = self.broker.base.now().0.saturating_sub(checked_at.0);
+        if bell.rings() == rings && (0..1000).contains(&age) { bell.news(self.cursor) } else { None }
+    }
+
+    /// Sends it.
+    async fn tell(&mut self, socket: &mut Socket, news: Vec<Row>) -> Result<(), u16> {
+        self.still()?;
+        for row in news {
+            let event = row.shown(&self.token.device, self.is_member == Some(true));
+            self.cursor = event.seq;
+            send(socket, &Frame::Event(event)).await?;
+        }
+        Ok(())
+    }
+
     /// Sends what is new. True when there may be more at once.
     async fn step(&mut self, line: &Line, socket: &mut Socket) -> Result<bool, u16> {
+        let looked_at = self.broker.base.now();
         let Self { broker, token, .. } = &*self;
         let standing = check(broker, token).await?;
         let mut db = broker.base.db.reader().acquire().await.map_err(|_| INTERNAL)?;
@@ -272,6 +404,7 @@ impl Stream {
         self.grant_until = standing.grant_until;
         let more = !new.is_empty();
         let mut checked_at = self.broker.base.now();
+        self.checked.0 = looked_at;
         for row in new {
             let now = self.broker.base.now();
             if now.0 - checked_at.0 >= 1000 || Millis::from_secs(self.token.exp) <= now {
@@ -326,11 +459,6 @@ async fn check(broker: &Broker, token: &AccessToken) -> Result<Standing, u16> {
     }
     check_standing(token, &standing, now).map_err(|_| EXPIRED)?;
     Ok(standing)
-}
-
-/// The one security event of a frame that was refused.
-fn note(refusal: Refusal) {
-    tracing::warn!(target: "security", service = "broker", path = "/v1/events", code = refusal.code(), reason = refusal.reason(), "refused");
 }
 
 /// Sends one frame, or gives up on a peer that does not read.

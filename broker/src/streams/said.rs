@@ -1,5 +1,6 @@
-//! What a device says on its stream: volatile updates, checked as updates are and passed on, kept by nobody.
+//! What a device says on its stream: volatile updates, checked as updates are and passed on, kept by nobody; and what it [asks](super::asked).
 
+use super::asked::Asked;
 use crate::routes::updates;
 use crate::state::Broker;
 use crate::store::{sessions, switches};
@@ -15,19 +16,37 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WebSocketFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-/// Longest frame a device may send: a volatile update of the largest bucket.
-pub const MAX_FRAME: usize = 8 * 1024;
 /// How many it may send at once, and how many a second after that.
 const BURST: i64 = 64;
 const EACH_SECOND: i64 = 32;
 
+/// What it says.
+pub enum Said {
+    /// What is passed on.
+    Volatile(SealedUpdate),
+    /// What is answered.
+    Asked(Asked),
+}
+
 /// Reads a frame; `None` when a device has nothing of the kind to say.
-pub fn read(text: &str) -> Option<SealedUpdate> {
+pub fn read(text: &str) -> Option<Said> {
+    if let Some(update) = updates::plain_frame(text.as_bytes()) {
+        return Some(Said::Asked(Asked::Update(update)));
+    }
     let Ok(Value::Object(mut frame)) = edge::json(text.as_bytes()) else { return None };
-    let update = frame.remove("update")?;
-    let is_whole = frame.len() == 1 && frame.get("type").and_then(Value::as_str) == Some("volatile");
-    let update = updates::read(update).ok()?;
-    (is_whole && update.place.kind == Kind::Volatile).then_some(update)
+    let kind = frame.remove("type")?;
+    let said = match kind.as_str()? {
+        "volatile" => {
+            let update = updates::read(frame.remove("update")?).ok()?;
+            (update.place.kind == Kind::Volatile).then_some(Said::Volatile(update))?
+        }
+        "renew" => match (frame.remove("token")?, frame.remove("proof")?) {
+            (Value::String(token), Value::String(proof)) => Said::Asked(Asked::Renew { token, proof }),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    frame.is_empty().then_some(said)
 }
 
 /// How much a device may still say, on all its streams.

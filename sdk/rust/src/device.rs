@@ -2,9 +2,10 @@
 
 use crate::enroll::{check_issued, fetch_issued};
 use crate::error::Error;
-use crate::http::{Http, Request, form};
+use crate::http::{Http, Request};
 use crate::keys::SoftKey;
 use crate::keystore::{Enrolled, Kept, Keystore, Pin};
+use crate::line::Line;
 use crate::servers::Servers;
 use baton_protocol::credential::Tier;
 use baton_protocol::device_log::{DeviceLog, RootConsent};
@@ -19,10 +20,7 @@ use futures_util::future::try_join;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// How often an exchange is tried whose answer may have been lost.
-const EXCHANGES: usize = 5;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A device.
 pub struct Device {
@@ -41,7 +39,10 @@ pub struct Device {
     acknowledged: Mutex<BTreeMap<String, i64>>,
     /// Held by who changes what is kept beside this device.
     replicas_turn: Mutex<()>,
-    tokens: Mutex<HashMap<String, (String, i64)>>,
+    /// By what they are for, and until when they are used.
+    pub(crate) tokens: Mutex<HashMap<String, (String, i64)>>,
+    /// The stream it writes on, while there is one.
+    pub(crate) line: Mutex<Weak<Line>>,
     keys: Mutex<HashMap<String, Keys>>,
     /// The log as it was last read, and when.
     recent: Mutex<Option<(Millis, Arc<Members>)>>,
@@ -151,6 +152,7 @@ impl Device {
             acknowledged: Mutex::default(),
             replicas_turn: Mutex::default(),
             tokens: Mutex::default(),
+            line: Mutex::default(),
             keys: Mutex::default(),
             recent: Mutex::default(),
         }))
@@ -212,51 +214,13 @@ impl Device {
         Ok(answer["nonce"].as_str().ok_or(Error::Answer("nonce"))?.to_owned())
     }
 
-    /// A token for an audience, a scope and, if given, one session. Kept until half a minute before it ends.
-    pub async fn token(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<String, Error> {
-        let name = format!("{audience} {scope} {}", session.unwrap_or_default());
-        let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        if let Some((token, _)) = known.filter(|(_, until)| self.http.now().secs() < *until) {
-            return Ok(token);
-        }
-        let (token, lives) = self.exchange(audience, scope, session).await?;
-        let until = self.http.now().secs() + lives - 30;
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(name, (token.clone(), until));
-        Ok(token)
-    }
-
     /// Whether a presentation was refused that was signed by a clock which is known to be off since: then it is signed anew, once.
     pub(crate) fn signs_anew(&self, why: &Error, offset: &mut Option<i64>) -> bool {
         offset.take().is_some_and(|before| why.is("kb.invalid") && self.http.has_learnt(before))
     }
 
-    /// A lost reply spends the presentation's nonce: then the whole exchange is what is tried again. So it is when the person has had another
-    /// credential signed for this device, which it fetches.
-    async fn exchange(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {
-        let (mut shown, mut offset) = (self.enrolled().credential, self.http.offset());
-        let mut outcome = self.exchange_once(audience, scope, session).await;
-        for _ in 1..EXCHANGES {
-            let again = match &outcome {
-                Err(refused) if refused.is("kb.replay") => true,
-                // It was signed by a clock that is known to be off since.
-                Err(refused) if refused.is("kb.invalid") => self.http.has_learnt(offset),
-                // Another exchange under way may have taken it in already.
-                Err(refused) if refused.is("status.revoked") => {
-                    shown != self.enrolled().credential || self.take_renewed().await.unwrap_or(false) || shown != self.enrolled().credential
-                }
-                _ => false,
-            };
-            if !again {
-                break;
-            }
-            (shown, offset) = (self.enrolled().credential, self.http.offset());
-            outcome = self.exchange_once(audience, scope, session).await;
-        }
-        outcome
-    }
-
     /// Takes in what was signed for this device since; false when there is nothing new.
-    async fn take_renewed(&self) -> Result<bool, Error> {
+    pub(crate) async fn take_renewed(&self) -> Result<bool, Error> {
         let before = self.kept();
         let answer = fetch_issued(&self.http, &before).await?;
         let (enrolled, tier) = check_issued(&before, &answer, self.http.now())?;
@@ -271,33 +235,6 @@ impl Device {
         kept.0.save(&kept.1)?;
         *self.tier.lock().unwrap_or_else(PoisonError::into_inner) = tier;
         Ok(true)
-    }
-
-    async fn exchange_once(&self, audience: &str, scope: &str, session: Option<&str>) -> Result<(String, i64), Error> {
-        let verifier = &self.servers.verifier;
-        let nonce = self.nonce(verifier).await?;
-        let presentation = self.present(verifier, &nonce, &[], &[]).await?;
-        let details = session.map(|session| json!([{"type": "baton_session", "session": session}]).to_string());
-        let mut pairs = vec![
-            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-            ("subject_token_type", "urn:baton:token-type:device-presentation"),
-            ("subject_token", &presentation),
-            ("audience", audience),
-            ("scope", scope),
-        ];
-        if let Some(details) = &details {
-            pairs.push(("authorization_details", details));
-        }
-        let body = Some(("application/x-www-form-urlencoded", form(&pairs)));
-        let request = Request { method: "POST", url: format!("{verifier}/token"), service: verifier, token: None, body };
-        let answer = self.http.proven(&request, &self.signing).await?;
-        let token = answer["access_token"].as_str().ok_or(Error::Answer("access_token"))?.to_owned();
-        Ok((token, answer["expires_in"].as_i64().ok_or(Error::Answer("expires_in"))?))
-    }
-
-    /// Forgets its tokens, so that the next step presents anew.
-    pub fn forget_tokens(&self) {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Calls the broker.

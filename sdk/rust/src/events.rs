@@ -2,14 +2,14 @@
 
 use crate::device::Device;
 use crate::error::Error;
+use crate::line::Line;
 use baton_protocol::event::{Event, Frame, Present, Said};
 use baton_protocol::id::SessionId;
 use baton_protocol::session::SealedUpdate;
-use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Why a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,23 @@ pub enum Ended {
 
 /// A stream of events.
 pub struct Events {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    line: Arc<Line>,
     cursor: Option<i64>,
+    /// What its token is for.
+    scope: &'static str,
+    renewal: Renewal,
+}
+
+/// What is known of the next token of a stream.
+enum Renewal {
+    /// From then on there is one, in Unix seconds by the server's clock.
+    At(i64),
+    /// It was sent. `at` is when there is the one after it.
+    Sent { at: i64, is_first: bool },
+    /// The proof wants this nonce.
+    Wants(String),
+    /// The stream ends with the token it has.
+    Never,
 }
 
 /// What a stream tells.
@@ -57,16 +72,19 @@ impl Device {
         self.stream(cursor, "session:read presence", false).await
     }
 
-    /// The same, on which the device may [say](Events::say) what it does just now, and hears what the others do.
+    /// The same, on which the device may [say](Events::say) what it does just now, and hears what the others do. While it is there, what is written into
+    /// sessions goes over it as well, without a proof for each.
     pub async fn live(&self, cursor: Option<i64>) -> Result<Events, Error> {
-        self.stream(cursor, "session:read session:write presence", true).await
+        let events = self.stream(cursor, "session:read session:write presence", true).await?;
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&events.line);
+        Ok(events)
     }
 
-    async fn stream(&self, cursor: Option<i64>, scope: &str, is_live: bool) -> Result<Events, Error> {
+    async fn stream(&self, cursor: Option<i64>, scope: &'static str, is_live: bool) -> Result<Events, Error> {
         let broker = &self.servers.broker;
         for attempt in 0..3 {
-            let token = self.token(broker, scope, None).await?;
-            let url = format!("{broker}/v1/events");
+            let (token, renew_at) = self.token_until(broker, scope, None).await?;
+            let url = self.stream_url();
             let proof = self.http.proof(&self.signing, "GET", &url, broker, Some(&token)).await?;
             let query = format!("?volatile={is_live}{}", cursor.map_or(String::new(), |cursor| format!("&cursor={cursor}")));
             let mut request = format!("ws{}{query}", &url["http".len()..]).into_client_request().map_err(|_| Error::Answer("url"))?;
@@ -74,7 +92,7 @@ impl Device {
             headers.insert("authorization", format!("DPoP {token}").parse().map_err(|_| Error::Answer("token"))?);
             headers.insert("dpop", proof.parse().map_err(|_| Error::Answer("proof"))?);
             match tokio_tungstenite::connect_async(request).await {
-                Ok((socket, _)) => return Ok(Events { socket, cursor }),
+                Ok((socket, _)) => return Ok(Events { line: Line::over(socket), cursor, scope, renewal: Renewal::At(renew_at) }),
                 Err(tungstenite::Error::Http(answer)) => {
                     let body: serde_json::Value = answer.body().as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
                     let code = body["code"].as_str().unwrap_or("unknown").to_owned();
@@ -90,20 +108,45 @@ impl Device {
         }
         Err(Error::Answer("nonce"))
     }
+
+    fn stream_url(&self) -> String {
+        format!("{}/v1/events", self.servers.broker)
+    }
+
+    /// Gives a stream another token to go on with, where it is time; how long until it is. One that can't be renewed ends with the token it has.
+    pub(crate) async fn renew(&self, events: &mut Events) -> Option<Duration> {
+        let is_first = match &events.renewal {
+            Renewal::At(at) if self.http.now().secs() < *at => return Some(Duration::from_secs((at - self.http.now().secs()).unsigned_abs())),
+            Renewal::At(_) => true,
+            Renewal::Wants(nonce) => {
+                self.http.learn_nonce(&self.servers.broker, nonce);
+                false
+            }
+            Renewal::Sent { .. } | Renewal::Never => return None,
+        };
+        events.renewal = self.send_token(events, is_first).await.unwrap_or(Renewal::Never);
+        None
+    }
+
+    async fn send_token(&self, events: &Events, is_first: bool) -> Result<Renewal, Error> {
+        let broker = &self.servers.broker;
+        let (token, at) = self.token_until(broker, events.scope, None).await?;
+        let proof = self.http.proof(&self.signing, "GET", &self.stream_url(), broker, Some(&token)).await?;
+        events.line.send(&Said::Renew { token, proof }).await?;
+        Ok(Renewal::Sent { at, is_first })
+    }
 }
 
 impl Events {
     /// Ends the stream, so that the device is seen to leave at once.
-    pub async fn close(mut self) {
-        // Whoever does not answer is gone too.
-        let _ = self.socket.close(None).await;
+    pub async fn close(self) {
+        self.line.close().await;
     }
 
     /// Says to whoever listens now what a session's [`volatile`](crate::Session::volatile) sealed. Nobody keeps it, and nobody says that it came; 32 a second
     /// are passed on.
     pub async fn say(&mut self, update: SealedUpdate) -> Result<(), Error> {
-        let text = serde_json::to_string(&Said::Volatile { update }).map_err(|_| Error::Answer("frame"))?;
-        self.socket.send(Message::Text(text.into())).await.map_err(|why| Error::Transport(why.to_string()))
+        self.line.send(&Said::Volatile { update }).await
     }
 
     /// The last event that was seen.
@@ -123,33 +166,39 @@ impl Events {
     /// The next event, or who is there when that changes.
     pub async fn told(&mut self) -> Result<Told, Ended> {
         loop {
-            let text = match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => text,
-                Some(Ok(Message::Close(frame))) => return Err(frame.map_or(Ended::Broken, |frame| Ended::Closed(frame.code.into()))),
-                Some(Ok(_)) => continue,
-                Some(Err(_)) | None => return Err(Ended::Broken),
-            };
-            match serde_json::from_str(&text) {
-                Ok(Frame::Event(event)) if self.cursor.is_none_or(|cursor| event.seq == cursor + 1) => {
-                    self.cursor = Some(event.seq);
-                    return Ok(Told::Event(event));
-                }
-                Ok(Frame::Presence { devices }) => return Ok(Told::Present(devices)),
-                Ok(Frame::Volatile { update }) => return Ok(Told::Volatile(update)),
-                Ok(Frame::Refused { session, code, .. }) => return Ok(Told::Refused { session, code }),
-                Ok(Frame::Event(event)) if self.cursor.is_some_and(|cursor| event.seq <= cursor) => {}
-                Ok(Frame::Event(_) | Frame::Gap { .. }) => return Err(Ended::Gap),
-                // Of a later version: passed over.
-                Err(_) if is_unknown(&text) => {}
-                Err(_) => return Err(Ended::Broken),
+            if let Some(told) = self.heard().await? {
+                return Ok(told);
             }
         }
     }
-}
 
-/// Whether a frame is of a kind that this version does not know.
-fn is_unknown(text: &str) -> bool {
-    const KNOWN: [&str; 5] = ["event", "gap", "presence", "volatile", "refused"];
-    let frame: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    frame["type"].as_str().is_some_and(|kind| !KNOWN.contains(&kind))
+    /// What comes next; none when it is for the stream itself.
+    pub(crate) async fn heard(&mut self) -> Result<Option<Told>, Ended> {
+        Ok(match self.line.next().await? {
+            Frame::Event(event) if self.cursor.is_none_or(|cursor| event.seq == cursor + 1) => {
+                self.cursor = Some(event.seq);
+                Some(Told::Event(event))
+            }
+            Frame::Presence { devices } => Some(Told::Present(devices)),
+            Frame::Volatile { update } => Some(Told::Volatile(update)),
+            Frame::Refused { session, code, .. } => Some(Told::Refused { session, code }),
+            Frame::Event(event) if self.cursor.is_some_and(|cursor| event.seq <= cursor) => None,
+            Frame::Event(_) | Frame::Gap { .. } => return Err(Ended::Gap),
+            Frame::Renewed { .. } => {
+                if let Renewal::Sent { at, .. } = self.renewal {
+                    self.renewal = Renewal::At(at);
+                }
+                None
+            }
+            Frame::Unrenewed { nonce, .. } => {
+                self.renewal = match (&self.renewal, nonce) {
+                    (Renewal::Sent { is_first: true, .. }, Some(nonce)) => Renewal::Wants(nonce),
+                    _ => Renewal::Never,
+                };
+                None
+            }
+            // Whoever asked went away.
+            Frame::Written { .. } | Frame::Unwritten { .. } => None,
+        })
+    }
 }

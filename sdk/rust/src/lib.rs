@@ -17,6 +17,7 @@ mod handoff;
 pub mod http;
 pub mod keys;
 pub mod keystore;
+mod line;
 mod listening;
 mod needs;
 mod presence;
@@ -29,6 +30,7 @@ pub mod seal;
 mod servers;
 mod session;
 mod system;
+mod tokens;
 mod volatile;
 pub mod wire;
 

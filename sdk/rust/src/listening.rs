@@ -69,8 +69,14 @@ impl Listening {
                 }
                 continue;
             };
-            match events.told().await {
-                Ok(told) => {
+            let until = self.device.renew(events).await;
+            let told = tokio::select! {
+                told = events.heard() => told,
+                () = pause(&self.device, until) => continue,
+            };
+            match told {
+                Ok(None) => {}
+                Ok(Some(told)) => {
                     self.cursor = events.cursor().or(self.cursor);
                     self.pause = PAUSE_MS;
                     return Ok(Heard::Told(told));
@@ -96,6 +102,13 @@ impl Listening {
         let jitter = u64::from_be_bytes(self.device.http.entropy().bytes()) % (self.pause / 2 + 1);
         self.device.http.pause(Duration::from_millis(self.pause / 2 + jitter)).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE_MS);
+    }
+}
+
+async fn pause(device: &Device, until: Option<Duration>) {
+    match until {
+        Some(time) => device.http.pause(time).await,
+        None => std::future::pending().await,
     }
 }
 

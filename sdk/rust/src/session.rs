@@ -18,10 +18,13 @@ use baton_protocol::session::{Head, Kind, Mode, Place, SealedUpdate, SessionKey,
 use baton_protocol::signer::Signer as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 /// After how many updates a write is a snapshot: whoever reads the session begins there.
 const SNAPSHOT_EVERY: u32 = 32;
+/// How long an answer on the stream is waited for.
+const ON_STREAM: Duration = Duration::from_secs(3);
 /// A session as this device knows it.
 pub struct Session {
     pub(crate) device: Arc<Device>,
@@ -470,7 +473,7 @@ impl Session {
         let kind = if self.since_snapshot < SNAPSHOT_EVERY { kind } else { Kind::Snapshot };
         let update = self.sealed(content, kind).await?;
         self.unanswered = Some(update.hash());
-        self.post("updates", "session:write", &serde_json::to_value(&update).map_err(|_| Error::Answer("update"))?).await?;
+        self.deliver(&update).await?;
         self.unanswered = None;
         self.head = Head { epoch: update.place.epoch, seq: update.place.seq, hash: update.hash() };
         self.content = content.to_vec();
@@ -478,6 +481,21 @@ impl Session {
         self.since_snapshot = if kind == Kind::Snapshot { 0 } else { self.since_snapshot + 1 };
         self.keep_pin()?;
         Ok(self.head.clone())
+    }
+
+    /// Over the stream where there is one; whatever comes of that but that it stands, it is posted, which takes it once alone.
+    async fn deliver(&self, update: &SealedUpdate) -> Result<(), Error> {
+        let line = self.device.line.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(line) = line {
+            let stands = tokio::select! {
+                stands = line.write(update) => stands,
+                () = self.device.http.pause(ON_STREAM) => false,
+            };
+            if stands {
+                return Ok(());
+            }
+        }
+        self.post("updates", "session:write", &serde_json::to_value(update).map_err(|_| Error::Answer("update"))?).await.map(|_| ())
     }
 
     pub(crate) fn keep_pin(&self) -> Result<(), Error> {

@@ -7,6 +7,7 @@ import type { Tier } from "./enrolment.js";
 import type { Http, Request } from "./http.js";
 import { signBy, unverifiedKid } from "./jws.js";
 import { PublicKey } from "./key.js";
+import type { Line } from "./line.js";
 import { Refused } from "./refused.js";
 import { readStatusList } from "./statusList.js";
 import { MemoryStore, type Kept, type Pin, type Store } from "./store.js";
@@ -84,6 +85,9 @@ export class Device {
   /** The last snapshot of each session that it told the broker it has. */
   readonly #acknowledged = new Map<string, number>();
 
+  /** @internal The stream it writes on, while there is one. */
+  line: Line | undefined;
+
   private constructor(
     public kept: Readonly<Kept>,
     readonly http: Http,
@@ -156,6 +160,11 @@ export class Device {
 
   /** A token of at most five minutes for an audience, scopes and, if given, one session; kept until half a minute before it ends, for every tab of this device. */
   async token(audience: string, scope: string, session?: string): Promise<string> {
+    return (await this.tokenUntil(audience, scope, session)).token;
+  }
+
+  /** @internal The same, and from when on there is another one, in Unix seconds. */
+  async tokenUntil(audience: string, scope: string, session?: string): Promise<{ token: string; until: number }> {
     const name = [audience, scope, session ?? ""].join(" ");
     return this.#living(name) ?? this.#change(async () => {
       // Another tab may have been quicker.
@@ -165,13 +174,13 @@ export class Device {
       const living = Object.entries(this.kept.tokens).filter(([, { until }]) => this.http.seconds() < until);
       const fresh = { token: answer.access_token, until: this.http.seconds() + answer.expires_in - 30 };
       this.kept = { ...this.kept, tokens: { ...Object.fromEntries(living), [name]: fresh } };
-      return fresh.token;
+      return fresh;
     });
   }
 
-  #living(name: string): string | undefined {
+  #living(name: string): { token: string; until: number } | undefined {
     const known = this.kept.tokens[name];
-    return known && this.http.seconds() < known.until ? known.token : undefined;
+    return known && this.http.seconds() < known.until ? known : undefined;
   }
 
   /** @internal Does something in which this device presents; once more when its clock, by which it signed, turned out to be off. */

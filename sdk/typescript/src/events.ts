@@ -2,6 +2,7 @@
 
 import type { Device } from "./device.js";
 import { PASSING } from "./http.js";
+import { Line, type Answer } from "./line.js";
 import type { Outbox } from "./outbox.js";
 import type { Present } from "./presence.js";
 import { Refused } from "./refused.js";
@@ -63,7 +64,10 @@ export interface Listening {
   cursor?: number;
   /** Tells of the other devices as well; the device needs the scope `presence`. */
   presence?: boolean;
-  /** What this device says on the stream; it needs the scope `session:write`. With it the stream tells of what others say as well. */
+  /**
+   * What this device says on the stream; it needs the scope `session:write`. With it the stream tells of what others say as well, and what is written into
+   * sessions goes over it, without a proof for each.
+   */
   outbox?: Outbox;
   /** Tells of what others say just now, where this device says nothing itself. */
   volatile?: boolean;
@@ -155,9 +159,11 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
   const ask = (scope: string): Promise<{ ticket: string }> => device.broker({ scope, path: "/v1/events/tickets", json: {} });
   // Who joined before it asked for presence is told of the rest all the same.
   const least = outbox ? "session:read session:write" : "session:read";
-  const { ticket } = await ask(presence ? `${least} presence` : least).catch((error: unknown) => {
+  let scope = presence ? `${least} presence` : least;
+  const { ticket } = await ask(scope).catch((error: unknown) => {
     if (!presence || !(error instanceof Refused) || error.code !== "invalid_scope") throw error;
-    return ask(least);
+    scope = least;
+    return ask(scope);
   });
   if (signal?.aborted) return;
   const query = new URLSearchParams({ ticket, ...(cursor === undefined ? {} : { cursor: String(cursor) }), ...(volatile ? { volatile: "true" } : {}) });
@@ -168,6 +174,7 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
   // Whoever ends it may never ask for the next frame: nothing of it is to stay.
   const close = (): void => {
     clearTimeout(broken);
+    end();
     socket.close();
   };
   const tell = (frame: Frame): void => {
@@ -175,24 +182,36 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
     wake();
   };
   const send = (text: string): void => socket.send(text);
+  const line = new Line(device, scope, send, () => {
+    clearTimeout(broken);
+    broken = setTimeout(() => socket.close(), LONGEST_STREAM);
+  });
+  const end = (): void => {
+    outbox?.detach(send);
+    line.end();
+    if (device.line === line) device.line = undefined;
+  };
   socket.onopen = () => {
     outbox?.attach(send);
+    if (outbox) device.line = line;
+    void line.show();
     tell({ type: "open" });
   };
   socket.onmessage = ({ data }) => {
     const frame = read(String(data));
-    if (frame) tell(frame);
+    if (frame && isAnswer(frame)) line.hear(frame);
+    else if (frame) tell(frame);
     else if (frame === undefined) socket.close();
   };
   // A close follows, which says all that is told.
   socket.onerror = () => undefined;
   socket.onclose = ({ code }) => {
     closed = code;
-    outbox?.detach(send);
+    end();
     wake();
   };
   // A stream ends with its token, which lives five minutes. One that does not has broken without a word.
-  const broken = setTimeout(() => socket.close(), LONGEST_STREAM);
+  let broken = setTimeout(() => socket.close(), LONGEST_STREAM);
   signal?.addEventListener("abort", close);
   const forget = back.on(close);
   try {
@@ -206,25 +225,32 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
   } finally {
     signal?.removeEventListener("abort", close);
     forget();
-    outbox?.detach(send);
     close();
   }
 }
 
+function isAnswer(frame: Exclude<Frame, Open> | Answer): frame is Answer {
+  return ["written", "unwritten", "renewed", "unrenewed"].includes(frame.type);
+}
+
 /** `undefined` when it is none; `null` when it is one of a later version, which is passed over. */
-function read(text: string): Exclude<Frame, Open> | null | undefined {
+function read(text: string): Exclude<Frame, Open> | Answer | null | undefined {
   try {
-    const frame = JSON.parse(text) as Record<"type" | "seq" | "resume_at" | "devices" | "update" | "code", unknown>;
+    const frame = JSON.parse(text) as Record<"type" | "seq" | "resume_at" | "devices" | "update" | "code" | "hash" | "until", unknown>;
     const forms: Record<string, boolean> = {
       event: Number.isInteger(frame.seq),
       gap: Number.isInteger(frame.resume_at),
       presence: Array.isArray(frame.devices),
       volatile: typeof frame.update === "object" && frame.update !== null,
       refused: typeof frame.code === "string",
+      written: typeof frame.hash === "string",
+      unwritten: typeof frame.hash === "string",
+      renewed: Number.isInteger(frame.until),
+      unrenewed: typeof frame.code === "string",
     };
     if (typeof frame.type !== "string") return undefined;
     if (!Object.hasOwn(forms, frame.type)) return null;
-    return forms[frame.type] ? (frame as unknown as Exclude<Frame, Open>) : undefined;
+    return forms[frame.type] ? (frame as unknown as Exclude<Frame, Open> | Answer) : undefined;
   } catch {
     return undefined;
   }

@@ -132,7 +132,7 @@ export class Http {
   async #once(request: Request, key: Signer | undefined): Promise<Answer> {
     const url = request.service + request.path;
     const headers = new Headers();
-    if (key) headers.set("dpop", await this.#proof(key, request, url));
+    if (key) headers.set("dpop", await this.proof(key, request));
     if (request.token !== undefined) headers.set("authorization", `DPoP ${request.token}`);
     const init: RequestInit = { method: request.method, headers, cache: "no-store", credentials: request.withCookie ? "include" : "omit", redirect: "error" };
     if (request.form) init.body = new URLSearchParams(request.form);
@@ -142,17 +142,23 @@ export class Http {
     }
     const response = await this.around.fetch(url, init);
     const nonce = response.headers.get("dpop-nonce");
-    if (nonce !== null) this.#nonces.set(request.service, nonce);
+    if (nonce !== null) this.learnNonce(request.service, nonce);
     const text = await response.text();
     return new Answer(response.status, response.headers.get("date"), parsed(text));
   }
 
-  async #proof(key: Signer, request: Request, url: string): Promise<string> {
+  /** @internal Keeps a nonce that a service gave. */
+  learnNonce(service: string, nonce: string): void {
+    this.#nonces.set(service, nonce);
+  }
+
+  /** @internal A proof by `key` for a request. */
+  async proof(key: Signer, request: Request): Promise<string> {
     const nonce = this.#nonces.get(request.service);
     const claims = {
       jti: encode(this.around.random(16)),
       htm: request.method,
-      htu: url.split(/[?#]/)[0],
+      htu: (request.service + request.path).split(/[?#]/)[0],
       iat: this.seconds(request.service),
       ...(request.token === undefined ? {} : { ath: hash(request.token) }),
       ...(nonce === undefined ? {} : { nonce }),

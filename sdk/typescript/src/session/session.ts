@@ -487,7 +487,8 @@ export class Session {
   async append(content: Uint8Array, kind: "update" | "snapshot"): Promise<Head> {
     const update = await this.#sealed(content, this.#sinceSnapshot < SNAPSHOT_EVERY ? kind : "snapshot");
     this.#unanswered = updateHash(update);
-    await this.post("updates", "session:write", update);
+    // Over the stream where there is one; whatever comes of that but that it stands, it is posted, which takes it once alone.
+    if (!(await this.device.line?.write(update))) await this.post("updates", "session:write", update);
     this.head = { epoch: update.epoch, seq: update.seq, hash: this.#unanswered };
     this.#unanswered = undefined;
     this.content = content;
