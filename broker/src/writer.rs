@@ -76,19 +76,23 @@ impl Commit for Writing {
             tracing::warn!(target: "baton", ?why, "updates are decided one by one");
             Outcome::Nothing
         });
+        let (written, mut events, is_known) = match outcome {
+            Outcome::Committed(written, events) => (written, events, true),
+            Outcome::Nothing => (BTreeSet::new(), BTreeMap::new(), true),
+            Outcome::Unknown => (BTreeSet::new(), BTreeMap::new(), false),
+        };
         for (n, job) in batch.into_iter().enumerate() {
-            let told = match &outcome {
-                Outcome::Unknown => Told::Unknown,
-                Outcome::Committed(written, _) if written.contains(&n) => Told::Written,
-                _ => Told::Alone(Box::new(job.candidate)),
+            // Right before its answer: then both go out together.
+            if let Some(rows) = events.remove(&job.candidate.token().sub) {
+                self.0.bell.tell(&job.candidate.token().sub, rows);
+            }
+            let told = match (is_known, written.contains(&n)) {
+                (false, _) => Told::Unknown,
+                (true, true) => Told::Written,
+                (true, false) => Told::Alone(Box::new(job.candidate)),
             };
             // Whoever went away is told nothing.
             let _ = job.told.send(told);
-        }
-        if let Outcome::Committed(_, events) = outcome {
-            for (log, rows) in events {
-                self.0.bell.tell(&log, rows);
-            }
         }
     }
 }

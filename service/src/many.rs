@@ -1,12 +1,22 @@
-//! One statement for many rows: sixteen at once, and what is left one by one, so that there are two texts of each and both are prepared once.
+//! One statement for many rows: as many at once as there are of a few numbers, so that there are a few texts of each and all are prepared once.
 
+use sqlx::AnyConnection;
 use std::fmt::Write as _;
 
-/// How many rows the longer text has.
-pub const AT_ONCE: usize = 16;
+/// How many rows each text has.
+const ROWS: [usize; 3] = [64, 8, 1];
+
+type For = [&'static str; ROWS.len()];
+
+/// A statement for each of these numbers of rows.
+pub struct Texts {
+    /// With `?`: SQLite looks for each numbered parameter among all of them.
+    sqlite: For,
+    others: For,
+}
 
 /// `($1, $2), ($3, $4), ..`: values for so many rows, each of these types; `None` where the column says it.
-pub fn values(types: &[Option<&str>], rows: usize) -> String {
+fn values(types: &[Option<&str>], rows: usize, numbered: bool) -> String {
     let mut text = String::new();
     for n in 0..rows * types.len() {
         let (row, column) = (n / types.len(), n % types.len());
@@ -15,42 +25,58 @@ pub fn values(types: &[Option<&str>], rows: usize) -> String {
             (_, 0) => "), (",
             _ => ", ",
         };
+        let value = if numbered { format!("${}", n + 1) } else { "?".into() };
         let _ = match types[column] {
-            None => write!(text, "{before}${}", n + 1),
-            Some(kind) => write!(text, "{before}CAST(${} AS {kind})", n + 1),
+            None => write!(text, "{before}{value}"),
+            Some(kind) => write!(text, "{before}CAST({value} AS {kind})"),
         };
     }
     text + ")"
 }
 
-/// Both texts of a statement, made once: what stands before its values, their types, and what stands after them.
-pub fn texts(before: &str, types: &[Option<&str>], after: &str) -> [&'static str; 2] {
-    [1, AT_ONCE].map(|rows| &*Box::leak(format!("{before} {} {after}", values(types, rows)).into_boxed_str()))
+fn all(make: impl Fn(usize) -> String) -> For {
+    ROWS.map(|rows| &*Box::leak(make(rows).into_boxed_str()))
 }
 
-/// Both texts of a lookup by one column: what stands before its values, and after them.
-pub fn lookups(before: &str, after: &str) -> [&'static str; 2] {
-    [1, AT_ONCE].map(|rows| &*Box::leak(format!("{before} {}{after}", values(&vec![None; rows], 1)).into_boxed_str()))
+/// The texts of a statement, made once: what stands before its values, their types, and what stands after them.
+pub fn texts(before: &str, types: &[Option<&str>], after: &str) -> Texts {
+    let text = |numbered| all(|rows| format!("{before} {} {after}", values(types, rows, numbered)));
+    Texts { sqlite: text(false), others: text(true) }
+}
+
+/// The texts of a lookup by one column: what stands before its values, and after them on SQLite and elsewhere.
+pub fn lookups(before: &str, [sqlite, others]: [&str; 2]) -> Texts {
+    let text = |after, numbered| all(|rows| format!("{before} {}{after}", values(&vec![None; rows], 1, numbered)));
+    Texts { sqlite: text(sqlite, false), others: text(others, true) }
 }
 
 /// Slices of rows, each with the text that takes it.
-pub fn each<'a, T>(rows: &'a [T], [one, sixteen]: [&'static str; 2]) -> impl Iterator<Item = (&'static str, &'a [T])> {
-    let whole = rows.chunks_exact(AT_ONCE);
-    let rest = whole.remainder();
-    whole.map(move |some| (sixteen, some)).chain(rest.chunks(1).map(move |some| (one, some)))
+pub fn each<'a, T>(mut rows: &'a [T], texts: &Texts, db: &AnyConnection) -> impl Iterator<Item = (&'static str, &'a [T])> + use<'a, T> {
+    let texts = if db.backend_name() == "SQLite" { texts.sqlite } else { texts.others };
+    std::iter::from_fn(move || {
+        let (count, text) = ROWS.into_iter().zip(texts).find(|(count, _)| *count <= rows.len())?;
+        let some;
+        (some, rows) = rows.split_at(count);
+        Some((text, some))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sqlx::Connection as _;
 
-    #[test]
-    fn both_texts_take_all_rows() {
-        assert_eq!(values(&[None, Some("BIGINT")], 2), "($1, CAST($2 AS BIGINT)), ($3, CAST($4 AS BIGINT))");
+    #[tokio::test]
+    async fn the_texts_take_all_rows() {
+        assert_eq!(values(&[None, Some("BIGINT")], 2, true), "($1, CAST($2 AS BIGINT)), ($3, CAST($4 AS BIGINT))");
+        assert_eq!(values(&[None, Some("BIGINT")], 2, false), "(?, CAST(? AS BIGINT)), (?, CAST(? AS BIGINT))");
+        sqlx::any::install_default_drivers();
+        let db = AnyConnection::connect("sqlite::memory:").await.unwrap();
         let texts = texts("INSERT INTO t (a) VALUES", &[None], "");
-        let rows: Vec<_> = (0..35).collect();
-        let lengths: Vec<_> = each(&rows, texts).map(|(text, some)| (text == texts[1], some.len())).collect();
-        assert_eq!(lengths, [(true, 16), (true, 16), (false, 1), (false, 1), (false, 1)]);
-        assert_eq!(each(&rows, texts).flat_map(|(_, some)| some).copied().collect::<Vec<_>>(), rows);
+        let rows: Vec<_> = (0..64 + 64 + 8 + 2).collect();
+        let lengths: Vec<_> = each(&rows, &texts, &db).map(|(text, some)| (text.matches('?').count(), some.len())).collect();
+        assert_eq!(lengths, [(64, 64), (64, 64), (8, 8), (1, 1), (1, 1)]);
+        assert_eq!(each(&rows, &texts, &db).flat_map(|(_, some)| some).copied().collect::<Vec<_>>(), rows);
+        assert_eq!(each(&rows[..0], &texts, &db).count(), 0);
     }
 }

@@ -1,11 +1,13 @@
 //! Things that count once: proof ids, nonces, challenges. Consumed by one persisted statement, never by memory.
 
 use crate::database::Error;
+use crate::many;
 use baton_protocol::key;
 use baton_protocol::time::Millis;
 use sqlx::AnyConnection;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 
 /// One thing to consume. Two that differ in `until` alone are the same thing.
 #[derive(Debug, Clone)]
@@ -44,24 +46,19 @@ pub async fn consume(db: &mut AnyConnection, one: &Use) -> Result<bool, Error> {
     Ok(consume_each(db, std::slice::from_ref(one)).await? == [true])
 }
 
-/// How many [`consume_each`] takes in one statement.
-const AT_ONCE: usize = 16;
-const ONE: &str = "INSERT INTO used_once (kind, hash, expires_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING kind, hash";
-const SIXTEEN: &str = "INSERT INTO used_once (kind, hash, expires_at) VALUES ($1, $2, $3), ($4, $5, $6), ($7, $8, $9), ($10, $11, $12), \
-    ($13, $14, $15), ($16, $17, $18), ($19, $20, $21), ($22, $23, $24), ($25, $26, $27), ($28, $29, $30), ($31, $32, $33), ($34, $35, $36), \
-    ($37, $38, $39), ($40, $41, $42), ($43, $44, $45), ($46, $47, $48) ON CONFLICT DO NOTHING RETURNING kind, hash";
-
 /// Consumes each of `uses`; tells of each whether it was still there to consume, of twins the first alone.
 pub async fn consume_each(db: &mut AnyConnection, uses: &[Use]) -> Result<Vec<bool>, Error> {
+    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
+        let before = "INSERT INTO used_once (kind, hash, expires_at) VALUES";
+        many::texts(before, &[None; 3], "ON CONFLICT DO NOTHING RETURNING kind, hash")
+    });
     let mut done = HashSet::new();
     // In one order, so that no two who consume several wait for each other.
     let mut ordered: Vec<_> = uses.iter().collect();
     ordered.sort_by_key(|one| one.key());
-    for some in ordered.chunks(AT_ONCE) {
-        let mut query = sqlx::query_as(if some.len() == 1 { ONE } else { SIXTEEN });
-        let rows = if some.len() == 1 { 1 } else { AT_ONCE };
-        // Short of sixteen, the last is named again, which consumes nothing.
-        for one in some.iter().chain(std::iter::repeat(&some[some.len() - 1])).take(rows) {
+    for (sql, some) in many::each(&ordered, &TEXTS, db) {
+        let mut query = sqlx::query_as(sql);
+        for one in some {
             query = query.bind(one.kind).bind(&one.hash).bind(one.until);
         }
         let new: Vec<(String, String)> = query.fetch_all(&mut *db).await?;

@@ -82,40 +82,26 @@ pub async fn hold(db: &mut AnyConnection, device: &Did, freshness: &Freshness, n
     find(db, device).await.internal()
 }
 
-/// How many [`hold_each`] asks for in one statement.
-const AT_ONCE: usize = 16;
-
 /// [`hold_each`] of those that nobody is changing just now: whoever waits for the others does so alone.
 pub async fn hold_free(db: &mut AnyConnection, devices: &[&Did], freshness: &Freshness, now: Millis) -> Result<Vec<Standing>, Problem> {
-    static TEXTS: LazyLock<[[&str; 2]; 2]> =
-        LazyLock::new(|| ["", " FOR SHARE SKIP LOCKED"].map(|held| many::lookups("SELECT * FROM standing WHERE device IN", held)));
+    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| many::lookups("SELECT * FROM standing WHERE device IN", ["", " FOR SHARE SKIP LOCKED"]));
     freshness.check(now)?;
-    let texts = TEXTS[usize::from(db.backend_name() != "SQLite")];
-    let mut found = Vec::with_capacity(devices.len());
-    for (sql, some) in many::each(devices, texts) {
-        let mut query = sqlx::query_as(sql);
-        for device in some {
-            query = query.bind(device.as_str());
-        }
-        let rows: Vec<Row> = query.fetch_all(&mut *db).await.internal()?;
-        found.extend(rows.into_iter().filter_map(Row::read));
-    }
-    Ok(found)
+    find_each(db, devices, &TEXTS).await
 }
 
 /// [`hold`] for several devices at once.
 pub async fn hold_each(db: &mut AnyConnection, devices: &[&Did], freshness: &Freshness, now: Millis) -> Result<Vec<Standing>, Problem> {
+    // Shared, and whoever changes standing holds one row at a time: nobody waits in a circle.
+    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| many::lookups("SELECT * FROM standing WHERE device IN", ["", " FOR SHARE"]));
     freshness.check(now)?;
+    find_each(db, devices, &TEXTS).await
+}
+
+async fn find_each(db: &mut AnyConnection, devices: &[&Did], texts: &many::Texts) -> Result<Vec<Standing>, Problem> {
     let mut found = Vec::with_capacity(devices.len());
-    for some in devices.chunks(AT_ONCE) {
-        if let [device] = some {
-            found.extend(find(db, device).await.internal()?);
-            continue;
-        }
-        // Shared, and whoever changes standing holds one row at a time: nobody waits in a circle.
-        let sql = locked!("SELECT * FROM standing WHERE device IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)", share);
-        let mut query = sqlx::query_as(sql.on(db));
-        for device in some.iter().chain(std::iter::repeat(&some[0])).take(AT_ONCE) {
+    for (sql, some) in many::each(devices, texts, db) {
+        let mut query = sqlx::query_as(sql);
+        for device in some {
             query = query.bind(device.as_str());
         }
         let rows: Vec<Row> = query.fetch_all(&mut *db).await.internal()?;

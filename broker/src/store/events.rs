@@ -47,11 +47,11 @@ pub async fn append(db: &mut AnyConnection, log: &str, new: &New<'_>, now: Milli
 
 /// Appends `session.updated` for each of these, in their order; gives each subject's.
 pub async fn append_updated(db: &mut AnyConnection, rows: &[&Written<'_>], now: Millis) -> Result<BTreeMap<String, Vec<Row>>, Error> {
-    static HEADS: LazyLock<[&str; 2]> = LazyLock::new(|| {
+    static HEADS: LazyLock<many::Texts> = LazyLock::new(|| {
         let after = "ON CONFLICT (log) DO UPDATE SET seq = event_heads.seq + excluded.seq RETURNING log, seq";
         many::texts("INSERT INTO event_heads (log, seq) VALUES", &[None; 2], after)
     });
-    static TEXTS: LazyLock<[&str; 2]> = LazyLock::new(|| {
+    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
         let before = "INSERT INTO events (log, seq, at, kind, session_id, device_a) VALUES";
         many::texts(before, &[None; 6], "")
     });
@@ -61,7 +61,7 @@ pub async fn append_updated(db: &mut AnyConnection, rows: &[&Written<'_>], now: 
     }
     let mut last: HashMap<String, i64> = HashMap::new();
     let counts: Vec<_> = by_log.iter().map(|(log, rows)| (*log, rows.len() as i64)).collect();
-    for (sql, some) in many::each(&counts, *HEADS) {
+    for (sql, some) in many::each(&counts, &HEADS, db) {
         let mut query = sqlx::query_as(sql);
         for (log, count) in some {
             query = query.bind(*log).bind(*count);
@@ -75,7 +75,7 @@ pub async fn append_updated(db: &mut AnyConnection, rows: &[&Written<'_>], now: 
         told.insert(log.to_owned(), numbered.collect::<Vec<_>>());
     }
     let all: Vec<_> = told.iter().flat_map(|(log, rows)| rows.iter().map(move |row| (log, row))).collect();
-    for (sql, some) in many::each(&all, *TEXTS) {
+    for (sql, some) in many::each(&all, &TEXTS, db) {
         let mut query = sqlx::query(sql);
         for (log, row) in some {
             query = query.bind(*log).bind(row.seq).bind(row.at).bind(&row.kind).bind(&row.session_id).bind(&row.device_a);
@@ -125,11 +125,15 @@ impl Row {
     }
 }
 
+/// How many events [`after`] gives at most.
+pub const PAGE: usize = 200;
+
 /// Events after `cursor`.
 pub async fn after(db: &mut AnyConnection, log: &str, cursor: i64) -> Result<Vec<Row>, Error> {
-    sqlx::query_as("SELECT seq, at, kind, session_id, handoff_id, device_a, device_b FROM events WHERE log = $1 AND seq > $2 ORDER BY seq LIMIT 200")
+    sqlx::query_as("SELECT seq, at, kind, session_id, handoff_id, device_a, device_b FROM events WHERE log = $1 AND seq > $2 ORDER BY seq LIMIT $3")
         .bind(log)
         .bind(cursor)
+        .bind(PAGE as i64)
         .fetch_all(db)
         .await
 }

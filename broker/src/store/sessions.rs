@@ -139,14 +139,13 @@ pub async fn hold(db: &mut AnyConnection, id: &SessionId, log: &str) -> Result<O
 
 /// Those of these ids that nobody holds just now, held until the transaction ends, in one order for everybody.
 pub async fn hold_free(db: &mut AnyConnection, ids: &BTreeSet<&str>) -> Result<Vec<Session>, Error> {
-    static TEXTS: LazyLock<[[&str; 2]; 2]> = LazyLock::new(|| {
-        [" ORDER BY session_id", " ORDER BY session_id FOR UPDATE SKIP LOCKED"]
-            .map(|held| many::lookups("SELECT * FROM sessions WHERE session_id IN", held))
+    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
+        let held = [" ORDER BY session_id", " ORDER BY session_id FOR UPDATE SKIP LOCKED"];
+        many::lookups("SELECT * FROM sessions WHERE session_id IN", held)
     });
-    let texts = TEXTS[usize::from(db.backend_name() != "SQLite")];
     let ids: Vec<_> = ids.iter().collect();
     let mut found = Vec::with_capacity(ids.len());
-    for (sql, some) in many::each(&ids, texts) {
+    for (sql, some) in many::each(&ids, &TEXTS, db) {
         let mut query = sqlx::query_as(sql);
         for id in some {
             query = query.bind(**id);

@@ -92,11 +92,11 @@ pub struct Written<'a> {
 
 /// Appends many.
 pub async fn insert_each(db: &mut AnyConnection, rows: &[&Written<'_>], now: Millis) -> Result<(), Error> {
-    static TEXTS: LazyLock<[&str; 2]> = LazyLock::new(|| {
+    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
         let before = "INSERT INTO updates (session_id, seq, epoch, prev, hash, key_version, kind, device, iv, ct, at) VALUES";
         many::texts(before, &[None; 11], "")
     });
-    for (sql, some) in many::each(rows, *TEXTS) {
+    for (sql, some) in many::each(rows, &TEXTS, db) {
         let mut query = sqlx::query(sql);
         for Written { update, hash, device, .. } in some {
             let place = &update.place;
@@ -110,7 +110,7 @@ pub async fn insert_each(db: &mut AnyConnection, rows: &[&Written<'_>], now: Mil
 
 /// Moves the heads of sessions that the caller holds to where they stand now; false when one of them is not as it was decided on.
 pub async fn move_heads(db: &mut AnyConnection, sessions: &[Session]) -> Result<bool, Error> {
-    static TEXTS: LazyLock<[&str; 2]> = LazyLock::new(|| {
+    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
         let types = [Some("TEXT"), Some("BIGINT"), Some("BIGINT"), Some("TEXT"), Some("BIGINT"), Some("BIGINT")];
         many::texts(
             "UPDATE sessions SET head_epoch = v.column2, head_seq = v.column3, head_hash = v.column4, lease_until = v.column5 FROM (VALUES",
@@ -120,7 +120,7 @@ pub async fn move_heads(db: &mut AnyConnection, sessions: &[Session]) -> Result<
         )
     });
     let mut moved = 0;
-    for (sql, some) in many::each(sessions, *TEXTS) {
+    for (sql, some) in many::each(sessions, &TEXTS, db) {
         let mut query = sqlx::query(sql);
         for session in some {
             let head = session.head();

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Most bytes that wait, beside the frame that is written last.
 const MOST_WAITING: usize = 256 * 1024;
 
 /// The connection.
 pub struct Line {
-    socket: TcpStream,
+    socket: OwnedWriteHalf,
     out: Mutex<Out>,
     /// Whether what others say is passed on to it.
     hears: AtomicBool,
@@ -30,9 +31,11 @@ struct Out {
 }
 
 impl Line {
-    /// Over a socket that speaks WebSocket from here on.
-    pub fn over(socket: TcpStream) -> Arc<Self> {
-        Arc::new(Self { socket, out: Mutex::default(), hears: AtomicBool::new(false) })
+    /// Over a socket that speaks WebSocket from here on; and what its stream reads and writes.
+    pub fn over(socket: TcpStream) -> (Arc<Self>, End) {
+        let (reads, socket) = socket.into_split();
+        let line = Arc::new(Self { socket, out: Mutex::default(), hears: AtomicBool::new(false) });
+        (line.clone(), End { line, reads })
     }
 
     /// From here on what others say is passed on to it, or not.
@@ -49,6 +52,16 @@ impl Line {
         if out.waiting.is_empty() {
             let _ = self.write(&mut out, frame);
         }
+    }
+
+    /// Takes whole frames of its own stream: what the socket does not, waits, up to a bound.
+    pub fn send(&self, frames: &[u8]) -> io::Result<()> {
+        let mut out = self.out();
+        // Somebody makes it answer, and does not read.
+        if out.waiting.len() > MOST_WAITING {
+            return Err(io::Error::other("too much waits"));
+        }
+        self.write(&mut out, frames)
     }
 
     /// Writes what waits, whenever something does. Ends with the connection alone.
@@ -92,7 +105,7 @@ impl Line {
 
     fn poll_written(&self, out: &mut Out, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !out.waiting.is_empty() {
-            ready!(self.socket.poll_write_ready(cx))?;
+            ready!(self.socket.as_ref().poll_write_ready(cx))?;
             let taken = self.try_write(&out.waiting)?;
             out.waiting.drain(..taken);
         }
@@ -102,38 +115,26 @@ impl Line {
 }
 
 /// The stream's own end of it.
-pub struct End(pub Arc<Line>);
+pub struct End {
+    line: Arc<Line>,
+    reads: OwnedReadHalf,
+}
 
 impl AsyncRead for End {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.socket.poll_read_ready(cx))?;
-            match self.0.socket.try_read(buffer.initialize_unfilled()) {
-                Ok(read) => {
-                    buffer.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(why) if why.kind() == ErrorKind::WouldBlock => {}
-                Err(why) => return Poll::Ready(Err(why)),
-            }
-        }
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.reads).poll_read(cx, buffer)
     }
 }
 
 /// What is given at once is whole frames: that is how they are handed on here.
 impl AsyncWrite for End {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
-        let mut out = self.0.out();
-        // Somebody makes it answer, and does not read.
-        if out.waiting.len() > MOST_WAITING {
-            return Poll::Ready(Err(io::Error::other("too much waits")));
-        }
-        self.0.write(&mut out, frames)?;
+        self.line.send(frames)?;
         Poll::Ready(Ok(frames.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_written(&mut self.0.out(), cx)
+        self.line.poll_written(&mut self.line.out(), cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -147,10 +148,11 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    async fn pair() -> (Arc<Line>, TcpStream) {
+    async fn pair() -> (Arc<Line>, End, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (there, here) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (Line::over(here.unwrap().0), there.unwrap())
+        let (line, end) = Line::over(here.unwrap().0);
+        (line, end, there.unwrap())
     }
 
     /// Two write at once to one who reads slowly: no frame comes in another, what its stream writes comes whole, and what is passed on comes or does not.
@@ -158,12 +160,11 @@ mod tests {
     async fn frames_come_whole_or_not_at_all() {
         const LENGTH: usize = 50_000;
         const OWN: usize = 200;
-        let (line, mut there) = pair().await;
+        let (line, mut end, mut there) = pair().await;
         line.hear(true);
         let passes = line.clone();
         let passing = tokio::task::spawn_blocking(move || (0..5000).for_each(|_| passes.pass(&vec![b'p'; LENGTH])));
         let own = tokio::spawn(async move {
-            let mut end = End(line);
             for _ in 0..OWN {
                 end.write_all(&vec![b'o'; LENGTH]).await.unwrap();
                 end.flush().await.unwrap();
@@ -183,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_written_though_its_stream_says_nothing() {
-        let (line, mut there) = pair().await;
+        let (line, _end, mut there) = pair().await;
         line.pass(b"not heard");
         line.hear(true);
         // More than any socket takes at once.
@@ -209,8 +210,7 @@ mod tests {
     /// A peer that makes its stream write and reads nothing.
     #[tokio::test]
     async fn what_waits_is_bounded() {
-        let (line, _there) = pair().await;
-        let mut end = End(line.clone());
+        let (line, mut end, _there) = pair().await;
         let mut written = 0;
         // Nothing is flushed: tungstenite writes its answers to pings so.
         while end.write_all(&vec![b'p'; 16 * 1024]).await.is_ok() {
@@ -222,9 +222,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_is_gone_ends() {
-        let (line, there) = pair().await;
+        let (_line, mut end, there) = pair().await;
         drop(there);
-        let mut end = End(line);
         assert_eq!(end.read(&mut [0; 8]).await.unwrap(), 0);
     }
 }

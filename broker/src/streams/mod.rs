@@ -95,10 +95,10 @@ async fn found(finding: &mut Option<Finding>) -> Answer {
 
 /// Speaks WebSocket on a connection that has just been upgraded, after what was read of it already.
 pub async fn speaks(socket: TcpStream, read: Vec<u8>) -> (Arc<Line>, Socket) {
-    let line = Line::over(socket);
+    let (line, end) = Line::over(socket);
     let sizes =
         WebSocketConfig::default().max_message_size(Some(MAX_SAID)).max_frame_size(Some(MAX_SAID)).read_buffer_size(BUFFER).write_buffer_size(0);
-    let socket = WebSocketStream::from_partially_read(End(line.clone()), read, Role::Server, Some(sizes)).await;
+    let socket = WebSocketStream::from_partially_read(end, read, Role::Server, Some(sizes)).await;
     (line, socket)
 }
 
@@ -212,16 +212,21 @@ impl Stream {
         tokio::pin!(rung, stopping);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // One at a time: what comes meanwhile waits in the connection.
+        // One at a time: what comes meanwhile waits in the connection. When it came, and how often it had been rung then.
         let mut finding = None;
+        let mut asked_at = self.checked;
         let mut told = false;
         loop {
             // Before reading, so that nothing committed in between is missed.
             rung.set(bell.next());
             rung.as_mut().enable();
             // Elsewhere on the heap, and only while it lasts: ten thousand streams wait here.
-            if told && let Some(news) = self.news(&bell) {
-                if let Err(code) = Box::pin(self.tell(socket, news)).await {
+            if told
+                && self.still().is_ok()
+                && let Some(news) = self.news(&bell)
+            {
+                let frames = self.frames(news);
+                if let Err(code) = Box::pin(send_all(line, socket, &frames)).await {
                     return code;
                 }
                 place.told(self.cursor);
@@ -252,13 +257,21 @@ impl Stream {
                     What::Tick => Box::pin(self.tick(socket)).await,
                     What::Rung => Ok(true),
                     What::Stopping => Err(GOING_AWAY),
-                    What::Came(came) => Box::pin(self.message(place, socket, came)).await.map(|asked| {
-                        finding = asked;
-                        false
-                    }),
+                    What::Came(came) => {
+                        asked_at = (self.broker.base.now(), bell.rings());
+                        Box::pin(self.message(place, socket, came)).await.map(|asked| {
+                            finding = asked;
+                            false
+                        })
+                    }
                     What::Answered(answer) => {
                         finding = None;
-                        Box::pin(self.answered(place, socket, answer)).await.map(|()| false)
+                        // Who has written was looked at in doing so.
+                        if matches!(answer.frame, Frame::Written { .. }) && self.checked.1 == asked_at.1 {
+                            self.checked.0 = asked_at.0;
+                        }
+                        let news = self.news(&bell).unwrap_or_default();
+                        Box::pin(self.answered(place, (line, socket), answer, news)).await.map(|()| false)
                     }
                     What::Broken => Err(BROKEN),
                 };
@@ -333,8 +346,8 @@ impl Stream {
         }
     }
 
-    /// Answers what it asked.
-    async fn answered(&mut self, place: &Place, socket: &mut Socket, answer: Answer) -> Result<(), u16> {
+    /// Answers what it asked, and tells what is new by then.
+    async fn answered(&mut self, place: &Place, (line, socket): (&Line, &mut Socket), answer: Answer, news: Vec<Row>) -> Result<(), u16> {
         if let Some(token) = answer.token {
             (self.token, self.is_proven) = (token, true);
         }
@@ -344,7 +357,11 @@ impl Stream {
                 return Err(TOO_MUCH);
             }
         }
-        send(socket, &answer.frame).await
+        let mut frames = vec![answer.frame];
+        if self.still().is_ok() {
+            frames.extend(self.frames(news));
+        }
+        send_all(line, socket, &frames).await
     }
 
     /// The one security event of a frame that was refused.
@@ -374,15 +391,14 @@ impl Stream {
         if bell.rings() == rings && (0..1000).contains(&age) { bell.news(self.cursor) } else { None }
     }
 
-    /// Sends it.
-    async fn tell(&mut self, socket: &mut Socket, news: Vec<Row>) -> Result<(), u16> {
-        self.still()?;
-        for row in news {
+    /// As its device is told of it.
+    fn frames(&mut self, news: Vec<Row>) -> Vec<Frame> {
+        let shown = |row: Row| {
             let event = row.shown(&self.token.device, self.is_member == Some(true));
             self.cursor = event.seq;
-            send(socket, &Frame::Event(event)).await?;
-        }
-        Ok(())
+            Frame::Event(event)
+        };
+        news.into_iter().map(shown).collect()
     }
 
     /// Sends what is new. True when there may be more at once.
@@ -402,7 +418,8 @@ impl Stream {
         self.is_member = Some(is_member);
         line.hear(is_member);
         self.grant_until = standing.grant_until;
-        let more = !new.is_empty();
+        // What was committed since has rung.
+        let more = new.len() == events::PAGE;
         let mut checked_at = self.broker.base.now();
         self.checked.0 = looked_at;
         for row in new {
@@ -461,6 +478,15 @@ async fn check(broker: &Broker, token: &AccessToken) -> Result<Standing, u16> {
     Ok(standing)
 }
 
+/// Sends frames together, or gives up on a peer that does not read.
+async fn send_all(line: &Line, socket: &mut Socket, frames: &[Frame]) -> Result<(), u16> {
+    if frames.is_empty() {
+        return Ok(());
+    }
+    line.send(&said::written_out(frames).map_err(|_| INTERNAL)?).map_err(|_| TOO_SLOW)?;
+    in_time(socket.flush()).await
+}
+
 /// Sends one frame, or gives up on a peer that does not read.
 pub async fn send(socket: &mut Socket, frame: &Frame) -> Result<(), u16> {
     let text = serde_json::to_string(frame).map_err(|_| INTERNAL)?;
@@ -468,7 +494,11 @@ pub async fn send(socket: &mut Socket, frame: &Frame) -> Result<(), u16> {
 }
 
 async fn send_text(socket: &mut Socket, text: Utf8Bytes) -> Result<(), u16> {
-    let mut sending = pin!(socket.send(Message::Text(text)));
+    in_time(socket.send(Message::Text(text))).await
+}
+
+async fn in_time(sending: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), u16> {
+    let mut sending = pin!(sending);
     // What is taken at once, as nearly all of it is, needs no timer.
     let sent = match poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await {
         Poll::Ready(sent) => sent,

@@ -13,6 +13,7 @@ use baton_protocol::time::Millis;
 use baton_service::edge;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
 use serde_json::Value;
+use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WebSocketFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
@@ -80,6 +81,16 @@ impl Budget {
     }
 }
 
+/// Frames as they go over a connection.
+pub fn written_out(frames: &[Frame]) -> Result<Vec<u8>, tungstenite::Error> {
+    let mut all = Vec::new();
+    for frame in frames {
+        let text = serde_json::to_string(frame).map_err(std::io::Error::other)?;
+        WebSocketFrame::message(text, OpCode::Data(Data::Text), true).format(&mut all)?;
+    }
+    Ok(all)
+}
+
 /// Passes a volatile update on, if its device may write into that session just now.
 pub async fn pass(broker: &Broker, token: &AccessToken, standing: &Standing, update: SealedUpdate) -> Result<(), Problem> {
     if !token.has_scope("session:write") {
@@ -94,11 +105,9 @@ pub async fn pass(broker: &Broker, token: &AccessToken, standing: &Standing, upd
         return Err(NOT_FOUND.into());
     }
     session.may_write(&standing.device, is_member, place.epoch, place.key_version)?;
-    let text = serde_json::to_string(&Frame::Volatile { update }).internal()?;
     drop(db);
     // Written out once for all of them.
-    let mut frame = Vec::with_capacity(text.len() + 8);
-    WebSocketFrame::message(text, OpCode::Data(Data::Text), true).format(&mut frame).map_err(|why| Problem::Internal(why.to_string()))?;
+    let frame = written_out(&[Frame::Volatile { update }]).map_err(|why| Problem::Internal(why.to_string()))?;
     broker.bell.pass(&token.sub, &standing.device, &frame).await;
     Ok(())
 }

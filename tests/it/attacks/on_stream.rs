@@ -179,13 +179,16 @@ async fn renewing() {
         assert_eq!(rig.server.dump(&["used_once"]).await, before);
         why.1
     };
-    for (device, scope, code) in [(&theirs, SCOPE, "invalid_token"), (&rig.tv, SCOPE, "invalid_token"), (&rig.laptop, "session:write", "insufficient_scope")] {
+    for (device, scope, code) in
+        [(&theirs, SCOPE, "invalid_token"), (&rig.tv, SCOPE, "invalid_token"), (&rig.laptop, "session:write", "insufficient_scope")]
+    {
         let (token, proof) = rig.renewal(device, scope).await;
         refused(&mut stream, &token, &proof, code).await;
     }
     let (token, proof) = rig.renewal(&rig.laptop, SCOPE).await;
     let url = rig.broker("/v1/events");
-    let (signer, wrong) = (rig.laptop.signer(), |method: &str, url: &str, nonce: &str| Proof::new(&rig, rig.laptop.signer(), method, url, Some(&token), nonce));
+    let (signer, wrong) =
+        (rig.laptop.signer(), |method: &str, url: &str, nonce: &str| Proof::new(&rig, rig.laptop.signer(), method, url, Some(&token), nonce));
     let nonce = refused(&mut stream, &token, &wrong("GET", &url, "made up").text(), "use_dpop_nonce").await.unwrap();
     for proof in [
         wrong("POST", &url, &nonce).text(),
