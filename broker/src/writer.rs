@@ -69,7 +69,7 @@ enum Outcome {
 
 impl Commit for Writing {
     type Job = Job;
-    const MOST: usize = 128;
+    const MOST: usize = 144;
 
     async fn commit(&self, batch: Vec<Job>) {
         let outcome = self.write(&batch).await.unwrap_or_else(|why| {

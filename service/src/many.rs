@@ -3,8 +3,8 @@
 use sqlx::AnyConnection;
 use std::fmt::Write as _;
 
-/// How many rows each text has.
-const ROWS: [usize; 3] = [64, 8, 1];
+/// How many rows each text has: fewer than the fifty that sqlx passes on from SQLite before whoever reads them has taken one.
+const ROWS: [usize; 3] = [48, 12, 1];
 
 type For = [&'static str; ROWS.len()];
 
@@ -13,6 +13,12 @@ pub struct Texts {
     /// With `?`: SQLite looks for each numbered parameter among all of them.
     sqlite: For,
     others: For,
+}
+
+impl Texts {
+    fn on(&self, db: &AnyConnection) -> For {
+        if db.backend_name() == "SQLite" { self.sqlite } else { self.others }
+    }
 }
 
 /// `($1, $2), ($3, $4), ..`: values for so many rows, each of these types; `None` where the column says it.
@@ -52,12 +58,21 @@ pub fn lookups(before: &str, [sqlite, others]: [&str; 2]) -> Texts {
 
 /// Slices of rows, each with the text that takes it.
 pub fn each<'a, T>(mut rows: &'a [T], texts: &Texts, db: &AnyConnection) -> impl Iterator<Item = (&'static str, &'a [T])> + use<'a, T> {
-    let texts = if db.backend_name() == "SQLite" { texts.sqlite } else { texts.others };
+    let texts = texts.on(db);
     std::iter::from_fn(move || {
         let (count, text) = ROWS.into_iter().zip(texts).find(|(count, _)| *count <= rows.len())?;
         let some;
         (some, rows) = rows.split_at(count);
         Some((text, some))
+    })
+}
+
+/// The same in as few statements as there can be, for those that mind no row twice: what is short of a text's number is filled up with the last.
+pub fn filled<'a, T>(rows: &'a [T], texts: &Texts, db: &AnyConnection) -> impl Iterator<Item = (&'static str, Vec<&'a T>)> + use<'a, T> {
+    let texts = texts.on(db);
+    rows.chunks(ROWS[0]).map(move |some| {
+        let (count, text) = ROWS.into_iter().zip(texts).rfind(|(count, _)| *count >= some.len()).unwrap_or((ROWS[0], texts[0]));
+        (text, some.iter().chain(std::iter::repeat(&some[some.len() - 1])).take(count).collect())
     })
 }
 
@@ -73,10 +88,20 @@ mod tests {
         sqlx::any::install_default_drivers();
         let db = AnyConnection::connect("sqlite::memory:").await.unwrap();
         let texts = texts("INSERT INTO t (a) VALUES", &[None], "");
-        let rows: Vec<_> = (0..64 + 64 + 8 + 2).collect();
+        let rows: Vec<_> = (0..48 + 48 + 12 + 2).collect();
         let lengths: Vec<_> = each(&rows, &texts, &db).map(|(text, some)| (text.matches('?').count(), some.len())).collect();
-        assert_eq!(lengths, [(64, 64), (64, 64), (8, 8), (1, 1), (1, 1)]);
+        assert_eq!(lengths, [(48, 48), (48, 48), (12, 12), (1, 1), (1, 1)]);
         assert_eq!(each(&rows, &texts, &db).flat_map(|(_, some)| some).copied().collect::<Vec<_>>(), rows);
         assert_eq!(each(&rows[..0], &texts, &db).count(), 0);
+        for (count, lengths) in [(0, &[][..]), (1, &[1]), (2, &[12]), (13, &[48]), (48, &[48]), (50, &[48, 12])] {
+            let filled: Vec<_> = filled(&rows[..count], &texts, &db).collect();
+            assert_eq!(
+                filled.iter().map(|(text, some)| (text.matches('?').count(), some.len())).collect::<Vec<_>>(),
+                lengths.iter().map(|n| (*n, *n)).collect::<Vec<_>>()
+            );
+            let mut all: Vec<_> = filled.into_iter().flat_map(|(_, some)| some).copied().collect();
+            all.dedup();
+            assert_eq!(all, rows[..count]);
+        }
     }
 }

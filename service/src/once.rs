@@ -48,23 +48,35 @@ pub async fn consume(db: &mut AnyConnection, one: &Use) -> Result<bool, Error> {
 
 /// Consumes each of `uses`; tells of each whether it was still there to consume, of twins the first alone.
 pub async fn consume_each(db: &mut AnyConnection, uses: &[Use]) -> Result<Vec<bool>, Error> {
-    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
-        let before = "INSERT INTO used_once (kind, hash, expires_at) VALUES";
-        many::texts(before, &[None; 3], "ON CONFLICT DO NOTHING RETURNING kind, hash")
-    });
-    let mut done = HashSet::new();
+    static COUNTED: LazyLock<many::Texts> = LazyLock::new(|| consuming("ON CONFLICT DO NOTHING"));
+    static NAMED: LazyLock<many::Texts> = LazyLock::new(|| consuming("ON CONFLICT DO NOTHING RETURNING kind, hash"));
     // In one order, so that no two who consume several wait for each other.
     let mut ordered: Vec<_> = uses.iter().collect();
     ordered.sort_by_key(|one| one.key());
-    for (sql, some) in many::each(&ordered, &TEXTS, db) {
-        let mut query = sqlx::query_as(sql);
-        for one in some {
-            query = query.bind(one.kind).bind(&one.hash).bind(one.until);
-        }
+    if uses.len() > 1 {
+        sqlx::query("SAVEPOINT consuming").execute(&mut *db).await?;
+    }
+    let mut count = 0;
+    for (sql, some) in many::filled(&ordered, &COUNTED, db) {
+        let query = some.into_iter().fold(sqlx::query(sql), |query, one| query.bind(one.kind).bind(&one.hash).bind(one.until));
+        count += query.execute(&mut *db).await?.rows_affected();
+    }
+    // Nearly always it is all of them. If not, they are asked for by name.
+    if count == uses.len() as u64 || uses.len() == 1 {
+        return Ok(vec![count == uses.len() as u64; uses.len()]);
+    }
+    sqlx::query("ROLLBACK TO SAVEPOINT consuming").execute(&mut *db).await?;
+    let mut done = HashSet::new();
+    for (sql, some) in many::filled(&ordered, &NAMED, db) {
+        let query = some.into_iter().fold(sqlx::query_as(sql), |query, one| query.bind(one.kind).bind(&one.hash).bind(one.until));
         let new: Vec<(String, String)> = query.fetch_all(&mut *db).await?;
         done.extend(new);
     }
     Ok(uses.iter().map(|one| done.remove(&(one.kind.to_owned(), one.hash.clone()))).collect())
+}
+
+fn consuming(after: &str) -> many::Texts {
+    many::texts("INSERT INTO used_once (kind, hash, expires_at) VALUES", &[None; 3], after)
 }
 
 /// Gives back what this transaction consumed for a step that is refused all the same.

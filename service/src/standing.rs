@@ -99,7 +99,7 @@ pub async fn hold_each(db: &mut AnyConnection, devices: &[&Did], freshness: &Fre
 
 async fn find_each(db: &mut AnyConnection, devices: &[&Did], texts: &many::Texts) -> Result<Vec<Standing>, Problem> {
     let mut found = Vec::with_capacity(devices.len());
-    for (sql, some) in many::each(devices, texts, db) {
+    for (sql, some) in many::filled(devices, texts, db) {
         let mut query = sqlx::query_as(sql);
         for device in some {
             query = query.bind(device.as_str());

@@ -1,16 +1,19 @@
 //! What devices say to each other just now: at once to whoever listens, sealed, and kept by nobody.
 
 use crate::attacks::Rig;
+use crate::middle::{Deed, Middle};
 use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::key::hash;
 use baton_protocol::refusal::State;
 use baton_protocol::session::{Kind, Place, SealedUpdate};
-use baton_sdk::{Device, Document, Ended, Error, Events, Session, Told, Waiting};
-use baton_service::testing::On;
+use baton_sdk::{Device, Document, Ended, Error, Events, Heard, Session, Told, Waiting, Written};
+use baton_service::base::system_clock;
+use baton_service::testing::{ManualClock, On};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -213,6 +216,98 @@ async fn what_a_session_needs_takes_no_room() {
     Waiting::list(&rig.tv).await.unwrap().pop().unwrap().accept().await.unwrap();
     session.seal(&offered).await.unwrap();
     assert!(session.volatile(b"00:44").await.is_err());
+}
+
+/// What is written while a stream is there goes over it, without a proof for each; what can't, is posted, and counts once all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_goes_over_the_stream() {
+    for on in [On::Sqlite, On::Postgres] {
+        let middle = Middle::listen().await;
+        let url = middle.url.clone();
+        let server = Server::start_with(on, system_clock(), |config| config.public_url = url).await;
+        middle.before(server.direct());
+        let mut person = server.person().await;
+        let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+        let posts = Arc::new(AtomicUsize::new(0));
+        let counts = posts.clone();
+        middle.meddle(move |seen| {
+            counts.fetch_add(usize::from(seen.path.ends_with("/updates") && !seen.body.is_empty()), Ordering::Relaxed);
+            Deed::Pass
+        });
+        let posted = || posts.swap(0, Ordering::Relaxed);
+        let mut session = Session::open(&laptop, b"0").await.unwrap();
+        assert_eq!(posted(), 1);
+        let mut events = laptop.live(None).await.unwrap();
+        let used = async || server.dump(&[]).await.lines().filter(|line| line.starts_with("broker.used_once")).count();
+        let before = used().await;
+        for n in 1..=5 {
+            session.write(format!("{n}").as_bytes()).await.unwrap();
+        }
+        assert_eq!((posted(), used().await), (0, before));
+        // What came meanwhile is there for who listens, in order.
+        for _ in 0..5 {
+            assert_eq!(events.next().await.unwrap().kind, "session.updated");
+        }
+        assert_eq!(Session::load(&phone, session.id()).await.unwrap().content(), b"5");
+
+        // More than a stream takes.
+        session.write(&[b'x'; 16 * 1024]).await.unwrap();
+        assert_eq!(posted(), 1);
+        // An answer that is lost: posted, it is found to stand, once.
+        middle.meddle_with_frames(|frame| if frame.contains("\"written\"") { Vec::new() } else { vec![frame.to_owned()] });
+        let head = session.head().seq;
+        session.write(b"7").await.unwrap();
+        assert_eq!((posted(), session.head().seq), (1, head + 1));
+        middle.meddle_with_frames(|frame| vec![frame.to_owned()]);
+        session.write(b"8").await.unwrap();
+        assert_eq!(posted(), 0);
+        // No stream any more.
+        drop(events);
+        session.write(b"9").await.unwrap();
+        assert_eq!(posted(), 1);
+        assert_eq!(Session::load(&phone, session.id()).await.unwrap().content(), b"9");
+
+        // Whoever has lost the session is told by the post where it is, and the edit goes beside.
+        let _events = laptop.live(None).await.unwrap();
+        let mut stale = Session::load(&laptop, session.id()).await.unwrap();
+        let offered = session.offer(Target::Device(phone.did().clone())).await.unwrap();
+        let accepted = Waiting::list(&phone).await.unwrap().pop().unwrap().accept().await.unwrap();
+        session.seal(&offered).await.unwrap();
+        accepted.complete().await.unwrap();
+        assert!(matches!(stale.write(b"late").await.unwrap(), Written::Branch { .. }));
+    }
+}
+
+/// A stream goes on with another token for as long as somebody listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_outlives_its_token() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let mut session = Session::open(&laptop, b"0").await.unwrap();
+    let mut listening = laptop.listen(None);
+    let mut opened = 0;
+    // Twelve minutes, a write in each.
+    for minute in 1..=12_u8 {
+        for _ in 0..15 {
+            clock.advance_secs(4);
+            server.running.identity.pump().await.unwrap();
+        }
+        session.write(&[minute]).await.unwrap();
+        loop {
+            match listening.next().await.unwrap() {
+                Heard::Open => {
+                    opened += 1;
+                    session.write(&[0, minute]).await.unwrap();
+                }
+                Heard::Told(Told::Event(event)) if event.kind == "session.updated" => break,
+                Heard::Told(_) => {}
+                Heard::Gap => panic!("gap"),
+            }
+        }
+    }
+    assert_eq!(opened, 1);
 }
 
 /// A device has one mouth, however many streams it opens.

@@ -78,6 +78,19 @@ async fn what_counts_once(on: On) {
     assert!(once::consume(&mut tx, &Use::new("dpop", "b", NOW)).await.unwrap());
     tx.rollback().await.unwrap();
     assert!(consume("dpop", "b").await, "what was not committed was not consumed");
+    let each = async |values: &[&str]| {
+        let uses: Vec<_> = values.iter().map(|value| Use::new("dpop", value, NOW)).collect();
+        let mut tx = db.begin().await.unwrap();
+        let there = once::consume_each(&mut tx, &uses).await.unwrap();
+        tx.commit().await.unwrap();
+        there
+    };
+    assert_eq!(each(&["d", "a", "d", "c"]).await, [true, false, false, true], "the first of twins, and not what was used");
+    let many: Vec<_> = (0..70).map(|n| format!("of many {n}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    assert_eq!(each(&many[..69]).await, [true; 69]);
+    assert_eq!(each(&many).await, [vec![false; 69], vec![true]].concat());
+    assert!(each(&[]).await.is_empty());
     let mut tx = db.begin().await.unwrap();
     once::sweep(&mut tx, NOW.plus_secs(3599)).await.unwrap();
     assert!(!once::consume(&mut tx, &Use::new("dpop", "a", NOW)).await.unwrap(), "kept a while past its end");

@@ -145,7 +145,7 @@ pub async fn hold_free(db: &mut AnyConnection, ids: &BTreeSet<&str>) -> Result<V
     });
     let ids: Vec<_> = ids.iter().collect();
     let mut found = Vec::with_capacity(ids.len());
-    for (sql, some) in many::each(&ids, &TEXTS, db) {
+    for (sql, some) in many::filled(&ids, &TEXTS, db) {
         let mut query = sqlx::query_as(sql);
         for id in some {
             query = query.bind(**id);
