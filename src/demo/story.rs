@@ -209,6 +209,9 @@ impl Story {
     async fn refusals(&self, teller: &mut Teller<'_>, cast: &Cast, session: &mut Session, on_television: &mut Session) -> anyhow::Result<()> {
         let (laptop, television) = (&cast.laptop, &cast.television);
         // The laptop as it would be had it slept through its own release.
+        let token = laptop.token(&laptop.servers().broker, "session:write", None).await?;
+        let (path, stale) = (format!("/v1/sessions/{}/updates", session.id()), json!(session.draft_write(&self.film("00:44 late")).await?));
+        refused(raw::broker(laptop, "POST", &path, Some(token), laptop.signer(), Some(&stale)).await, "handoff.fenced")?;
         let late = session.write(&self.film("00:44 late")).await?;
         ensure!(late == Written::Branch { epoch: 2 }, "a late write went {late:?}");
         on_television.follow().await?;

@@ -166,7 +166,7 @@ async fn a_device_that_shouts_is_shown_out() {
     ] {
         assert_eq!(ended(frames.clone()).await, Some(code), "{:?}", frames[0]);
     }
-    assert_eq!(ended(vec![Message::text("x".repeat(9000))]).await.unwrap_or(1009), 1009);
+    assert_eq!(ended(vec![Message::text("x".repeat(17_000))]).await.unwrap_or(1009), 1009);
     let frames = vec![Message::text(frame.to_string()), Message::text("and now out")];
     assert_eq!(ended(frames).await, Some(1008), "the first was heard");
 }
@@ -271,9 +271,10 @@ async fn what_is_written_goes_over_the_stream() {
         let _events = laptop.live(None).await.unwrap();
         let mut stale = Session::load(&laptop, session.id()).await.unwrap();
         let offered = session.offer(Target::Device(phone.did().clone())).await.unwrap();
-        let accepted = Waiting::list(&phone).await.unwrap().pop().unwrap().accept().await.unwrap();
+        let waiting = Waiting::list(&phone).await.unwrap().pop().unwrap();
+        waiting.accept().await.unwrap();
         session.seal(&offered).await.unwrap();
-        accepted.complete().await.unwrap();
+        waiting.complete().await.unwrap();
         assert!(matches!(stale.write(b"late").await.unwrap(), Written::Branch { .. }));
     }
 }
@@ -288,18 +289,18 @@ async fn a_stream_outlives_its_token() {
     let mut session = Session::open(&laptop, b"0").await.unwrap();
     let mut listening = laptop.listen(None);
     let mut opened = 0;
-    // Twelve minutes, a write in each.
-    for minute in 1..=12_u8 {
-        for _ in 0..15 {
+    // Twelve minutes, and a write in each third of them.
+    for third in 1..=36_u8 {
+        for _ in 0..5 {
             clock.advance_secs(4);
             server.running.identity.pump().await.unwrap();
         }
-        session.write(&[minute]).await.unwrap();
+        session.write(&[third]).await.unwrap();
         loop {
             match listening.next().await.unwrap() {
                 Heard::Open => {
                     opened += 1;
-                    session.write(&[0, minute]).await.unwrap();
+                    session.write(&[0, third]).await.unwrap();
                 }
                 Heard::Told(Told::Event(event)) if event.kind == "session.updated" => break,
                 Heard::Told(_) => {}

@@ -6,7 +6,7 @@ use axum::extract::ws::{self, WebSocketUpgrade};
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::StreamExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest as _};
@@ -117,7 +117,7 @@ async fn forward(State(middle): State<Middle>, request: Request) -> Response {
     (status, headers, Body::from(answer)).into_response()
 }
 
-/// An event stream, frame by frame, as far as ours need it: texts one way, and why it was closed.
+/// An event stream, frame by frame, as far as ours need it: texts both ways, those of the server meddled with, and why it was closed.
 async fn stream(upgrade: WebSocketUpgrade, upstream: &str, headers: &HeaderMap, frames: Arc<Mutex<Frames>>) -> Response {
     let mut request = upstream.into_client_request().unwrap();
     for name in ["authorization", "dpop", "origin"] {
@@ -131,7 +131,19 @@ async fn stream(upgrade: WebSocketUpgrade, upstream: &str, headers: &HeaderMap, 
         Err(other) => panic!("{other}"),
     };
     upgrade.on_upgrade(async move |mut device| {
-        while let Some(Ok(frame)) = server.next().await {
+        loop {
+            let frame = tokio::select! {
+                frame = server.next() => frame,
+                said = device.recv() => match said {
+                    Some(Ok(ws::Message::Text(text))) => match server.send(tungstenite::Message::text(text.as_str())).await {
+                        Ok(()) => continue,
+                        Err(_) => return,
+                    },
+                    Some(Ok(ws::Message::Close(_)) | Err(_)) | None => return,
+                    Some(Ok(_)) => continue,
+                },
+            };
+            let Some(Ok(frame)) = frame else { return };
             let out: Vec<_> = match frame {
                 tungstenite::Message::Text(text) => {
                     (frames.lock().unwrap())(text.as_str()).into_iter().map(|text| ws::Message::Text(text.into())).collect()
