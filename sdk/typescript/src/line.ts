@@ -72,6 +72,7 @@ export class Line {
 
   /** Takes in an answer. */
   hear(answer: Answer): void {
+    if (this.#isOver) return;
     if (answer.type === "written" || answer.type === "unwritten") {
       this.#tell(answer.hash, answer.type === "written");
     } else if (answer.type === "renewed") {
