@@ -6,6 +6,8 @@ mod attacks;
 mod compaction;
 mod documents;
 mod faults;
+mod handing;
+mod late_edits;
 mod layering;
 mod lifecycle;
 mod live;

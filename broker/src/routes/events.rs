@@ -32,7 +32,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// Where streams are opened, below the service, and what a token needs there.
+/// Where streams are opened, as the router has it, and what a token needs there.
 pub const PATH: &str = "/v1/events";
 pub const NEEDS: &str = "session:read";
 /// How long a client may take to read that its stream begins.

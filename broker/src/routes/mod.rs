@@ -54,7 +54,7 @@ pub fn router(broker: Arc<Broker>, path: &str) -> Router {
         .route("/v1/manage/devices/{device}/switches", post(manage::switch))
         .route("/v1/switches", get(presence::switches))
         .route("/v1/presence", get(presence::list).post(presence::say))
-        .route(events::PATH, get(events::stream))
+        .route("/v1/events", get(events::stream))
         .route("/v1/events/tickets", post(events::ticket));
     Router::new().nest(path, edge::open_to_browsers(own)).with_state(broker)
 }

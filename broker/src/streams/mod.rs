@@ -229,17 +229,15 @@ impl Stream {
                 if let Err(code) = Box::pin(send_all(line, socket, &frames)).await {
                     return code;
                 }
-                place.told(self.cursor);
             } else {
                 let rings = bell.rings();
                 while match Box::pin(self.step(line, socket)).await {
                     Ok(more) => more,
                     Err(code) => return code,
-                } {
-                    place.told(self.cursor);
-                }
+                } {}
                 self.checked.1 = rings;
             }
+            place.told(self.cursor);
             let mut look = false;
             while !look {
                 let what = tokio::select! {

@@ -33,6 +33,7 @@ mod system;
 mod tokens;
 mod volatile;
 pub mod wire;
+mod writing;
 
 pub use content::Branch;
 pub use device::{Device, Label, Members, ReplaceRoot, Unasked};
@@ -46,8 +47,9 @@ pub use needs::Taker;
 pub use presenting::PresentationRequest;
 pub use pull::{Asked, Requested};
 pub use servers::Servers;
-pub use session::{Listed, Session, Written};
+pub use session::{Listed, Session};
 pub use system::{system_clock, system_entropy};
+pub use writing::Written;
 
 pub use baton_protocol as protocol;
 /// What documents are edited with.
