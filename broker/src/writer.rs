@@ -86,6 +86,10 @@ impl Commit for Writing {
             if let Some(rows) = events.remove(&job.candidate.token().sub) {
                 self.0.bell.tell(&job.candidate.token().sub, rows);
             }
+            if !is_known {
+                // It may be there.
+                self.0.bell.ring(&job.candidate.token().sub);
+            }
             let told = match (is_known, written.contains(&n)) {
                 (false, _) => Told::Unknown,
                 (true, true) => Told::Written,

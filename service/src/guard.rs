@@ -160,8 +160,8 @@ impl Candidate {
         if proven.jkt() == token.cnf.jkt { Ok(Self { token: Arc::new(token), proven: Some(proven) }) } else { Err(Token::Binding.into()) }
     }
 
-    /// What a stream's device asks for on it: the proof for this token was consumed there.
-    pub const fn on_stream(token: Arc<AccessToken>) -> Self {
+    /// For whoever has seen and consumed a proof for this token before: on a stream, once.
+    pub const fn already_proven(token: Arc<AccessToken>) -> Self {
         Self { token, proven: None }
     }
 

@@ -90,6 +90,13 @@ async fn the_pages_list_ask_and_end() {
         let before = format!("/v1/manage/handoffs?before={}", past[0]["at"]);
         assert_eq!(page.ask("GET", &before).await.unwrap()["handoffs"], serde_json::json!([]));
         while events.next().await.unwrap().kind != "handoff.cancelled" {}
+        // It has been told all there is; the broker notes that right after it has told it.
+        let in_sync = async || page.ask("GET", "/v1/manage/sessions").await.unwrap()["there"][0]["in_sync"] == true;
+        let mut tries = 0;
+        while !in_sync().await {
+            tries += 1;
+            assert!(tries < 100, "it stays behind");
+        }
         for _ in 0..2 {
             page.ask("POST", &format!("/v1/manage/sessions/{}/end", session.id())).await.unwrap();
         }

@@ -359,3 +359,32 @@ async fn a_person_lets_a_device_give_and_take_unasked() {
         assert_eq!(unasked(&laptop).await, Unasked::default());
     }
 }
+
+/// What streams tell from memory is for whom it was for when they last looked: a device that is switched off hears no more of what is written, however busy it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_switched_off_is_told_nothing_from_memory() {
+    for on in [On::Sqlite, On::Postgres] {
+        let server = Server::start(on).await;
+        let mut person = server.person().await;
+        let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+        let mut session = Session::open(&laptop, b"0").await.unwrap();
+        let _live = laptop.live(None).await.unwrap();
+        let mut events = phone.events(None).await.unwrap();
+        for n in 0..10 {
+            session.write(&[n]).await.unwrap();
+            let event = events.next().await.unwrap();
+            assert_eq!((event.kind.as_str(), event.session.as_deref()), ("session.updated", Some(session.id().as_str())));
+        }
+        let page = page(&server, laptop.subject());
+        page.tell(&format!("/v1/manage/devices/{}/switches", phone.did()), &json!({"sync": false})).await.unwrap();
+        for n in 0..10 {
+            session.write(&[n]).await.unwrap();
+        }
+        while events.next().await.unwrap().kind != "device.switched" {}
+        // With a new key, for the phone has the old one.
+        for _ in 0..10 {
+            let event = events.next().await.unwrap();
+            assert_eq!((event.kind.as_str(), event.session), ("other", None));
+        }
+    }
+}

@@ -84,7 +84,8 @@ struct FlatFrame {
 
 /// The update of a stream's frame that has one to be kept, and is plainly right: no other is asked for there.
 pub fn plain_frame(bytes: &[u8]) -> Option<SealedUpdate> {
-    bytes.trim_ascii_start().starts_with(b"{").then_some(())?;
+    // Neither is any part of it an array, which would do for serde.
+    (bytes.trim_ascii_start().starts_with(b"{") && !bytes.contains(&b'[')).then_some(())?;
     let FlatFrame { r#type, update } = serde_json::from_slice(bytes).ok()?;
     if r#type == "update" { update.read() } else { None }
 }
@@ -108,10 +109,10 @@ pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, a
     }
 }
 
-/// Writes an update into the session it names: with those of others, or by itself, where it is decided what is wrong with it.
-pub async fn write(broker: &Arc<Broker>, candidate: Candidate, update: &SealedUpdate) -> Result<(), Problem> {
+/// Writes an update into the session it names: with those of others, or by itself, where it is decided what is wrong with it. False when it stood there.
+pub async fn write(broker: &Arc<Broker>, candidate: Candidate, update: &SealedUpdate) -> Result<bool, Problem> {
     let candidate = match writer::append(broker, candidate, update).await {
-        Ok(written) => return written,
+        Ok(written) => return written.map(|()| true),
         Err(candidate) => *candidate,
     };
     let mut acting = Acting::admit(broker, candidate, "session:write").await?;
@@ -119,7 +120,7 @@ pub async fn write(broker: &Arc<Broker>, candidate: Candidate, update: &SealedUp
     let session = acting.session(&place.session).await?;
     // A repeat after a lost reply, whatever happened since.
     if updates::stands(&mut acting.tx, update).await.internal()? {
-        return acting.commit().await;
+        return acting.commit().await.map(|()| false);
     }
     let is_member = session.is_shared() && acting.is_member().await?;
     session.may_write(acting.device(), is_member, place.epoch, place.key_version).map_err(refused(&session))?;
@@ -133,7 +134,7 @@ pub async fn write(broker: &Arc<Broker>, candidate: Candidate, update: &SealedUp
     let new =
         events::New { kind: "session.updated", session: Some(&session.session_id), devices: [Some(device.as_str()), None], ..Default::default() };
     acting.event(&new).await?;
-    acting.commit().await
+    acting.commit().await.map(|()| true)
 }
 
 #[derive(Deserialize)]

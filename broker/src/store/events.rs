@@ -70,7 +70,7 @@ pub async fn append_updated(db: &mut AnyConnection, rows: &[&Written<'_>], now: 
     }
     let mut told = BTreeMap::new();
     for (log, rows) in by_log {
-        let before = last.get(log).copied().unwrap_or_default() - rows.len() as i64;
+        let before = last.get(log).ok_or(Error::RowNotFound)? - rows.len() as i64;
         let numbered = rows.iter().zip(before + 1..).map(|(row, seq)| Row::updated(row, seq, now));
         told.insert(log.to_owned(), numbered.collect::<Vec<_>>());
     }
@@ -144,4 +144,14 @@ pub async fn range(db: &mut AnyConnection, log: &str) -> Result<(i64, i64), Erro
     let Some(last) = last else { return Ok((1, 0)) };
     let first: i64 = sqlx::query_scalar("SELECT COALESCE(MIN(seq), $2) FROM events WHERE log = $1").bind(log).bind(last + 1).fetch_one(db).await?;
     Ok((first, last))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::Row;
+
+    /// One of this number.
+    pub fn row(seq: i64) -> Row {
+        Row { seq, at: 0, kind: "session.updated".into(), session_id: None, handoff_id: None, device_a: None, device_b: None }
+    }
 }

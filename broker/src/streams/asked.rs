@@ -32,6 +32,8 @@ pub struct Answer {
     pub token: Option<Arc<AccessToken>>,
     /// Why it was refused.
     pub refused: Option<Refusal>,
+    /// Whether it counts against what the device may say: what is new in a session costs a commit, and this did not.
+    pub counts: bool,
 }
 
 /// Answers it. `token` is the stream's; none where no proof was seen for it.
@@ -40,32 +42,32 @@ pub async fn answer(broker: Arc<Broker>, token: Arc<AccessToken>, is_proven: boo
         Asked::Update(update) => {
             let (session, seq, hash) = (update.place.session.clone(), update.place.seq, update.hash());
             match write(&broker, token, is_proven, &update).await {
-                Ok(()) => Answer { frame: Frame::Written { session, seq, hash }, token: None, refused: None },
+                Ok(is_new) => Answer { frame: Frame::Written { session, seq, hash }, token: None, refused: None, counts: !is_new },
                 Err(problem) => {
                     let (code, _, refused) = problem.told();
-                    Answer { frame: Frame::Unwritten { session, hash, code: code.into() }, token: None, refused }
+                    Answer { frame: Frame::Unwritten { session, hash, code: code.into() }, token: None, refused, counts: true }
                 }
             }
         }
         Asked::Renew { token: text, proof } => match renew(&broker, &token, &text, &proof).await {
-            Ok(new) => Answer { frame: Frame::Renewed { until: new.exp }, token: Some(new), refused: None },
+            Ok(new) => Answer { frame: Frame::Renewed { until: new.exp }, token: Some(new), refused: None, counts: false },
             Err(problem) => {
                 let (code, nonce, refused) = problem.told();
-                Answer { frame: Frame::Unrenewed { code: code.into(), nonce }, token: None, refused }
+                Answer { frame: Frame::Unrenewed { code: code.into(), nonce }, token: None, refused, counts: false }
             }
         },
     }
 }
 
 /// A ticket was given for a proof, and whoever brought it here may have found it: what is kept wants the key itself.
-async fn write(broker: &Arc<Broker>, token: Arc<AccessToken>, is_proven: bool, update: &SealedUpdate) -> Result<(), Problem> {
+async fn write(broker: &Arc<Broker>, token: Arc<AccessToken>, is_proven: bool, update: &SealedUpdate) -> Result<bool, Problem> {
     if !token.has_scope("session:write") {
         return Err(Token::Scope.into());
     }
     if !is_proven {
         return Err(Dpop::Missing.into());
     }
-    updates::write(broker, Candidate::on_stream(token), update).await
+    updates::write(broker, Candidate::already_proven(token), update).await
 }
 
 async fn renew(broker: &Broker, old: &AccessToken, text: &str, proof: &str) -> Result<Arc<AccessToken>, Problem> {
@@ -79,6 +81,7 @@ async fn renew(broker: &Broker, old: &AccessToken, text: &str, proof: &str) -> R
     if caller.token.narrowed_to().is_some() {
         return Err(Handoff::Binding.into());
     }
+    broker.freshness.check(broker.base.now())?;
     tx.commit().await.internal()?;
     Ok(caller.token)
 }

@@ -45,6 +45,9 @@ impl Ear {
     }
 }
 
+/// What is waited on for the next ring.
+pub struct RungAt(Arc<Subject>);
+
 impl RungAt {
     /// How often it was rung for what is to be looked up.
     pub fn rings(&self) -> u64 {
@@ -57,12 +60,7 @@ impl RungAt {
         let first = news.front()?.seq;
         (first <= cursor + 1).then(|| news.iter().filter(|row| row.seq > cursor).cloned().collect())
     }
-}
 
-/// What is waited on for the next ring.
-pub struct RungAt(Arc<Subject>);
-
-impl RungAt {
     /// The next ring from when this is enabled.
     pub fn next(&self) -> tokio::sync::futures::Notified<'_> {
         self.0.rung.notified()
@@ -149,5 +147,43 @@ impl Bell {
             listeners.push(Listener { device: device.clone(), line: Arc::downgrade(line) });
         }
         Ear(subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::events::tests::row;
+
+    #[test]
+    fn news_have_no_hole() {
+        let bell = Bell::default();
+        bell.tell("log", vec![row(1)]);
+        let ear = bell.listen("log", None);
+        let rung = ear.rung();
+        let after = |cursor| rung.news(cursor).map(|news| news.iter().map(|row| row.seq).collect::<Vec<_>>());
+        assert_eq!(after(0), None, "nobody listened yet");
+        bell.tell("log", vec![row(2), row(3)]);
+        assert_eq!((after(0), after(1), after(2), after(3), after(9)), (None, Some(vec![2, 3]), Some(vec![3]), Some(vec![]), Some(vec![])));
+        bell.tell("log", vec![row(5)]);
+        assert_eq!((after(3), after(4)), (None, Some(vec![5])), "4 was told by nobody");
+        bell.tell("log", (6..40).map(row).collect());
+        assert_eq!((after(22), after(23).unwrap().len()), (None, NEWS), "the newest alone are remembered");
+        bell.tell("other", vec![row(40)]);
+        assert_eq!(after(39), Some(vec![]));
+    }
+
+    #[tokio::test]
+    async fn what_is_told_wakes_and_what_is_rung_counts() {
+        let bell = Bell::default();
+        let rung = bell.listen("log", None).rung();
+        let next = rung.next();
+        bell.tell("log", vec![row(1)]);
+        next.await;
+        assert_eq!(rung.rings(), 0);
+        let next = rung.next();
+        bell.ring("log");
+        next.await;
+        assert_eq!(rung.rings(), 1);
     }
 }

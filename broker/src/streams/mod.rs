@@ -64,6 +64,7 @@ const PING_EVERY: u32 = 15;
 const SILENT: u32 = 40;
 /// Why a peer that says what nobody asked for is sent away (RFC 6455 §7.4.1), or says too much.
 const POLICY: u16 = 1008;
+const TOO_BIG: u16 = 1009;
 const TOO_MUCH: u16 = 4429;
 
 /// What a stream reads at once. It is there ten thousand times, and mostly silent.
@@ -268,8 +269,10 @@ impl Stream {
                         if matches!(answer.frame, Frame::Written { .. }) && self.checked.1 == asked_at.1 {
                             self.checked.0 = asked_at.0;
                         }
-                        let news = self.news(&bell).unwrap_or_default();
-                        Box::pin(self.answered(place, (line, socket), answer, news)).await.map(|()| false)
+                        // Another token, or one that is no good: all is looked at anew.
+                        let look = answer.token.is_some() || matches!(answer.refused, Some(Refusal::Token(_)));
+                        let news = if look { None } else { self.news(&bell) };
+                        Box::pin(self.answered(place, (line, socket), answer, news.unwrap_or_default())).await.map(|()| look)
                     }
                     What::Broken => Err(BROKEN),
                 };
@@ -296,6 +299,7 @@ impl Stream {
                 place.leave();
                 Err(BROKEN)
             }
+            Some(Err(tungstenite::Error::Capacity(_))) => Err(TOO_BIG),
             Some(Err(_)) | None => Err(BROKEN),
             // Nothing else is spoken on this stream.
             Some(Ok(Message::Binary(_))) => Err(POLICY),
@@ -347,13 +351,13 @@ impl Stream {
     /// Answers what it asked, and tells what is new by then.
     async fn answered(&mut self, place: &Place, (line, socket): (&Line, &mut Socket), answer: Answer, news: Vec<Row>) -> Result<(), u16> {
         if let Some(token) = answer.token {
-            (self.token, self.is_proven) = (token, true);
+            (self.token, self.is_proven, self.is_member) = (token, true, None);
         }
         if let Some(refusal) = answer.refused {
             self.note(refusal);
-            if !place.may_say() {
-                return Err(TOO_MUCH);
-            }
+        }
+        if answer.counts && !place.may_say() {
+            return Err(TOO_MUCH);
         }
         let mut frames = vec![answer.frame];
         if self.still().is_ok() {

@@ -31,7 +31,8 @@ pub enum Said {
 
 /// Reads a frame; `None` when a device has nothing of the kind to say.
 pub fn read(text: &str) -> Option<Said> {
-    if let Some(update) = updates::plain_frame(text.as_bytes()) {
+    let is_volatile = text.starts_with(r#"{"type":"volatile""#);
+    if !is_volatile && let Some(update) = updates::plain_frame(text.as_bytes()) {
         return Some(Said::Asked(Asked::Update(update)));
     }
     let Ok(Value::Object(mut frame)) = edge::json(text.as_bytes()) else { return None };

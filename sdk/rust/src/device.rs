@@ -41,8 +41,8 @@ pub struct Device {
     replicas_turn: Mutex<()>,
     /// By what they are for, and until when they are used.
     pub(crate) tokens: Mutex<HashMap<String, (String, i64)>>,
-    /// The stream it writes on, while there is one.
-    pub(crate) line: Mutex<Weak<Line>>,
+    /// The streams it writes on, while they are there.
+    pub(crate) lines: Mutex<Vec<Weak<Line>>>,
     keys: Mutex<HashMap<String, Keys>>,
     /// The log as it was last read, and when.
     recent: Mutex<Option<(Millis, Arc<Members>)>>,
@@ -152,7 +152,7 @@ impl Device {
             acknowledged: Mutex::default(),
             replicas_turn: Mutex::default(),
             tokens: Mutex::default(),
-            line: Mutex::default(),
+            lines: Mutex::default(),
             keys: Mutex::default(),
             recent: Mutex::default(),
         }))

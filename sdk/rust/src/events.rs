@@ -6,7 +6,9 @@ use crate::line::Line;
 use baton_protocol::event::{Event, Frame, Present, Said};
 use baton_protocol::id::SessionId;
 use baton_protocol::session::SealedUpdate;
-use std::sync::{Arc, PoisonError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -32,16 +34,20 @@ pub struct Events {
 }
 
 /// What is known of the next token of a stream.
-enum Renewal {
+pub(crate) enum Renewal {
     /// From then on there is one, in Unix seconds by the server's clock.
     At(i64),
-    /// It was sent. `at` is when there is the one after it.
-    Sent { at: i64, is_first: bool },
+    /// It was sent. `next` is from when on there is the one after it; without an answer by `by`, the stream is broken.
+    Sent { next: i64, is_first: bool, by: i64 },
     /// The proof wants this nonce.
     Wants(String),
     /// The stream ends with the token it has.
     Never,
 }
+
+/// How long after a try that failed there is another, and how long an answer may take.
+const AGAIN_SECS: i64 = 10;
+const ANSWER_SECS: i64 = 60;
 
 /// What a stream tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +82,10 @@ impl Device {
     /// sessions goes over it as well, without a proof for each.
     pub async fn live(&self, cursor: Option<i64>) -> Result<Events, Error> {
         let events = self.stream(cursor, "session:read session:write presence", true).await?;
-        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&events.line);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.retain(|line| line.strong_count() > 0);
+        lines.push(Arc::downgrade(&events.line));
+        drop(lines);
         Ok(events)
     }
 
@@ -113,28 +122,67 @@ impl Device {
         format!("{}/v1/events", self.servers.broker)
     }
 
-    /// Gives a stream another token to go on with, where it is time; how long until it is. One that can't be renewed ends with the token it has.
-    pub(crate) async fn renew(&self, events: &mut Events) -> Option<Duration> {
-        let is_first = match &events.renewal {
-            Renewal::At(at) if self.http.now().secs() < *at => return Some(Duration::from_secs((at - self.http.now().secs()).unsigned_abs())),
-            Renewal::At(_) => true,
-            Renewal::Wants(nonce) => {
-                self.http.learn_nonce(&self.servers.broker, nonce);
-                false
-            }
-            Renewal::Sent { .. } | Renewal::Never => return None,
-        };
-        events.renewal = self.send_token(events, is_first).await.unwrap_or(Renewal::Never);
-        None
+    /// The newest of its streams that writes go over.
+    pub(crate) fn line(&self) -> Option<Arc<Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().find_map(Weak::upgrade)
     }
 
-    async fn send_token(&self, events: &Events, is_first: bool) -> Result<Renewal, Error> {
+    /// Gives a stream another token to go on with; what is known of the next then.
+    async fn send_token(&self, line: &Line, scope: &str, nonce: Option<String>) -> Renewal {
         let broker = &self.servers.broker;
-        let (token, at) = self.token_until(broker, events.scope, None).await?;
-        let proof = self.http.proof(&self.signing, "GET", &self.stream_url(), broker, Some(&token)).await?;
-        events.line.send(&Said::Renew { token, proof }).await?;
-        Ok(Renewal::Sent { at, is_first })
+        let is_first = nonce.is_none();
+        if let Some(nonce) = nonce {
+            self.http.learn_nonce(broker, &nonce);
+        }
+        let sent = async {
+            let (token, next) = self.token_until(broker, scope, None).await?;
+            // One that ends as soon as the one there is, is none to go on with.
+            if next <= self.http.now().secs() {
+                return Ok(Renewal::Never);
+            }
+            let proof = self.http.proof(&self.signing, "GET", &self.stream_url(), broker, Some(&token)).await?;
+            line.send(&Said::Renew { token, proof }).await?;
+            Ok::<_, Error>(Renewal::Sent { next, is_first, by: self.http.now().secs() + ANSWER_SECS })
+        };
+        sent.await.unwrap_or(Renewal::At(self.http.now().secs() + AGAIN_SECS))
     }
+}
+
+impl Events {
+    /// What is to be done for it to go on: at once, or after a while.
+    pub(crate) fn due(&self, device: &Arc<Device>) -> Due {
+        let now = device.http.now().secs();
+        let nonce = match &self.renewal {
+            Renewal::At(at) if now < *at => return Due::In(Duration::from_secs((at - now).unsigned_abs())),
+            Renewal::Sent { by, .. } if now < *by => return Due::In(Duration::from_secs((by - now).unsigned_abs())),
+            Renewal::Sent { .. } => return Due::Over,
+            Renewal::Never => return Due::Nothing,
+            Renewal::At(_) => None,
+            Renewal::Wants(nonce) => Some(nonce.clone()),
+        };
+        let (device, line, scope) = (device.clone(), self.line.clone(), self.scope);
+        Due::Now(Box::pin(async move { device.send_token(&line, scope, nonce).await }))
+    }
+
+    /// What is known of the next token from here on.
+    pub(crate) fn renewed(&mut self, renewal: Renewal) {
+        self.renewal = renewal;
+    }
+}
+
+/// A renewal under way.
+pub(crate) type Renewing = Pin<Box<dyn Future<Output = Renewal> + Send>>;
+
+/// What a stream wants for it to go on.
+pub(crate) enum Due {
+    /// Another token.
+    Now(Renewing),
+    /// Nothing before that.
+    In(Duration),
+    /// Nothing.
+    Nothing,
+    /// It is broken.
+    Over,
 }
 
 impl Events {
@@ -185,8 +233,8 @@ impl Events {
             Frame::Event(event) if self.cursor.is_some_and(|cursor| event.seq <= cursor) => None,
             Frame::Event(_) | Frame::Gap { .. } => return Err(Ended::Gap),
             Frame::Renewed { .. } => {
-                if let Renewal::Sent { at, .. } = self.renewal {
-                    self.renewal = Renewal::At(at);
+                if let Renewal::Sent { next, .. } = self.renewal {
+                    self.renewal = Renewal::At(next);
                 }
                 None
             }

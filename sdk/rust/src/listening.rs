@@ -3,7 +3,7 @@
 
 use crate::device::Device;
 use crate::error::Error;
-use crate::events::{Ended, Events, Told};
+use crate::events::{Due, Ended, Events, Renewal, Renewing, Told};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const EXPIRED: u16 = 4401;
 pub struct Listening {
     device: Arc<Device>,
     events: Option<Events>,
+    /// Another token for it is on its way: apart from what is heard meanwhile, and kept when nobody waits.
+    renewing: Option<Renewing>,
     cursor: Option<i64>,
     pause: u64,
 }
@@ -36,7 +38,7 @@ pub enum Heard {
 impl Device {
     /// Listens after `cursor`, or from now on, and hears what the others [say](Events::say) just now as well.
     pub fn listen(self: &Arc<Self>, cursor: Option<i64>) -> Listening {
-        Listening { device: self.clone(), events: None, cursor, pause: PAUSE_MS }
+        Listening { device: self.clone(), events: None, renewing: None, cursor, pause: PAUSE_MS }
     }
 }
 
@@ -69,10 +71,26 @@ impl Listening {
                 }
                 continue;
             };
-            let until = self.device.renew(events).await;
+            let mut wait = None;
+            if self.renewing.is_none() {
+                match events.due(&self.device) {
+                    Due::Now(renewing) => self.renewing = Some(renewing),
+                    Due::In(time) => wait = Some(time),
+                    Due::Nothing => {}
+                    Due::Over => {
+                        self.events = None;
+                        continue;
+                    }
+                }
+            }
             let told = tokio::select! {
                 told = events.heard() => told,
-                () = pause(&self.device, until) => continue,
+                renewal = renewed(&mut self.renewing) => {
+                    self.renewing = None;
+                    events.renewed(renewal);
+                    continue;
+                }
+                () = pause(&self.device, wait) => continue,
             };
             match told {
                 Ok(None) => {}
@@ -82,7 +100,7 @@ impl Listening {
                     return Ok(Heard::Told(told));
                 }
                 Err(ended) => {
-                    self.events = None;
+                    (self.events, self.renewing) = (None, None);
                     match ended {
                         Ended::Closed(REVOKED) => return Err(baton_protocol::Refusal::from(baton_protocol::refusal::Status::Revoked).into()),
                         Ended::Gap => {
@@ -105,8 +123,15 @@ impl Listening {
     }
 }
 
-async fn pause(device: &Device, until: Option<Duration>) {
-    match until {
+async fn renewed(renewing: &mut Option<Renewing>) -> Renewal {
+    match renewing {
+        Some(renewing) => renewing.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn pause(device: &Device, wait: Option<Duration>) {
+    match wait {
         Some(time) => device.http.pause(time).await,
         None => std::future::pending().await,
     }

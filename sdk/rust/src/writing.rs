@@ -5,7 +5,6 @@ use crate::session::Session;
 use baton_protocol::refusal::{Handoff, State};
 use baton_protocol::session::{Head, Kind, Place, SealedUpdate, SessionKey, draft_update};
 use baton_protocol::signer::Signer as _;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 /// After how many updates a write is a snapshot: whoever reads the session begins there.
@@ -162,15 +161,11 @@ impl Session {
 
     /// Over the stream where there is one; whatever comes of that but that it stands, it is posted, which takes it once alone.
     async fn deliver(&self, update: &SealedUpdate) -> Result<(), Error> {
-        let line = self.device.line.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        if let Some(line) = line {
-            let stands = tokio::select! {
-                stands = line.write(update) => stands,
-                () = self.device.http.pause(ON_STREAM) => false,
-            };
-            if stands {
-                return Ok(());
-            }
+        let line = self.device.line();
+        if let Some(line) = line
+            && line.write(update, self.device.http.pause(ON_STREAM)).await
+        {
+            return Ok(());
         }
         self.post("updates", "session:write", &serde_json::to_value(update).map_err(|_| Error::Answer("update"))?).await.map(|_| ())
     }

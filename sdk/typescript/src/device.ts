@@ -85,8 +85,8 @@ export class Device {
   /** The last snapshot of each session that it told the broker it has. */
   readonly #acknowledged = new Map<string, number>();
 
-  /** @internal The stream it writes on, while there is one. */
-  line: Line | undefined;
+  /** @internal The streams it writes on, while they are there. */
+  readonly lines = new Set<Line>();
 
   private constructor(
     public kept: Readonly<Kept>,

@@ -189,15 +189,16 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
   const end = (): void => {
     outbox?.detach(send);
     line.end();
-    if (device.line === line) device.line = undefined;
+    device.lines.delete(line);
   };
   socket.onopen = () => {
     outbox?.attach(send);
-    if (outbox) device.line = line;
+    if (outbox) device.lines.add(line);
     void line.show();
     tell({ type: "open" });
   };
   socket.onmessage = ({ data }) => {
+    line.isAlive();
     const frame = read(String(data));
     if (frame && isAnswer(frame)) line.hear(frame);
     else if (frame) tell(frame);

@@ -5,8 +5,9 @@ import { updateHash, type SealedUpdate } from "./session/update.js";
 
 /** Longest frame that a broker takes, in bytes: what does not fit is posted. */
 const MOST = 16 * 1024;
-/** How long an answer is waited for, in milliseconds. */
+/** How long an answer is waited for, and how long after a token that was not to be had it is tried again, in milliseconds. */
 const PATIENCE = 3000;
+const AGAIN = 10_000;
 
 /** An answer to what was asked. */
 export type Answer =
@@ -21,6 +22,8 @@ export class Line {
   #isProven = false;
   #renewal: ReturnType<typeof setTimeout> | undefined;
   #tries = 0;
+  /** An answer did not come, and nothing has since. */
+  #isSilent = false;
   #isOver = false;
 
   constructor(
@@ -41,22 +44,33 @@ export class Line {
       const proof = await this.device.http.proof(this.device.signer, { method: "GET", service, path: "/v1/events", token });
       if (this.#isOver) return;
       this.send(JSON.stringify({ type: "renew", token, proof }));
-      clearTimeout(this.#renewal);
-      this.#renewal = setTimeout(() => {
-        this.#tries = 0;
-        void this.show();
-      }, Math.max(until - this.device.http.seconds() + 1, 1) * 1000);
+      // One that has next to no time left is the last, and the stream ends with it.
+      const left = until - this.device.http.seconds();
+      if (left > 0) this.#again((left + 1) * 1000);
     } catch {
-      // It ends with the token it has, and another is opened.
+      this.#again(AGAIN);
     }
+  }
+
+  /** Shows another token after a while. */
+  #again(milliseconds: number): void {
+    clearTimeout(this.#renewal);
+    if (this.#isOver) return;
+    this.#renewal = setTimeout(() => {
+      this.#tries = 0;
+      void this.show();
+    }, milliseconds);
   }
 
   /** Writes an update: true when it is known to stand in its session. */
   async write(update: SealedUpdate): Promise<boolean> {
     const text = JSON.stringify({ type: "update", update });
-    if (!this.#isProven || this.#isOver || text.length > MOST) return false;
     const hash = updateHash(update);
-    const late = setTimeout(() => this.#tell(hash, false), PATIENCE);
+    if (!this.#isProven || this.#isOver || this.#isSilent || text.length > MOST || this.#asked.has(hash)) return false;
+    const late = setTimeout(() => {
+      this.#isSilent = true;
+      this.#tell(hash, false);
+    }, PATIENCE);
     try {
       return await new Promise<boolean>((resolve) => {
         this.#asked.set(hash, resolve);
@@ -68,6 +82,11 @@ export class Line {
       this.#asked.delete(hash);
       clearTimeout(late);
     }
+  }
+
+  /** Something came: whatever it is, the stream is not dead. */
+  isAlive(): void {
+    this.#isSilent = false;
   }
 
   /** Takes in an answer. */

@@ -20,6 +20,8 @@ class Watched {
   readonly said: string[] = [];
   readonly heard: string[] = [];
   change = (frame: string): string => frame;
+  /** What is to come is given to this instead, to be delivered later. */
+  hold: ((deliver: () => void) => void) | undefined;
   #wake = (): void => undefined;
 
   readonly surroundings: Surroundings = {
@@ -45,10 +47,14 @@ class Watched {
       set: (target, name, value) => {
         if (name !== "onmessage") return Reflect.set(target, name, value);
         target.onmessage = ({ data }) => {
-          const frame = this.change(String(data));
-          this.heard.push(kind(frame));
-          (value as (event: { data: unknown }) => void)({ data: frame });
-          this.#wake();
+          const deliver = (): void => {
+            const frame = this.change(String(data));
+            this.heard.push(kind(frame));
+            (value as (event: { data: unknown }) => void)({ data: frame });
+            this.#wake();
+          };
+          if (this.hold) this.hold(deliver);
+          else deliver();
         };
         return true;
       },
@@ -101,6 +107,35 @@ test("what is written goes over the stream, and is posted where that does not ta
   await session.write(utf8("6"));
   assert.equal(watched.posted, 4, "no stream any more");
   assert.equal(text(await Session.load(phone, session.id)), "6");
+});
+
+test("an answer that does not come is waited for once", async () => {
+  const watched = new Watched();
+  const laptop = await restarted(await full(server, "Laptop"), new Http(watched.surroundings));
+  const session = await Session.open(laptop, utf8("0"));
+  const stream = listening(laptop);
+  await watched.hears("renewed");
+  // Nothing comes from here on, as where a network has gone without a word.
+  const later: (() => void)[] = [];
+  watched.hold = (deliver) => later.push(deliver);
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    const writing = session.write(utf8("1"));
+    while (!watched.said.includes("update")) await new Promise(setImmediate);
+    mock.timers.tick(3000);
+    mock.timers.reset();
+    await writing;
+    await session.write(utf8("2"));
+    assert.deepEqual([watched.posted, watched.said], [3, ["renew", "update"]]);
+    watched.hold = undefined;
+    assert.ok(later.length > 0);
+    for (const deliver of later) deliver();
+    await session.write(utf8("3"));
+    assert.deepEqual([watched.posted, watched.said], [3, ["renew", "update", "update"]]);
+  } finally {
+    mock.timers.reset();
+    await stream.stop();
+  }
 });
 
 test("before its end the stream is given another token", async () => {

@@ -3,8 +3,9 @@
 use super::{Ask, Proof, Rig};
 use crate::support::Server;
 use baton_protocol::event::{Frame, Said};
+use baton_protocol::handoff::machine::Target;
 use baton_protocol::session::{Kind, SealedUpdate};
-use baton_sdk::Device;
+use baton_sdk::{Device, Session, Waiting};
 use baton_service::testing::{ManualClock, On};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -267,6 +268,7 @@ async fn what_is_no_update_ends_the_stream() {
         changed(&|frame| frame["type"] = json!("written")),
         json!({"type": "renew", "token": 1, "proof": "x"}),
         json!({"type": "renew", "token": "x"}),
+        json!({"type": "update", "update": ["ses", 1, 1, "prev", 1, "update", "iv", "ct"]}),
     ] {
         let mut stream = Raw::open(&rig, &rig.laptop, SCOPE).await;
         stream.say(&said).await;
@@ -277,6 +279,7 @@ async fn what_is_no_update_ends_the_stream() {
     long.ct = "A".repeat(17_000);
     // It may be shown out before it has said all of it.
     let _ = stream.0.send(Message::text(json!(Said::Update { update: long }).to_string())).await;
+    // What it had not read when it closed may take the reason along.
     assert!([Err(1009), Err(0)].contains(&stream.answer().await));
 
     let mut stream = Raw::open(&rig, &rig.laptop, SCOPE).await;
@@ -310,5 +313,82 @@ async fn of_two_at_once_one_stands() {
         let (first, second, third) = tokio::join!(first.write(&one), second.write(&two), ask.send());
         let stand = usize::from(first.is_ok()) + usize::from(second.is_ok()) + usize::from(third.status == 200);
         assert_eq!(stand, 1, "{first:?} {second:?} {}", third.code);
+    }
+}
+
+/// What a session's rules say is said here too, and a newcomer to it reads what was written so.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_of_sessions_hold_here() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut person = rig.server.person().await;
+    let (laptop, phone) = (rig.server.full(&mut person, "Laptop").await, rig.server.full(&mut person, "Phone").await);
+    let (mut here, mut there) = (Raw::open(&rig, &laptop, SCOPE).await, Raw::open(&rig, &phone, SCOPE).await);
+
+    // A member writes into a shared session, and not into one that another holds.
+    for (shared, outcome) in [(true, Ok(())), (false, Err("handoff.fenced"))] {
+        let session = if shared { Session::open_shared(&laptop, b"0").await } else { Session::open(&laptop, b"0").await }.unwrap();
+        let mut of_phone = Session::load(&phone, session.id()).await.unwrap();
+        let update = of_phone.draft_write(b"1").await.unwrap();
+        match outcome {
+            Ok(()) => there.write(&update).await.unwrap(),
+            Err(code) => rig.refuse_write(&mut there, &update, code, 409).await,
+        }
+    }
+
+    // A snapshot is written by itself, as when it is posted.
+    let mut session = Session::open(&laptop, b"0").await.unwrap();
+    let mut update = session.draft_write(b"1").await.unwrap();
+    update.place.kind = Kind::Snapshot;
+    here.write(&update).await.unwrap();
+
+    // Whoever held it is too late.
+    let mut session = Session::open(&laptop, b"0").await.unwrap();
+    let mut stale = Session::load(&laptop, session.id()).await.unwrap();
+    let late = stale.draft_write(b"late").await.unwrap();
+    let offered = session.offer(Target::Device(phone.did().clone())).await.unwrap();
+    let waiting = Waiting::list(&phone).await.unwrap().pop().unwrap();
+    waiting.accept().await.unwrap();
+    session.seal(&offered).await.unwrap();
+    let mut theirs = waiting.complete().await.unwrap();
+    rig.refuse_write(&mut here, &late, "handoff.fenced", 409).await;
+    there.write(&theirs.draft_write(b"1").await.unwrap()).await.unwrap();
+}
+
+/// With another token come its scopes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_may_do_what_its_token_says() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut session = rig.session().await;
+    let update = session.draft_write(b"00:44").await.unwrap();
+    let mut stream = Raw::open(&rig, &rig.laptop, SCOPE).await;
+    let (token, proof) = rig.renewal(&rig.laptop, "session:read").await;
+    stream.renew(&token, &proof).await.unwrap();
+    rig.refuse_write(&mut stream, &update, "insufficient_scope", 403).await;
+    let (token, proof) = rig.renewal(&rig.laptop, SCOPE).await;
+    stream.renew(&token, &proof).await.unwrap();
+    stream.write(&update).await.unwrap();
+}
+
+/// One commit takes what is right of what comes at once, and nothing else: posts and frames, one proof sent twice, one update at the wrong place.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_at_once_is_decided_one_by_one() {
+    for on in [On::Sqlite, On::Postgres] {
+        let rig = Rig::new(on).await;
+        let mut sessions = Vec::new();
+        for _ in 0..3 {
+            sessions.push(rig.session().await);
+        }
+        let path = format!("/v1/sessions/{}/updates", sessions[0].id());
+        let update = json!(sessions[0].draft_write(b"posted").await.unwrap());
+        let ask = rig.to_broker(&rig.laptop, "POST", &path, SCOPE, Some(&update)).await;
+        let right = sessions[1].draft_write(b"said").await.unwrap();
+        let mut wrong = sessions[2].draft_write(b"elsewhere").await.unwrap();
+        wrong.place.prev = "elsewhere".into();
+        let (mut one, mut two) = (Raw::open(&rig, &rig.laptop, SCOPE).await, Raw::open(&rig, &rig.laptop, SCOPE).await);
+        let (first, again, right, wrong) = tokio::join!(ask.send(), ask.send(), one.write(&right), two.write(&wrong));
+        let mut posted = [(first.status, first.code), (again.status, again.code)];
+        posted.sort();
+        assert_eq!(posted, [(200, String::new()), (401, "invalid_dpop_proof".into())]);
+        assert_eq!((right, wrong), (Ok(()), Err("state.conflict".into())));
     }
 }

@@ -488,7 +488,7 @@ export class Session {
     const update = await this.#sealed(content, this.#sinceSnapshot < SNAPSHOT_EVERY ? kind : "snapshot");
     this.#unanswered = updateHash(update);
     // Over the stream where there is one; whatever comes of that but that it stands, it is posted, which takes it once alone.
-    if (!(await this.device.line?.write(update))) await this.post("updates", "session:write", update);
+    if (!(await [...this.device.lines].pop()?.write(update))) await this.post("updates", "session:write", update);
     this.head = { epoch: update.epoch, seq: update.seq, hash: this.#unanswered };
     this.#unanswered = undefined;
     this.content = content;
