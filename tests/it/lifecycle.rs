@@ -1,6 +1,7 @@
 //! What a device, a person and an operator live through: renewal, lapses, reclaim, keystores, restarts, staleness.
 
 use crate::attacks::Rig;
+use crate::middle::{Deed, Middle};
 use crate::support::{Server, http};
 use baton::demo::{SCOPES, claims};
 use baton_protocol::credential::Tier;
@@ -9,8 +10,11 @@ use baton_protocol::handoff::machine::Target;
 use baton_sdk::enroll::Enrolling;
 use baton_sdk::keystore::Keystore;
 use baton_sdk::{Device, Session, Waiting, system_entropy};
+use baton_service::base::system_clock;
 use baton_service::testing::{ManualClock, On};
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A credential near its end is signed anew; the old one is dead, the device goes on.
 #[tokio::test(flavor = "multi_thread")]
@@ -213,4 +217,29 @@ async fn a_newcomer_is_let_in_and_told() {
         assert_eq!(events.next().await.unwrap().kind, "session.updated");
         assert_eq!(events.next().await.unwrap().kind, "session.updated");
     }
+}
+
+/// Whoever lets a newcomer in and is not answered does it again, and the others hear of it once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_is_let_in_once() {
+    let middle = Middle::listen().await;
+    let url = middle.url.clone();
+    let server = Server::start_with(On::Sqlite, system_clock(), |config| config.public_url = url).await;
+    middle.before(server.direct());
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let mut session = Session::open(&laptop, b"00:43").await.unwrap();
+    let phone = server.full(&mut person, "Phone").await;
+    let mut events = phone.events(None).await.unwrap();
+    laptop.members().await.unwrap();
+    let posts = Arc::new(AtomicUsize::new(0));
+    let counts = posts.clone();
+    middle.meddle(move |seen| {
+        let is_first = seen.path.ends_with("/envelopes") && counts.fetch_add(1, Ordering::Relaxed) == 0;
+        if is_first { Deed::LoseAnswer } else { Deed::Pass }
+    });
+    session.write(b"00:44").await.unwrap();
+    assert_eq!(posts.load(Ordering::Relaxed), 2);
+    assert_eq!(events.next().await.unwrap().kind, "session.let_in");
+    assert_eq!(events.next().await.unwrap().kind, "session.updated");
 }

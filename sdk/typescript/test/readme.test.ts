@@ -36,7 +36,7 @@ function module(name: string): string {
   const imports = parts.flatMap((body) => body.match(/^import .*$/gm) ?? []).map((line) => line.replace(/"@baton\/sdk(?:\/(words|node|document))?"/, (_, part = "index") => `"../../src/${part === "document" ? "document/index" : part}.js"`));
   const rest = parts.map((body) => body.replace(/^import .*$/gm, "")).join("\n");
   return `import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { decode } from "../../src/base64url.js";
@@ -49,7 +49,8 @@ export async function run(server: Server, around: Surroundings): Promise<void> {
 const approved = async (url: string): Promise<string> => (await server.approve(url, "yes")) ?? "";
 const approvedElsewhere = (code: string, check: string): Promise<unknown> => server.approve(code, check);
 const show = (...shown: string[]): void => assert.ok(shown.every((text) => text !== ""));
-const keystore = join(mkdtempSync(join(tmpdir(), "baton-readme-")), "device.key");
+const folder = mkdtempSync(join(tmpdir(), "baton-readme-"));
+const keystore = join(folder, "device.key");
 const apiKey = ${JSON.stringify(RELYING_KEY)};
 const page = new Page().surface;
 const recorded = fixture<{ shown: Shown; offer: Offer; wrapped_for_recovery: WrappedRoot; recovery_code: string }>("typescript-v1.json");
@@ -57,6 +58,7 @@ const stands = fixture<{ from_seed: string; to_seed: string; change: AppChange; 
 const handing = { ...stands, from_seed: decode(stands.from_seed), to_seed: decode(stands.to_seed) };
 void [apiKey, page, recorded, handing, around, server, approved, approvedElsewhere, show, keystore];
 ${rest}
+rmSync(folder, { recursive: true });
 }
 `;
 }
