@@ -26,7 +26,7 @@ pub struct Args {
     /// Approve what waits for this person: a wallet's request
     #[arg(long, conflicts_with_all = ["code", "revoke", "wallet"])]
     waiting: bool,
-    /// Revoke this device of the person's instead
+    /// Revoke this device of the person's instead: its id, as `baton device show` says it
     #[arg(long, value_name = "DEVICE_ID", conflicts_with = "code")]
     revoke: Option<String>,
 }

@@ -260,7 +260,8 @@ fn qr(text: &str) -> anyhow::Result<String> {
 }
 
 async fn show(device: &Arc<Device>) -> anyhow::Result<()> {
-    println!("device   {}\ntier     {}\nlog      {}", device.did(), device.tier().as_str(), log_fingerprint(device.subject()));
+    println!("device   {}\nid       {}\ntier     {}", device.did(), device.enrolled().device_id, device.tier().as_str());
+    println!("log      {}", log_fingerprint(device.subject()));
     let members = device.members().await?;
     for (did, member) in members.log.members() {
         let label = members.name_of(did).unwrap_or_default();
