@@ -49,6 +49,8 @@ async fn a_position_reaches_whoever_looks_on_and_is_kept_by_nobody() {
         let mut film = Document::open(&laptop).await.unwrap();
         let mut shown = Document::of(Session::load(&phone, film.session().id()).await.unwrap()).await.unwrap().0;
         let (mut speaks, mut hears) = (laptop.live(None).await.unwrap(), phone.live(None).await.unwrap());
+        // From then on it hears.
+        while !matches!(hears.told().await.unwrap(), Told::Present(_)) {}
         let before = server.dump(&[]).await;
         for minute in 43..46 {
             film.set("position", &json!({"at": minute, "rate": 1})).unwrap();
@@ -314,7 +316,7 @@ async fn a_stream_outlives_its_token() {
     heard.notified().await;
     // A quarter of an hour, of tokens that live five minutes.
     for round in 1..=3 {
-        for _ in 0..68 {
+        for _ in 0..72 {
             clock.advance_secs(4);
             server.running.identity.pump().await.unwrap();
         }

@@ -45,6 +45,8 @@ pub(crate) enum Renewal {
     Never,
 }
 
+/// How long before one stream's token is renewed and another's, that were opened at the same time: a server that was away has them all back at once.
+const SPREAD_SECS: i64 = 15;
 /// How long after a try that failed there is another, and how long an answer may take.
 const AGAIN_SECS: i64 = 10;
 const ANSWER_SECS: i64 = 60;
@@ -101,7 +103,7 @@ impl Device {
             headers.insert("authorization", format!("DPoP {token}").parse().map_err(|_| Error::Answer("token"))?);
             headers.insert("dpop", proof.parse().map_err(|_| Error::Answer("proof"))?);
             match tokio_tungstenite::connect_async(request).await {
-                Ok((socket, _)) => return Ok(Events { line: Line::over(socket), cursor, scope, renewal: Renewal::At(renew_at) }),
+                Ok((socket, _)) => return Ok(Events { line: Line::over(socket), cursor, scope, renewal: Renewal::At(renew_at + self.spread()) }),
                 Err(tungstenite::Error::Http(answer)) => {
                     let body: serde_json::Value = answer.body().as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
                     let code = body["code"].as_str().unwrap_or("unknown").to_owned();
@@ -127,6 +129,10 @@ impl Device {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().find_map(Weak::upgrade)
     }
 
+    fn spread(&self) -> i64 {
+        i64::from(self.http.entropy().bytes::<1>()[0]) % SPREAD_SECS
+    }
+
     /// Gives a stream another token to go on with; what is known of the next then.
     async fn send_token(&self, line: &Line, scope: &str, nonce: Option<String>) -> Renewal {
         let broker = &self.servers.broker;
@@ -142,6 +148,7 @@ impl Device {
             }
             let proof = self.http.proof(&self.signing, "GET", &self.stream_url(), broker, Some(&token)).await?;
             line.send(&Said::Renew { token, proof }).await?;
+            let next = next + self.spread();
             Ok::<_, Error>(Renewal::Sent { next, is_first, by: self.http.now().secs() + ANSWER_SECS })
         };
         sent.await.unwrap_or(Renewal::At(self.http.now().secs() + AGAIN_SECS))

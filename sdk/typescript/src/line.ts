@@ -8,6 +8,8 @@ const MOST = 16 * 1024;
 /** How long an answer is waited for, and how long after a token that was not to be had it is tried again, in milliseconds. */
 const PATIENCE = 3000;
 const AGAIN = 10_000;
+/** Over how long renewals are spread of streams that were opened at the same time: a server that was away has them all back at once. */
+const SPREAD = 15_000;
 
 /** An answer to what was asked. */
 export type Answer =
@@ -46,7 +48,8 @@ export class Line {
       this.send(JSON.stringify({ type: "renew", token, proof }));
       // One that has next to no time left is the last, and the stream ends with it.
       const left = until - this.device.http.seconds();
-      if (left > 0) this.#again((left + 1) * 1000);
+      const spread = ((this.device.http.around.random(1)[0] ?? 0) / 255) * SPREAD;
+      if (left > 0) this.#again((left + 1) * 1000 + spread);
     } catch {
       this.#again(AGAIN);
     }

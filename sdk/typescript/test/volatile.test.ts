@@ -15,11 +15,12 @@ before(async () => {
 });
 after(() => server.stop());
 
-/** A stream that is open. */
+/** A stream that is open, and hears: it has been told who is there. */
 async function opened(device: Device, outbox?: Outbox): Promise<{ frames: AsyncGenerator<Frame, void>; stop: AbortController }> {
   const stop = new AbortController();
-  const frames = listen(device, { volatile: true, ...(outbox ? { outbox } : {}), signal: stop.signal });
+  const frames = listen(device, { presence: true, volatile: true, ...(outbox ? { outbox } : {}), signal: stop.signal });
   assert.equal((await frames.next()).value?.type, "open");
+  await next(frames, "presence");
   return { frames, stop };
 }
 
