@@ -89,33 +89,37 @@ async fn killed_at_every_step_of_an_enrolment() {
     process.checked().await;
 }
 
-/// Killed in the midst of writes: everything acknowledged is there, in order, and at most the one under way besides.
+/// Killed in the midst of writes, posted ones and ones on a stream: everything acknowledged is there, in order, and at most the one under way besides.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_writing() {
     let mut process = Process::start().await;
     let mut person = Person::new(&process.url(), system_entropy()).unwrap();
     person.sign_up().await.unwrap();
     let laptop = device(&process, &mut person, "Laptop").await;
-    let mut session = Session::open(&laptop, b"0").await.unwrap();
-    let id = session.id().clone();
-    let (told, mut acknowledged) = tokio::sync::watch::channel(0u32);
-    let writing = tokio::spawn(async move {
-        for n in 1..=1000u32 {
-            if session.write(n.to_string().as_bytes()).await.is_err() {
-                return;
+    for on_stream in [false, true] {
+        let mut session = Session::open(&laptop, b"0").await.unwrap();
+        let id = session.id().clone();
+        let stream = if on_stream { Some(laptop.live(None).await.unwrap()) } else { None };
+        let (told, mut acknowledged) = tokio::sync::watch::channel(0u32);
+        let writing = tokio::spawn(async move {
+            let _stream = stream;
+            for n in 1..=1000u32 {
+                if session.write(n.to_string().as_bytes()).await.is_err() {
+                    return;
+                }
+                told.send_replace(n);
             }
-            told.send_replace(n);
-        }
-    });
-    acknowledged.wait_for(|n| *n >= 20).await.unwrap();
-    process.kill();
-    let known = *acknowledged.borrow();
-    writing.abort();
-    process.again().await;
-    let read = Session::load(&laptop, &id).await.unwrap();
-    let last: u32 = String::from_utf8(read.content().to_vec()).unwrap().parse().unwrap();
-    assert!(last == known || last == known + 1, "acknowledged {known}, stored {last}");
-    assert_eq!(read.head().seq, i64::from(last) + 1);
+        });
+        acknowledged.wait_for(|n| *n >= 20).await.unwrap();
+        process.kill();
+        let known = *acknowledged.borrow();
+        writing.abort();
+        process.again().await;
+        let read = Session::load(&laptop, &id).await.unwrap();
+        let last: u32 = String::from_utf8(read.content().to_vec()).unwrap().parse().unwrap();
+        assert!(last == known || last == known + 1, "acknowledged {known}, stored {last}");
+        assert_eq!(read.head().seq, i64::from(last) + 1);
+    }
     process.checked().await;
 }
 
