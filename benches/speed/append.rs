@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-const LONE: usize = 60;
+const LONE: usize = 200;
 const WRITERS: usize = 1000;
 const EACH: usize = 5;
 /// Rows of one raw transaction.
@@ -40,13 +40,13 @@ async fn on_streams(results: &mut Results, server: &Server, raw: &mut AnyConnect
         writers.push((member.listen(server).await.into_inner(), updates.into_iter().map(frame).collect::<Vec<_>>()));
     }
     let (mut stream, lone) = writers.remove(0);
-    let mut ours = Vec::new();
+    let mut times = Alone::default();
     for frame in lone {
         let start = Instant::now();
         say(&mut stream, &frame).await;
-        ours.push(start.elapsed().as_secs_f64() * 1000.0);
+        times.beside(start, raw, "lone").await;
     }
-    results.times("durable.append.lone", median(ours), lone_insert(raw, "lone").await, "a lone committed insert", "at most 2");
+    times.told(results, "durable.append.lone", "at most 2");
     let many = writers.into_iter().map(|(mut stream, frames)| async move {
         for frame in frames {
             say(&mut stream, &frame).await;
@@ -66,13 +66,13 @@ async fn posted(results: &mut Results, server: &Server, raw: &mut AnyConnection)
     }
     let mut lone = members.pop().unwrap();
     let mut socket = connect(server).await;
-    let mut ours = Vec::new();
+    let mut times = Alone::default();
     for request in requests(server, &mut lone, LONE).await {
         let start = Instant::now();
         exchange(&mut socket, &request).await;
-        ours.push(start.elapsed().as_secs_f64() * 1000.0);
+        times.beside(start, raw, "posted").await;
     }
-    results.times("durable.post.lone", median(ours), lone_insert(raw, "posted").await, "a lone committed insert", "no more than that");
+    times.told(results, "durable.post.lone", "no more than that");
     let many = lines.into_iter().map(|(mut socket, requests)| async move {
         for request in requests {
             exchange(&mut socket, &request).await;
@@ -91,15 +91,25 @@ async fn together(server: &Server, writers: impl Iterator<Item = impl Future<Out
     (start.elapsed().as_secs_f64() * 1000.0 / count, (server.cpu() - cpu) / count / 1000.0)
 }
 
-async fn lone_insert(raw: &mut AnyConnection, name: &str) -> f64 {
-    let update = update(&a_session(), 1, "h");
-    let mut bare = Vec::new();
-    for n in 0..LONE {
+/// One by one, each beside a bare insert: what a disk takes differs from one moment to the next.
+#[derive(Default)]
+struct Alone {
+    ours: Vec<f64>,
+    bare: Vec<f64>,
+}
+
+impl Alone {
+    async fn beside(&mut self, start: Instant, raw: &mut AnyConnection, name: &str) {
+        self.ours.push(start.elapsed().as_secs_f64() * 1000.0);
+        let (update, session) = (update(&a_session(), 1, "h"), format!("{name} {}", self.bare.len()));
         let start = Instant::now();
-        insert(raw, &update, &format!("{name} {n}"), 1).await;
-        bare.push(start.elapsed().as_secs_f64() * 1000.0);
+        insert(raw, &update, &session, 1).await;
+        self.bare.push(start.elapsed().as_secs_f64() * 1000.0);
     }
-    median(bare)
+
+    fn told(self, results: &mut Results, name: &str, wanted: &str) {
+        results.times(name, median(self.ours), median(self.bare), "a lone committed insert", wanted);
+    }
 }
 
 async fn batched_inserts(raw: &mut AnyConnection, name: &str) -> f64 {

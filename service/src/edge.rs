@@ -79,7 +79,9 @@ async fn watch(service: &'static str, (audit, clock): (Audit, Clock), request: R
     // The route's pattern: a query, and a path with a reference in it, may carry what a log must not.
     let path = request.extensions().get::<MatchedPath>().map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned());
     #[cfg(any(debug_assertions, feature = "testing"))]
-    let (method, whole) = (request.method().clone(), request.uri().path().to_owned());
+    let method = request.method().clone();
+    #[cfg(debug_assertions)]
+    let whole = request.uri().path().to_owned();
     #[cfg(feature = "testing")]
     let place = path.clone();
     let refusal = refuse_early(&request).err();
