@@ -144,7 +144,9 @@ impl Database {
 }
 
 fn pool(backend: Backend, size: u32, reader: bool) -> AnyPoolOptions {
-    AnyPoolOptions::new().max_connections(size).acquire_timeout(Duration::from_secs(5)).idle_timeout(None).max_lifetime(None).after_connect(
+    // A file in this process is always there: to ask before each use would be one more turn of its thread.
+    let options = AnyPoolOptions::new().test_before_acquire(backend == Backend::Postgres);
+    options.max_connections(size).acquire_timeout(Duration::from_secs(5)).idle_timeout(None).max_lifetime(None).after_connect(
         move |connection: &mut AnyConnection, _| {
             Box::pin(async move {
                 let setup = match (backend, reader) {
