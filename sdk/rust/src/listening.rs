@@ -84,12 +84,14 @@ impl Listening {
                 }
             }
             let told = tokio::select! {
-                told = events.heard() => told,
+                // That a token was sent is known before its answer is heard.
+                biased;
                 renewal = renewed(&mut self.renewing) => {
                     self.renewing = None;
                     events.renewed(renewal);
                     continue;
                 }
+                told = events.heard() => told,
                 () = pause(&self.device, wait) => continue,
             };
             match told {
