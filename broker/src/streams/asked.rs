@@ -36,7 +36,7 @@ pub struct Answer {
     pub counts: bool,
 }
 
-/// Answers it. `token` is the stream's; none where no proof was seen for it.
+/// Answers it. `token` is the stream's; `is_proven` says whether a proof for it was seen on this stream.
 pub async fn answer(broker: Arc<Broker>, token: Arc<AccessToken>, is_proven: bool, asked: Asked) -> Answer {
     match asked {
         Asked::Update(update) => {
