@@ -194,7 +194,7 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
   socket.onopen = () => {
     outbox?.attach(send);
     if (outbox) device.lines.add(line);
-    void line.show();
+    void (outbox ? line.show() : line.showLater());
     tell({ type: "open" });
   };
   socket.onmessage = ({ data }) => {

@@ -46,13 +46,26 @@ export class Line {
       const proof = await this.device.http.proof(this.device.signer, { method: "GET", service, path: "/v1/events", token });
       if (this.#isOver) return;
       this.send(JSON.stringify({ type: "renew", token, proof }));
-      // One that has next to no time left is the last, and the stream ends with it.
-      const left = until - this.device.http.seconds();
-      const spread = ((this.device.http.around.random(1)[0] ?? 0) / 255) * SPREAD;
-      if (left > 0) this.#again((left + 1) * 1000 + spread);
+      this.#showNext(until);
     } catch {
       this.#again(AGAIN);
     }
+  }
+
+  /** Shows the next token alone: where nothing is written, the ticket says enough until then. */
+  async showLater(): Promise<void> {
+    try {
+      this.#showNext((await this.device.tokenUntil(this.device.kept.servers.broker, this.scope)).until);
+    } catch {
+      this.#again(AGAIN);
+    }
+  }
+
+  /** One that has next to no time left is the last, and the stream ends with it. */
+  #showNext(until: number): void {
+    const left = until - this.device.http.seconds();
+    const spread = ((this.device.http.around.random(1)[0] ?? 0) / 255) * SPREAD;
+    if (left > 0) this.#again((left + 1) * 1000 + spread);
   }
 
   /** Shows another token after a while. */

@@ -158,6 +158,28 @@ test("before its end the stream is given another token", async () => {
   }
 });
 
+test("who only listens shows a key when its token is about to end, and not before", async () => {
+  const watched = new Watched();
+  const laptop = await restarted(await full(server, "Laptop"), new Http(watched.surroundings));
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    const ends = new AbortController();
+    const frames = listen(laptop, { presence: true, signal: ends.signal });
+    await frames.next();
+    const told = frames.next();
+    await watched.hears("presence");
+    await told;
+    mock.timers.tick(269_000);
+    assert.deepEqual(watched.said, []);
+    mock.timers.tick(20_000);
+    await watched.hears("renewed");
+    assert.deepEqual(watched.said, ["renew"]);
+    ends.abort();
+  } finally {
+    mock.timers.reset();
+  }
+});
+
 test("a proof that wants another nonce is made again, once", async () => {
   const watched = new Watched();
   const laptop = await restarted(await full(server, "Laptop"), new Http(watched.surroundings));
