@@ -17,6 +17,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 const LONE: usize = 200;
 const WRITERS: usize = 1000;
+/// How often all write, and what each writes then.
+const ROUNDS: usize = 5;
 const EACH: usize = 5;
 /// Rows of one raw transaction.
 const BATCH: usize = 64;
@@ -36,7 +38,7 @@ async fn on_streams(results: &mut Results, server: &Server, raw: &mut AnyConnect
     let mut writers = Vec::new();
     for mut member in fleet(server, WRITERS + 1, 1).await {
         let session = session(server, &member).await;
-        let updates = updates(&session, if writers.is_empty() { LONE } else { EACH });
+        let updates = updates(&session, if writers.is_empty() { LONE } else { ROUNDS * EACH });
         writers.push((member.listen(server).await.into_inner(), updates.into_iter().map(frame).collect::<Vec<_>>()));
     }
     let (mut stream, lone) = writers.remove(0);
@@ -47,14 +49,18 @@ async fn on_streams(results: &mut Results, server: &Server, raw: &mut AnyConnect
         times.beside(start, raw, "lone").await;
     }
     times.told(results, "durable.append.lone", "at most 2");
-    let many = writers.into_iter().map(|(mut stream, frames)| async move {
-        for frame in frames {
-            say(&mut stream, &frame).await;
-        }
-    });
-    let (each, cpu) = together(server, many).await;
-    results.plain("durable.append.cpu", cpu, "us of server CPU");
-    results.reach("durable.append.many", each, batched_inserts(raw, "many").await, "raw batched inserts", 0.5);
+    let mut times = Together::default();
+    for _ in 0..ROUNDS {
+        let many = writers.into_iter().map(|(mut stream, mut frames)| async move {
+            let later = frames.split_off(EACH);
+            for frame in frames {
+                say(&mut stream, &frame).await;
+            }
+            (stream, later)
+        });
+        writers = times.beside(server, many, raw, "many").await;
+    }
+    times.told(results, "durable.append", 0.5);
 }
 
 /// The same, each update a request with a proof of its own.
@@ -62,7 +68,7 @@ async fn posted(results: &mut Results, server: &Server, raw: &mut AnyConnection)
     let mut members = fleet(server, WRITERS / 20, 20).await;
     let mut lines = Vec::new();
     for member in &mut members {
-        lines.push((connect(server).await, requests(server, member, EACH).await));
+        lines.push((connect(server).await, requests(server, member, ROUNDS * EACH).await));
     }
     let mut lone = members.pop().unwrap();
     let mut socket = connect(server).await;
@@ -73,22 +79,18 @@ async fn posted(results: &mut Results, server: &Server, raw: &mut AnyConnection)
         times.beside(start, raw, "posted").await;
     }
     times.told(results, "durable.post.lone", "no more than that");
-    let many = lines.into_iter().map(|(mut socket, requests)| async move {
-        for request in requests {
-            exchange(&mut socket, &request).await;
-        }
-    });
-    let (each, cpu) = together(server, many).await;
-    results.plain("durable.post.cpu", cpu, "us of server CPU");
-    results.reach("durable.post.many", each, batched_inserts(raw, "posts").await, "raw batched inserts", 0.2);
-}
-
-/// Milliseconds for each update, and microseconds of the server's CPU, where all write at once.
-async fn together(server: &Server, writers: impl Iterator<Item = impl Future<Output = ()> + Send + 'static>) -> (f64, f64) {
-    let count = (WRITERS * EACH) as f64;
-    let (start, cpu) = (Instant::now(), server.cpu());
-    writers.collect::<tokio::task::JoinSet<_>>().join_all().await;
-    (start.elapsed().as_secs_f64() * 1000.0 / count, (server.cpu() - cpu) / count / 1000.0)
+    let mut times = Together::default();
+    for _ in 0..ROUNDS {
+        let many = lines.into_iter().map(|(mut socket, mut requests)| async move {
+            let later = requests.split_off(EACH);
+            for request in requests {
+                exchange(&mut socket, &request).await;
+            }
+            (socket, later)
+        });
+        lines = times.beside(server, many, raw, "posts").await;
+    }
+    times.told(results, "durable.post", 0.2);
 }
 
 /// One by one, each beside a bare insert: what a disk takes differs from one moment to the next.
@@ -109,6 +111,38 @@ impl Alone {
 
     fn told(self, results: &mut Results, name: &str, wanted: &str) {
         results.times(name, median(self.ours), median(self.bare), "a lone committed insert", wanted);
+    }
+}
+
+/// Rounds in which all write at once, each beside as many rows inserted in batches.
+#[derive(Default)]
+struct Together {
+    ours: Vec<f64>,
+    bare: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+impl Together {
+    /// What the writers leave.
+    async fn beside<T: Send + 'static>(
+        &mut self,
+        server: &Server,
+        writers: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+        raw: &mut AnyConnection,
+        name: &str,
+    ) -> Vec<T> {
+        let count = (WRITERS * EACH) as f64;
+        let (start, cpu) = (Instant::now(), server.cpu());
+        let left = writers.collect::<tokio::task::JoinSet<_>>().join_all().await;
+        self.ours.push(start.elapsed().as_secs_f64() * 1000.0 / count);
+        self.cpu.push((server.cpu() - cpu) / count / 1000.0);
+        self.bare.push(batched_inserts(raw, &format!("{name} {}", self.bare.len())).await);
+        left
+    }
+
+    fn told(self, results: &mut Results, name: &str, wanted: f64) {
+        results.plain(&format!("{name}.cpu"), median(self.cpu), "us of server CPU");
+        results.reach(&format!("{name}.many"), median(self.ours), median(self.bare), "raw batched inserts", wanted);
     }
 }
 

@@ -168,6 +168,8 @@ pub async fn session(server: &Server, speaker: &Member) -> SessionId {
     .execute(&mut db)
     .await
     .unwrap();
+    // Its subject has events, as whoever opened one.
+    sqlx::query("INSERT INTO event_heads (log, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING").bind(&speaker.log).execute(&mut db).await.unwrap();
     db.close().await.unwrap();
     id
 }

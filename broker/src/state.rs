@@ -15,6 +15,7 @@ use baton_service::gather::Gather;
 use baton_service::guard::TokenIssuer;
 use baton_service::standing::Freshness;
 use sqlx::migrate::Migrator;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 /// Its PostgreSQL schema.
@@ -51,6 +52,8 @@ pub struct Broker {
     pub(crate) closing: watch::Sender<bool>,
     /// Updates that wait for a commit.
     pub(crate) writes: Gather<writer::Job>,
+    /// How many were written in a commit that others could share.
+    pub(crate) gathered: AtomicU64,
 }
 
 impl Broker {
@@ -68,7 +71,13 @@ impl Broker {
             presence,
             closing: watch::Sender::new(false),
             writes: Gather::default(),
+            gathered: AtomicU64::new(0),
         }
+    }
+
+    /// How many updates were written in commits that others could share, since it started: to be looked at, never decided by.
+    pub fn gathered(&self) -> u64 {
+        self.gathered.load(Ordering::Relaxed)
     }
 
     /// The broker's acceptance of a statement: from here on it counts.

@@ -3,15 +3,17 @@
 
 use crate::state::Broker;
 use crate::store::updates::{self, Written};
-use crate::store::{events, sessions, switches};
+use crate::store::{events, free, sessions, switches};
 use baton_protocol::session::{Head, Kind, SealedUpdate};
 use baton_service::gather::Commit;
 use baton_service::guard::{Candidate, check_standing};
+use baton_service::many::Together;
 use baton_service::once::{self, Use};
 use baton_service::problem::{InternalExt as _, Problem};
-use baton_service::standing;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use sqlx::AnyConnection;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// One update, and who waits for it.
@@ -22,6 +24,16 @@ pub struct Job {
     update: SealedUpdate,
     hash: String,
     told: oneshot::Sender<Told>,
+}
+
+impl Job {
+    /// What this transaction consumed for it.
+    async fn give_back(&self, db: &mut AnyConnection) -> Result<(), Problem> {
+        match &self.once {
+            Some(once) => once::give_back(db, once).await.internal(),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What became of it.
@@ -106,66 +118,60 @@ impl Writing {
         let base = &self.0.base;
         let now = base.now();
         let mut tx = base.db.begin().await.internal()?;
-        let devices: Vec<_> = batch.iter().map(|job| &job.candidate.token().device).collect::<BTreeSet<_>>().into_iter().collect();
-        let held = standing::hold_free(&mut tx, &devices, &self.0.freshness, now).await?;
-        let held: HashMap<_, _> = held.into_iter().map(|standing| (standing.device.clone(), standing)).collect();
-        let standing = |job: &Job| {
-            let token = job.candidate.token();
-            held.get(&token.device).filter(|standing| token.has_scope("session:write") && check_standing(token, standing, now).is_ok())
-        };
-        let live: Vec<_> = (0..batch.len()).filter(|n| standing(&batch[*n]).is_some()).collect();
-        let (proven, mut fresh): (Vec<_>, Vec<_>) = live.into_iter().partition(|n| batch[*n].once.is_some());
+        let proven: Vec<_> = (0..batch.len()).filter(|n| batch[*n].once.is_some()).collect();
         let uses: Vec<_> = proven.iter().filter_map(|n| batch[*n].once.clone()).collect();
         let consumed = once::consume_each(&mut tx, &uses).await.internal()?;
-        fresh.extend(proven.into_iter().zip(consumed).filter_map(|(n, there)| there.then_some(n)));
+        let repeated: BTreeSet<_> = proven.into_iter().zip(consumed).filter_map(|(n, there)| (!there).then_some(n)).collect();
         // As they came.
-        fresh.sort_unstable();
-
-        let ids: BTreeSet<_> = fresh.iter().map(|n| batch[*n].update.place.session.as_str()).collect();
-        let mut found: HashMap<_, _> =
-            sessions::hold_free(&mut tx, &ids).await.internal()?.into_iter().map(|one| (one.session_id.clone(), one)).collect();
+        let fresh: Vec<_> = (0..batch.len()).filter(|n| !repeated.contains(n)).collect();
+        if fresh.is_empty() {
+            return Ok(Outcome::Nothing);
+        }
+        let asked: Vec<_> = fresh.iter().map(|n| (&batch[*n].candidate.token().device, &batch[*n].update.place.session)).collect();
+        let mut free = free::hold(&mut tx, &asked, &self.0.freshness, now).await?;
         let mut written = Vec::new();
-        let mut heads = BTreeMap::new();
         for n in fresh {
             let job = &batch[n];
-            let (place, standing) = (&job.update.place, &held[&job.candidate.token().device]);
-            let is_plain = match found.get(place.session.as_str()) {
-                None => false,
-                Some(session) => {
-                    let is_member = session.is_shared() && switches::is_member(&mut tx, standing).await.internal()?;
-                    let narrowed = job.candidate.token().narrowed_to().is_none_or(|only| only == session.session_id);
-                    let own = session.log == standing.log && session.app == standing.app && session.open_handoff.is_none() && narrowed;
-                    let follows = session.head().hash == place.prev && session.head().seq + 1 == place.seq;
-                    own && follows && session.may_write(&standing.device, is_member, place.epoch, place.key_version).is_ok()
-                }
+            let (place, token) = (&job.update.place, job.candidate.token());
+            let standing =
+                free.standings.get(&token.device).filter(|standing| token.has_scope("session:write") && check_standing(token, standing, now).is_ok());
+            let (Some(standing), Some(session)) = (standing, free.sessions.get_mut(place.session.as_str())) else {
+                job.give_back(&mut tx).await?;
+                continue;
             };
-            if !is_plain {
-                if let Some(once) = &job.once {
-                    once::give_back(&mut tx, once).await.internal()?;
-                }
+            let is_member = session.is_shared() && switches::is_member(&mut tx, standing).await.internal()?;
+            let narrowed = token.narrowed_to().is_none_or(|only| only == session.session_id);
+            let own = session.log == standing.log && session.app == standing.app && session.open_handoff.is_none() && narrowed;
+            let follows = session.head().hash == place.prev && session.head().seq + 1 == place.seq;
+            if !(own && follows && session.may_write(&standing.device, is_member, place.epoch, place.key_version).is_ok()) {
+                job.give_back(&mut tx).await?;
                 continue;
             }
-            let head = Head { epoch: place.epoch, seq: place.seq, hash: job.hash.clone() };
-            if let Some(session) = found.get_mut(place.session.as_str()) {
-                let renews = session.is_held_by(&standing.device);
-                session.written(&head, renews, now);
-                heads.insert(session.session_id.clone(), session.clone());
-            }
+            let renews = session.is_held_by(&standing.device);
+            session.written(&Head { epoch: place.epoch, seq: place.seq, hash: job.hash.clone() }, renews, now);
             written.push((n, Written { update: &job.update, hash: &job.hash, device: &standing.device, log: &standing.log }));
         }
         if written.is_empty() {
             return Ok(Outcome::Nothing);
         }
-        let rows: Vec<_> = written.iter().map(|(_, row)| row).collect();
-        updates::insert_each(&mut tx, &rows, now).await.internal()?;
-        if !updates::move_heads(&mut tx, &heads.into_values().collect::<Vec<_>>()).await.internal()? {
+        let (numbers, rows): (BTreeSet<_>, Vec<_>) = written.into_iter().unzip();
+        let names: BTreeSet<_> = rows.iter().map(|row| row.update.place.session.as_str()).collect();
+        let sessions: Vec<_> = names.into_iter().filter_map(|name| free.sessions.get(name)).collect();
+        let events = events::of_updates(&rows, &free.events, now);
+        let mut all = Together::default();
+        updates::insert_each(&mut all, &tx, &rows, now);
+        sessions::move_heads(&mut all, &tx, &sessions);
+        events::append_each(&mut all, &tx, &events);
+        if !all.run(&mut tx).await.internal()? {
             return Ok(Outcome::Nothing);
         }
-        let events = events::append_updated(&mut tx, &rows, now).await.internal()?;
         // What was decided on news that went stale meanwhile is not written.
         self.0.freshness.check(base.now())?;
         Ok(match tx.commit().await {
-            Ok(()) => Outcome::Committed(written.into_iter().map(|(n, _)| n).collect(), events),
+            Ok(()) => {
+                self.0.gathered.fetch_add(numbers.len() as u64, Ordering::Relaxed);
+                Outcome::Committed(numbers, events)
+            }
             Err(error) => {
                 tracing::error!(target: "baton", %error, "whether updates were written is not known");
                 Outcome::Unknown

@@ -1,6 +1,7 @@
 //! One statement for many rows: as many at once as there are of a few numbers, so that there are a few texts of each and all are prepared once.
 
-use sqlx::AnyConnection;
+use crate::database::Error;
+use sqlx::{AnyConnection, AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use std::fmt::Write as _;
 
 /// How many rows each text has: fewer than the fifty that sqlx passes on from SQLite before whoever reads them has taken one.
@@ -17,8 +18,12 @@ pub struct Texts {
 
 impl Texts {
     fn on(&self, db: &AnyConnection) -> For {
-        if db.backend_name() == "SQLite" { self.sqlite } else { self.others }
+        if is_sqlite(db) { self.sqlite } else { self.others }
     }
+}
+
+fn is_sqlite(db: &AnyConnection) -> bool {
+    db.backend_name() == "SQLite"
 }
 
 /// `($1, $2), ($3, $4), ..`: values for so many rows, each of these types; `None` where the column says it.
@@ -46,8 +51,13 @@ fn all(make: impl Fn(usize) -> String) -> For {
 
 /// The texts of a statement, made once: what stands before its values, their types, and what stands after them.
 pub fn texts(before: &str, types: &[Option<&str>], after: &str) -> Texts {
-    let text = |numbered| all(|rows| format!("{before} {} {after}", values(types, rows, numbered)));
-    Texts { sqlite: text(false), others: text(true) }
+    texts_for(before, types, [after, after])
+}
+
+/// [`texts`] that end otherwise on SQLite than elsewhere.
+pub fn texts_for(before: &str, types: &[Option<&str>], [sqlite, others]: [&str; 2]) -> Texts {
+    let text = |after, numbered| all(|rows| format!("{before} {} {after}", values(types, rows, numbered)));
+    Texts { sqlite: text(sqlite, false), others: text(others, true) }
 }
 
 /// The texts of a lookup by one column: what stands before its values, and after them on SQLite and elsewhere.
@@ -76,6 +86,71 @@ pub fn filled<'a, T>(rows: &'a [T], texts: &Texts, db: &AnyConnection) -> impl I
     })
 }
 
+/// A value of a row.
+#[derive(Clone, Copy)]
+pub enum Value<'a> {
+    /// A text.
+    Text(&'a str),
+    /// A number.
+    Number(i64),
+    /// A text that may be missing.
+    Maybe(Option<&'a str>),
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+impl<'a> From<Option<&'a str>> for Value<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        Self::Maybe(text)
+    }
+}
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+/// Statements of which none needs another's answer, each of which is to touch as many rows as it has values for.
+#[derive(Default)]
+pub struct Together<'a> {
+    statements: Vec<(&'static str, Vec<Value<'a>>)>,
+    rows: u64,
+}
+
+/// So many go to SQLite as one text, if there are no more: each by itself is a message to a thread and back. That keeps the texts few that are prepared.
+const MOST_IN_ONE: usize = 4;
+
+impl<'a> Together<'a> {
+    /// Adds what these rows need.
+    pub fn add<T, const N: usize>(&mut self, db: &AnyConnection, texts: &Texts, rows: &[T], values: impl Fn(&T) -> [Value<'a>; N]) {
+        self.rows += rows.len() as u64;
+        self.statements.extend(each(rows, texts, db).map(|(text, some)| (text, some.iter().flat_map(&values).collect())));
+    }
+
+    /// Runs them in their order; false when one of them touched fewer rows, and then the transaction is not to be committed.
+    pub async fn run(self, db: &mut AnyConnection) -> Result<bool, Error> {
+        let mut statements: Vec<_> = self.statements.into_iter().map(|(text, values)| (text.into_sql_str(), values)).collect();
+        if is_sqlite(db) && statements.len() <= MOST_IN_ONE {
+            let (texts, values): (Vec<_>, Vec<_>) = statements.into_iter().unzip();
+            let text = texts.iter().map(SqlStr::as_str).collect::<Vec<_>>().join(";");
+            statements = vec![(AssertSqlSafe(text).into_sql_str(), values.concat())];
+        }
+        let mut touched = 0;
+        for (text, values) in statements {
+            let query = values.into_iter().fold(sqlx::query(text), |query, value| match value {
+                Value::Text(text) => query.bind(text),
+                Value::Number(number) => query.bind(number),
+                Value::Maybe(text) => query.bind(text),
+            });
+            touched += query.execute(&mut *db).await?.rows_affected();
+        }
+        Ok(touched == self.rows)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +177,33 @@ mod tests {
             let mut all: Vec<_> = filled.into_iter().flat_map(|(_, some)| some).copied().collect();
             all.dedup();
             assert_eq!(all, rows[..count]);
+        }
+    }
+
+    /// Two statements of `count` rows each, the second of which finds what the first wrote: all but the last `missing`.
+    async fn together(db: &mut AnyConnection, count: i64, missing: i64) -> bool {
+        let insert = texts("INSERT INTO t (a, b) VALUES", &[None, None], "");
+        let update = texts("UPDATE t SET b = v.column2 FROM (VALUES", &[None, None], ") AS v WHERE t.a = v.column1");
+        let (there, all): (Vec<_>, Vec<_>) = ((0..count - missing).collect(), (0..count).collect());
+        let mut both = Together::default();
+        both.add(db, &insert, &there, |n| [(*n).into(), "before".into()]);
+        both.add(db, &update, &all, |n| [(*n).into(), "after".into()]);
+        let done = both.run(db).await.unwrap();
+        let after: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM t WHERE b = 'after'").fetch_one(&mut *db).await.unwrap();
+        assert_eq!(after, count - missing);
+        sqlx::query("DELETE FROM t").execute(db).await.unwrap();
+        done
+    }
+
+    /// In one text, and in more than go into one.
+    #[tokio::test]
+    async fn together_they_touch_all_rows_or_say_so() {
+        sqlx::any::install_default_drivers();
+        let mut db = AnyConnection::connect("sqlite::memory:").await.unwrap();
+        sqlx::query("CREATE TABLE t (a INTEGER, b TEXT)").execute(&mut db).await.unwrap();
+        for count in [1, 2, 3, 12, 50] {
+            assert!(together(&mut db, count, 0).await, "{count}");
+            assert!(!together(&mut db, count, 1).await, "{count}, one of which is not there");
         }
     }
 }

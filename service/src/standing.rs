@@ -39,8 +39,9 @@ impl Freshness {
     }
 }
 
+/// A standing's row.
 #[derive(FromRow)]
-struct Row {
+pub struct Row {
     device: String,
     jkt: String,
     app: String,
@@ -57,7 +58,8 @@ struct Row {
 }
 
 impl Row {
-    fn read(self) -> Option<Standing> {
+    /// What it says.
+    pub fn read(self) -> Option<Standing> {
         Some(Standing {
             device: Did::stored(self.device),
             jkt: Thumbprint(self.jkt),
@@ -80,13 +82,6 @@ impl Row {
 pub async fn hold(db: &mut AnyConnection, device: &Did, freshness: &Freshness, now: Millis) -> Result<Option<Standing>, Problem> {
     freshness.check(now)?;
     find(db, device).await.internal()
-}
-
-/// [`hold_each`] of those that nobody is changing just now: whoever waits for the others does so alone.
-pub async fn hold_free(db: &mut AnyConnection, devices: &[&Did], freshness: &Freshness, now: Millis) -> Result<Vec<Standing>, Problem> {
-    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| many::lookups("SELECT * FROM standing WHERE device IN", ["", " FOR SHARE SKIP LOCKED"]));
-    freshness.check(now)?;
-    find_each(db, devices, &TEXTS).await
 }
 
 /// [`hold`] for several devices at once.

@@ -5,7 +5,7 @@ use baton_protocol::event::Event;
 use baton_protocol::key::Did;
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
-use baton_service::many;
+use baton_service::many::{self, Together};
 use sqlx::{AnyConnection, FromRow};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -45,44 +45,39 @@ pub async fn append(db: &mut AnyConnection, log: &str, new: &New<'_>, now: Milli
     Ok(())
 }
 
-/// Appends `session.updated` for each of these, in their order; gives each subject's.
-pub async fn append_updated(db: &mut AnyConnection, rows: &[&Written<'_>], now: Millis) -> Result<BTreeMap<String, Vec<Row>>, Error> {
+/// `session.updated` for each of these, numbered in their order after what each subject's head says; gives each subject's.
+pub fn of_updates(rows: &[Written<'_>], heads: &HashMap<String, i64>, now: Millis) -> BTreeMap<String, Vec<Row>> {
+    let mut told: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        let of_log = told.entry(row.log.to_owned()).or_default();
+        let before = of_log.last().map_or_else(|| heads.get(row.log).copied().unwrap_or_default(), |last| last.seq);
+        of_log.push(Row::updated(row, before + 1, now));
+    }
+    told
+}
+
+/// Adds that these are appended: none of it is done when a head is not where they begin.
+pub fn append_each<'a>(all: &mut Together<'a>, db: &AnyConnection, told: &'a BTreeMap<String, Vec<Row>>) {
     static HEADS: LazyLock<many::Texts> = LazyLock::new(|| {
-        let after = "ON CONFLICT (log) DO UPDATE SET seq = event_heads.seq + excluded.seq RETURNING log, seq";
-        many::texts("INSERT INTO event_heads (log, seq) VALUES", &[None; 2], after)
+        let types = [Some("TEXT"), Some("BIGINT"), Some("BIGINT")];
+        many::texts(
+            "UPDATE event_heads SET seq = v.column3 FROM (VALUES",
+            &types,
+            ") AS v WHERE event_heads.log = v.column1 AND event_heads.seq = v.column2 - 1",
+        )
     });
-    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
+    static ROWS: LazyLock<many::Texts> = LazyLock::new(|| {
         let before = "INSERT INTO events (log, seq, at, kind, session_id, device_a) VALUES";
         many::texts(before, &[None; 6], "")
     });
-    let mut by_log: BTreeMap<&str, Vec<&Written<'_>>> = BTreeMap::new();
-    for row in rows {
-        by_log.entry(row.log).or_default().push(row);
-    }
-    let mut last: HashMap<String, i64> = HashMap::new();
-    let counts: Vec<_> = by_log.iter().map(|(log, rows)| (*log, rows.len() as i64)).collect();
-    for (sql, some) in many::each(&counts, &HEADS, db) {
-        let mut query = sqlx::query_as(sql);
-        for (log, count) in some {
-            query = query.bind(*log).bind(*count);
-        }
-        last.extend(query.fetch_all(&mut *db).await?);
-    }
-    let mut told = BTreeMap::new();
-    for (log, rows) in by_log {
-        let before = last.get(log).ok_or(Error::RowNotFound)? - rows.len() as i64;
-        let numbered = rows.iter().zip(before + 1..).map(|(row, seq)| Row::updated(row, seq, now));
-        told.insert(log.to_owned(), numbered.collect::<Vec<_>>());
-    }
-    let all: Vec<_> = told.iter().flat_map(|(log, rows)| rows.iter().map(move |row| (log, row))).collect();
-    for (sql, some) in many::each(&all, &TEXTS, db) {
-        let mut query = sqlx::query(sql);
-        for (log, row) in some {
-            query = query.bind(*log).bind(row.seq).bind(row.at).bind(&row.kind).bind(&row.session_id).bind(&row.device_a);
-        }
-        query.execute(&mut *db).await?;
-    }
-    Ok(told)
+    let of_log = |(log, rows): (&'a String, &'a Vec<Row>)| Some((log.as_str(), rows.first()?.seq, rows.last()?.seq));
+    let heads: Vec<_> = told.iter().filter_map(of_log).collect();
+    all.add(db, &HEADS, &heads, |(log, first, last)| [(*log).into(), (*first).into(), (*last).into()]);
+    let rows: Vec<_> = told.iter().flat_map(|(log, rows)| rows.iter().map(move |row| (log.as_str(), row))).collect();
+    all.add(db, &ROWS, &rows, |(log, row)| {
+        let Row { seq, at, kind, session_id, device_a, .. } = row;
+        [(*log).into(), (*seq).into(), (*at).into(), kind.as_str().into(), session_id.as_deref().into(), device_a.as_deref().into()]
+    });
 }
 
 /// An event as it is kept.

@@ -3,6 +3,7 @@
 pub mod compaction;
 pub mod events;
 pub mod everything;
+pub mod free;
 pub mod handoffs;
 pub mod sessions;
 pub mod switches;

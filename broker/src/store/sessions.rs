@@ -9,9 +9,8 @@ use baton_protocol::session::{Head, LEASE_SECS};
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
 use baton_service::locked;
-use baton_service::many;
+use baton_service::many::{self, Together};
 use sqlx::{AnyConnection, FromRow};
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// A session's row.
@@ -137,28 +136,33 @@ pub async fn hold(db: &mut AnyConnection, id: &SessionId, log: &str) -> Result<O
     sqlx::query_as(sql).bind(id.as_str()).bind(log).fetch_optional(db).await
 }
 
-/// Those of these ids that nobody holds just now, held until the transaction ends, in one order for everybody.
-pub async fn hold_free(db: &mut AnyConnection, ids: &BTreeSet<&str>) -> Result<Vec<Session>, Error> {
-    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
-        let held = [" ORDER BY session_id", " ORDER BY session_id FOR UPDATE SKIP LOCKED"];
-        many::lookups("SELECT * FROM sessions WHERE session_id IN", held)
-    });
-    let ids: Vec<_> = ids.iter().collect();
-    let mut found = Vec::with_capacity(ids.len());
-    for (sql, some) in many::filled(&ids, &TEXTS, db) {
-        let mut query = sqlx::query_as(sql);
-        for id in some {
-            query = query.bind(**id);
-        }
-        let rows: Vec<Session> = query.fetch_all(&mut *db).await?;
-        found.extend(rows);
-    }
-    Ok(found)
-}
-
 /// A session of this subject, to look at.
 pub async fn find(db: &mut AnyConnection, id: &str, log: &str) -> Result<Option<Session>, Error> {
     sqlx::query_as("SELECT * FROM sessions WHERE session_id = $1 AND log = $2").bind(id).bind(log).fetch_optional(db).await
+}
+
+/// Adds that sessions which the caller holds stand where they stand now: none of it is done when one of them is not as it was decided on.
+pub fn move_heads<'a>(all: &mut Together<'a>, db: &AnyConnection, sessions: &[&'a Session]) {
+    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
+        let types = [Some("TEXT"), Some("BIGINT"), Some("BIGINT"), Some("TEXT"), Some("BIGINT"), Some("BIGINT")];
+        many::texts(
+            "UPDATE sessions SET head_epoch = v.column2, head_seq = v.column3, head_hash = v.column4, lease_until = v.column5 FROM (VALUES",
+            &types,
+            ") AS v WHERE sessions.session_id = v.column1 AND sessions.epoch = v.column2 AND sessions.key_version = v.column6 AND sessions.head_seq < v.column3
+               AND sessions.rekey_since IS NULL AND sessions.released_at IS NULL AND sessions.state = 'live'",
+        )
+    });
+    all.add(db, &TEXTS, sessions, |one| {
+        let Session { session_id, head_epoch, head_seq, head_hash, lease_until, key_version, .. } = one;
+        [
+            session_id.as_str().into(),
+            (*head_epoch).into(),
+            (*head_seq).into(),
+            head_hash.as_str().into(),
+            (*lease_until).into(),
+            (*key_version).into(),
+        ]
+    });
 }
 
 /// All sessions of a subject that have not ended.

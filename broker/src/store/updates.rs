@@ -6,7 +6,7 @@ use baton_protocol::key::Did;
 use baton_protocol::session::{Kind, LEASE_SECS, Place, SealedUpdate};
 use baton_protocol::time::Millis;
 use baton_service::database::Error;
-use baton_service::many;
+use baton_service::many::{self, Together};
 use sqlx::{AnyConnection, FromRow};
 use std::sync::LazyLock;
 
@@ -90,51 +90,19 @@ pub struct Written<'a> {
     pub log: &'a str,
 }
 
-/// Appends many.
-pub async fn insert_each(db: &mut AnyConnection, rows: &[&Written<'_>], now: Millis) -> Result<(), Error> {
+/// Adds that these are appended.
+pub fn insert_each<'a>(all: &mut Together<'a>, db: &AnyConnection, rows: &[Written<'a>], now: Millis) {
     static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
         let before = "INSERT INTO updates (session_id, seq, epoch, prev, hash, key_version, kind, device, iv, ct, at) VALUES";
         many::texts(before, &[None; 11], "")
     });
-    for (sql, some) in many::each(rows, &TEXTS, db) {
-        let mut query = sqlx::query(sql);
-        for Written { update, hash, device, .. } in some {
-            let place = &update.place;
-            query = query.bind(place.session.as_str()).bind(place.seq).bind(place.epoch).bind(&place.prev).bind(*hash).bind(place.key_version);
-            query = query.bind(kind(place.kind)).bind(device.as_str()).bind(&update.iv).bind(&update.ct).bind(now.0);
-        }
-        query.execute(&mut *db).await?;
-    }
-    Ok(())
-}
-
-/// Moves the heads of sessions that the caller holds to where they stand now; false when one of them is not as it was decided on.
-pub async fn move_heads(db: &mut AnyConnection, sessions: &[Session]) -> Result<bool, Error> {
-    static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
-        let types = [Some("TEXT"), Some("BIGINT"), Some("BIGINT"), Some("TEXT"), Some("BIGINT"), Some("BIGINT")];
-        many::texts(
-            "UPDATE sessions SET head_epoch = v.column2, head_seq = v.column3, head_hash = v.column4, lease_until = v.column5 FROM (VALUES",
-            &types,
-            ") AS v WHERE sessions.session_id = v.column1 AND sessions.epoch = v.column2 AND sessions.key_version = v.column6 AND sessions.head_seq < v.column3
-               AND sessions.rekey_since IS NULL AND sessions.released_at IS NULL AND sessions.state = 'live'",
-        )
+    all.add(db, &TEXTS, rows, |Written { update, hash, device, .. }| {
+        let SealedUpdate { place, iv, ct } = update;
+        let Place { session, epoch, seq, prev, key_version, kind: of } = place;
+        let named = [session.as_str().into(), (*seq).into(), (*epoch).into(), prev.as_str().into(), (*hash).into(), (*key_version).into()];
+        let [session, seq, epoch, prev, hash, key_version] = named;
+        [session, seq, epoch, prev, hash, key_version, kind(*of).into(), device.as_str().into(), iv.as_str().into(), ct.as_str().into(), now.0.into()]
     });
-    let mut moved = 0;
-    for (sql, some) in many::each(sessions, &TEXTS, db) {
-        let mut query = sqlx::query(sql);
-        for session in some {
-            let head = session.head();
-            query = query
-                .bind(session.session_id.clone())
-                .bind(head.epoch)
-                .bind(head.seq)
-                .bind(head.hash)
-                .bind(session.lease_until)
-                .bind(session.key_version);
-        }
-        moved += query.execute(&mut *db).await?.rows_affected();
-    }
-    Ok(moved == sessions.len() as u64)
 }
 
 const fn kind(kind: Kind) -> &'static str {
