@@ -126,8 +126,8 @@ fn upgraded(upgrade: OnUpgrade, stream: Box<streams::Stream>, place: Place) -> P
         let connection = tokio::time::timeout(UPGRADE_TIME, upgrade).await.ok()?.ok()?;
         let parts = downcast::<TokioIo<TcpStream>>(connection).ok()?;
         // What was read of it, if anything, without the buffer it was read into.
-        let (line, socket) = streams::speaks(parts.io.into_inner(), parts.read_buf.to_vec()).await;
-        Some(Box::new(streams::Open { stream: *stream, place, line, socket }))
+        let socket = streams::speaks(parts.io.into_inner(), parts.read_buf.to_vec()).await;
+        Some(Box::new(streams::Open { stream: *stream, place, socket }))
     })
 }
 

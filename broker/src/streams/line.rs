@@ -31,13 +31,6 @@ struct Out {
 }
 
 impl Line {
-    /// Over a socket that speaks WebSocket from here on; and what its stream reads and writes.
-    pub fn over(socket: TcpStream) -> (Arc<Self>, End) {
-        let (reads, socket) = socket.into_split();
-        let line = Arc::new(Self { socket, out: Mutex::default(), hears: AtomicBool::new(false) });
-        (line.clone(), End { line, reads })
-    }
-
     /// From here on what others say is passed on to it, or not.
     pub fn hear(&self, hears: bool) {
         self.hears.store(hears, Ordering::Relaxed);
@@ -120,6 +113,19 @@ pub struct End {
     reads: OwnedReadHalf,
 }
 
+impl End {
+    /// Of a socket that speaks WebSocket from here on.
+    pub fn over(socket: TcpStream) -> Self {
+        let (reads, socket) = socket.into_split();
+        Self { line: Arc::new(Line { socket, out: Mutex::default(), hears: AtomicBool::new(false) }), reads }
+    }
+
+    /// The connection itself, for whoever passes something on.
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+}
+
 impl AsyncRead for End {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.reads).poll_read(cx, buffer)
@@ -151,8 +157,8 @@ mod tests {
     async fn pair() -> (Arc<Line>, End, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (there, here) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let (line, end) = Line::over(here.unwrap().0);
-        (line, end, there.unwrap())
+        let end = End::over(here.unwrap().0);
+        (end.line().clone(), end, there.unwrap())
     }
 
     /// Two write at once to one who reads slowly: no frame comes in another, what its stream writes comes whole, and what is passed on comes or does not.

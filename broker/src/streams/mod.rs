@@ -8,7 +8,6 @@ mod said;
 mod telling;
 
 pub use bell::Bell;
-pub use line::Line;
 pub use said::Budget;
 
 use crate::presence::Place;
@@ -36,7 +35,7 @@ use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 /// Close codes of attacks.md.
 const EXPIRED: u16 = 4401;
@@ -90,12 +89,11 @@ async fn found(finding: &mut Option<Finding>) -> Answer {
 }
 
 /// Speaks WebSocket on a connection that has just been upgraded, after what was read of it already.
-pub async fn speaks(socket: TcpStream, read: Vec<u8>) -> (Arc<Line>, Socket) {
-    let (line, end) = Line::over(socket);
+pub async fn speaks(socket: TcpStream, read: Vec<u8>) -> Socket {
+    let end = End::over(socket);
     let sizes =
         WebSocketConfig::default().max_message_size(Some(MAX_SAID)).max_frame_size(Some(MAX_SAID)).read_buffer_size(BUFFER).write_buffer_size(0);
-    let socket = WebSocketStream::from_partially_read(end, read, Role::Server, Some(sizes)).await;
-    (line, socket)
+    WebSocketStream::from_partially_read(end, read, Role::Server, Some(sizes)).await
 }
 
 /// A stream that is open. It is boxed once, for there are ten thousand of them.
@@ -104,9 +102,7 @@ pub struct Open {
     pub stream: Stream,
     /// Its device's place among those that are there.
     pub place: Place,
-    /// Its connection, for whoever passes something on.
-    pub line: Arc<Line>,
-    /// And for itself.
+    /// Its connection.
     pub socket: Socket,
 }
 
@@ -114,15 +110,15 @@ impl Open {
     /// Serves it until it ends. One that begins where history is gone is told so.
     pub async fn serve(mut self: Box<Self>, resume_at: Option<i64>) {
         if let Some(resume_at) = resume_at
-            && Box::pin(send(&mut self.socket, &Frame::Gap { resume_at })).await.is_err()
+            && Box::pin(send(&mut self.socket, &[Frame::Gap { resume_at }])).await.is_err()
         {
             return;
         }
-        let Self { stream, place, line, socket } = &mut *self;
+        let Self { stream, place, socket } = &mut *self;
         place.told(stream.cursor);
         stream.broker.bell.ring(&stream.token.sub);
-        let code = stream.speak(place, line, socket).await;
-        line.hear(false);
+        let code = stream.speak(place, socket).await;
+        socket.get_ref().line().hear(false);
         if code == REVOKED {
             place.leave();
         }
@@ -198,8 +194,9 @@ impl Stream {
     }
 
     /// Speaks and hears until one of both has enough; why.
-    async fn speak(&mut self, place: &mut Place, line: &Arc<Line>, socket: &mut Socket) -> u16 {
-        let ear = self.broker.bell.listen(&self.token.sub, self.hears.then_some((&self.token.device, line)));
+    async fn speak(&mut self, place: &mut Place, socket: &mut Socket) -> u16 {
+        let line = socket.get_ref().line().clone();
+        let ear = self.broker.bell.listen(&self.token.sub, self.hears.then_some((&self.token.device, &line)));
         let bell = ear.rung();
         let rung = bell.next();
         let mut closing = self.broker.closing.subscribe();
@@ -222,12 +219,12 @@ impl Stream {
                 && let Some(news) = self.news(&bell)
             {
                 let frames = self.frames(news);
-                if let Err(code) = Box::pin(send_all(line, socket, &frames)).await {
+                if let Err(code) = Box::pin(send(socket, &frames)).await {
                     return code;
                 }
             } else {
                 let rings = bell.rings();
-                while match Box::pin(self.step(line, socket)).await {
+                while match Box::pin(self.step(socket)).await {
                     Ok(more) => more,
                     Err(code) => return code,
                 } {}
@@ -267,7 +264,7 @@ impl Stream {
                         // Another token, or one that is no good: all is looked at anew.
                         let look = answer.token.is_some() || matches!(answer.refused, Some(Refusal::Token(_)));
                         let news = if look { None } else { self.news(&bell) };
-                        Box::pin(self.answered(place, (line, socket), answer, news.unwrap_or_default())).await.map(|()| look)
+                        Box::pin(self.answered(place, socket, answer, news.unwrap_or_default())).await.map(|()| look)
                     }
                     What::Broken => Err(BROKEN),
                 };
@@ -344,7 +341,7 @@ impl Stream {
     }
 
     /// Answers what it asked, and tells what is new by then.
-    async fn answered(&mut self, place: &Place, (line, socket): (&Line, &mut Socket), answer: Answer, news: Vec<Row>) -> Result<(), u16> {
+    async fn answered(&mut self, place: &Place, socket: &mut Socket, answer: Answer, news: Vec<Row>) -> Result<(), u16> {
         if let Some(token) = answer.token {
             (self.token, self.is_proven, self.is_member) = (token, true, None);
         }
@@ -358,7 +355,7 @@ impl Stream {
         if self.still().is_ok() {
             frames.extend(self.frames(news));
         }
-        send_all(line, socket, &frames).await
+        send(socket, &frames).await
     }
 
     /// The one security event of a frame that was refused.
@@ -375,7 +372,7 @@ impl Stream {
             Ok(()) => Ok(()),
             Err(Problem::Refused { refusal, .. }) => {
                 self.note(refusal);
-                send(socket, &Frame::Refused { session, seq, code: refusal.code().into() }).await
+                send(socket, &[Frame::Refused { session, seq, code: refusal.code().into() }]).await
             }
             Err(Problem::Internal(_) | Problem::Unavailable(_)) => Err(INTERNAL),
         }
@@ -383,22 +380,12 @@ impl Stream {
 }
 
 /// Sends frames together, or gives up on a peer that does not read.
-async fn send_all(line: &Line, socket: &mut Socket, frames: &[Frame]) -> Result<(), u16> {
+async fn send(socket: &mut Socket, frames: &[Frame]) -> Result<(), u16> {
     if frames.is_empty() {
         return Ok(());
     }
-    line.send(&said::written_out(frames).map_err(|_| INTERNAL)?).map_err(|_| TOO_SLOW)?;
+    socket.get_ref().line().send(&said::written_out(frames).map_err(|_| INTERNAL)?).map_err(|_| TOO_SLOW)?;
     in_time(socket.flush()).await
-}
-
-/// Sends one frame, or gives up on a peer that does not read.
-pub async fn send(socket: &mut Socket, frame: &Frame) -> Result<(), u16> {
-    let text = serde_json::to_string(frame).map_err(|_| INTERNAL)?;
-    send_text(socket, text.into()).await
-}
-
-async fn send_text(socket: &mut Socket, text: Utf8Bytes) -> Result<(), u16> {
-    in_time(socket.send(Message::Text(text))).await
 }
 
 async fn in_time(sending: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), u16> {

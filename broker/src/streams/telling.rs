@@ -1,7 +1,6 @@
 //! What a stream tells: events after its cursor and who is there, to whom that is for.
 
 use super::bell::RungAt;
-use super::line::Line;
 use super::{EXPIRED, INTERNAL, REVOKED, Socket, Stream, TOO_SLOW, send};
 use crate::routes::presence::others;
 use crate::state::Broker;
@@ -35,7 +34,7 @@ impl Stream {
     }
 
     /// Sends what is new. True when there may be more at once.
-    pub(super) async fn step(&mut self, line: &Line, socket: &mut Socket) -> Result<bool, u16> {
+    pub(super) async fn step(&mut self, socket: &mut Socket) -> Result<bool, u16> {
         let looked_at = self.broker.base.now();
         let Self { broker, token, .. } = &*self;
         let standing = check(broker, token).await?;
@@ -49,29 +48,19 @@ impl Stream {
         let there = self.look_around(&mut db, switched, is_member).await.map_err(|_| INTERNAL)?;
         drop(db);
         self.is_member = Some(is_member);
-        line.hear(is_member);
+        socket.get_ref().line().hear(is_member);
         self.grant_until = standing.grant_until;
         // What was committed since has rung.
         let more = new.len() == events::PAGE;
-        let mut checked_at = self.broker.base.now();
         self.checked.0 = looked_at;
-        for row in new {
-            let now = self.broker.base.now();
-            if now.0 - checked_at.0 >= 1000 || Millis::from_secs(self.token.exp) <= now {
-                check(&self.broker, &self.token).await?;
-                checked_at = now;
-            }
-            let event = row.shown(&standing.device, is_member);
-            self.cursor = event.seq;
-            send(socket, &Frame::Event(event)).await?;
-        }
+        let mut frames = self.frames(new);
         if let Some((raw, devices)) = there {
-            let news = self.there.as_ref().is_none_or(|(_, told)| *told != devices);
-            self.there = Some((raw, devices.clone()));
-            if news {
-                send(socket, &Frame::Presence { devices }).await?;
+            if self.there.as_ref().is_none_or(|(_, told)| *told != devices) {
+                frames.push(Frame::Presence { devices: devices.clone() });
             }
+            self.there = Some((raw, devices));
         }
+        send(socket, &frames).await?;
         Ok(more)
     }
 

@@ -9,6 +9,7 @@ use baton_sdk::{Device, Session, Waiting};
 use baton_service::testing::{ManualClock, On};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -245,6 +246,42 @@ async fn a_revoked_device_writes_nothing() {
     };
     assert_eq!(ended, Err(4403));
     assert_eq!(rig.server.dump(&[]).await, before);
+}
+
+/// Even one whose stream has not heard of it: its standing is read in the transaction that would write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_counts_before_the_stream_hears_of_it() {
+    for on in [On::Sqlite, On::Postgres] {
+        let rig = Rig::new(on).await;
+        let mut session = rig.session().await;
+        let update = session.draft_write(b"00:44").await.unwrap();
+        let mut broker = AnyConnection::connect(&rig.server.database("broker")).await.unwrap();
+        let revoke = match on {
+            On::Sqlite => "UPDATE standing SET revoked_at = $1 WHERE device = $2",
+            On::Postgres => "UPDATE broker.standing SET revoked_at = $1 WHERE device = $2",
+        };
+        let mut stand = async |revoked_at: Option<i64>| {
+            sqlx::query(revoke).bind(revoked_at).bind(rig.laptop.did().as_str().to_owned()).execute(&mut broker).await.unwrap();
+        };
+        let code = loop {
+            let mut stream = Raw::open(&rig, &rig.laptop, SCOPE).await;
+            stand(Some(1)).await;
+            let before = rig.server.dump(&[]).await;
+            // It may be shown out before it says anything, for it looks every few seconds.
+            let _ = stream.0.send(Message::text(json!(Said::Update { update: update.clone() }).to_string())).await;
+            let answer = stream.answer().await;
+            assert_eq!(rig.server.dump(&[]).await, before);
+            if let Ok(Frame::Unwritten { code, .. }) = answer {
+                assert_eq!(stream.answer().await, Err(4403));
+                break code;
+            }
+            assert_eq!(answer, Err(4403));
+            stand(None).await;
+        };
+        assert_eq!(code, "invalid_token");
+        stand(None).await;
+        Raw::open(&rig, &rig.laptop, SCOPE).await.write(&update).await.unwrap();
+    }
 }
 
 /// EVT-08: what is no update to be kept ends the stream, and so does asking again and again for what is refused.
