@@ -84,9 +84,13 @@ test("a film moves from window to window, to a terminal and back", { timeout: 60
     await plays(laptop, "Metropolis, 2:05, here");
     await laptop.reload();
     await plays(laptop, "Metropolis, 2:05, here");
-    await laptop.getByLabel("Hand over to").selectOption({ label: "Television" });
-    await laptop.getByRole("button", { name: "Hand over" }).click();
-    await television.getByRole("button", { name: "Go on here" }).click();
+    // Declined there, it stays, and this window says why.
+    for (const answer of ["Not now", "Go on here"]) {
+      await laptop.getByLabel("Hand over to").selectOption({ label: "Television" });
+      await laptop.getByRole("button", { name: "Hand over" }).click();
+      await television.getByRole("button", { name: answer }).click();
+      if (answer === "Not now") await laptop.getByRole("status").getByText("It stays here (not now)").waitFor();
+    }
     await plays(television, "Metropolis, 2:05, here");
     assert.ok(await television.getByLabel("Subtitles").isChecked());
     await laptop.getByRole("status").getByText("goes on there").waitFor();
@@ -108,7 +112,7 @@ test("a film moves from window to window, to a terminal and back", { timeout: 60
     await laptop.getByRole("status").getByText("Asked").waitFor();
     await television.getByText("asks for this film").waitFor();
     await television.getByRole("button", { name: "Keep it here" }).click();
-    await laptop.getByRole("status").getByText("It stays there (unwanted)").waitFor();
+    await laptop.getByRole("status").getByText("It stays there (not now)").waitFor();
 
     // From the window to a terminal, which is another implementation of the protocol.
     const asked = await Terminal.asks(server, "Terminal", "video");

@@ -3,6 +3,7 @@
 import { Asked, Offered, Requested, Waiting, type Session } from "@baton/sdk";
 import { say } from "./page.js";
 import type { Player } from "./player.js";
+import { why } from "./why.js";
 import { words } from "./words.js";
 
 export class Handing {
@@ -67,7 +68,7 @@ export class Handing {
     if (!session.isHeld) return;
     const offered = await make();
     say(words.waitingForOther);
-    say((await offered.finish()) ? words.goesOnThere : words.notTaken);
+    say((await offered.finish()) ? words.goesOnThere : words.staysHere(why(await offered.state())));
     await this.player.look();
   }
 
@@ -81,7 +82,7 @@ export class Handing {
     try {
       const here = await this.#requested.take();
       if (here) await this.player.take(here);
-      say(here ? words.goesOnHere : words.staysThere((await this.#requested.state()).reason ?? "withdrawn"));
+      say(here ? words.goesOnHere : words.staysThere(why(await this.#requested.state())));
     } finally {
       this.#requested = undefined;
       this.player.paint();

@@ -46,7 +46,7 @@ const en = {
   staysThere: (why: string) => `It stays there (${why}).`,
   waitingForOther: "Waiting for the other device …",
   goesOnThere: "Your film goes on there.",
-  notTaken: "It was not taken.",
+  staysHere: (why: string) => `It stays here (${why}).`,
   putAway: "You put this film away on your Baton page.",
   askedElsewhere: "You asked for this film elsewhere: choose a device and hand it over.",
   added: "A device of yours was added. If that wasn't you, revoke it on your Baton page.",
@@ -120,7 +120,7 @@ const de: Words = {
   staysThere: (why) => `Er bleibt dort (${why}).`,
   waitingForOther: "Warte auf das andere Gerät …",
   goesOnThere: "Dein Film geht dort weiter.",
-  notTaken: "Er wurde nicht übernommen.",
+  staysHere: (why) => `Er bleibt hier (${why}).`,
   putAway: "Du hast diesen Film auf deiner Baton-Seite weggelegt.",
   askedElsewhere: "Du hast anderswo um diesen Film gebeten: wähle ein Gerät und übergib ihn.",
   added: "Ein Gerät kam hinzu. Wenn du das nicht warst, widerrufe es auf deiner Baton-Seite.",
@@ -192,7 +192,7 @@ const fr: Words = {
   staysThere: (why) => `Il reste là-bas (${why}).`,
   waitingForOther: "En attente de l’autre appareil …",
   goesOnThere: "Votre film continue là-bas.",
-  notTaken: "Il n’a pas été pris.",
+  staysHere: (why) => `Il reste ici (${why}).`,
   putAway: "Vous avez rangé ce film sur votre page Baton.",
   askedElsewhere: "Vous avez demandé ce film ailleurs : choisissez un appareil et transmettez-le.",
   added: "Un appareil a été ajouté. Si ce n’était pas vous, révoquez-le sur votre page Baton.",
@@ -220,7 +220,7 @@ const fr: Words = {
 
 const languages: Record<string, Words> = { en, de, fr };
 const wanted = [new URLSearchParams(location.search).get("lang") ?? sessionStorage.getItem("lang") ?? "", ...navigator.languages].map((tag) => tag.split("-")[0] ?? "");
-const language = wanted.find((tag) => Object.hasOwn(languages, tag)) ?? "en";
+export const language = wanted.find((tag) => Object.hasOwn(languages, tag)) ?? "en";
 // The way back from an approval has no query of its own.
 sessionStorage.setItem("lang", language);
 
