@@ -30,12 +30,14 @@ impl Broker {
             if before.is_none() && change.revoked_at.is_none() {
                 events::append(&mut tx, &change.log, &events::New { kind: "device.enrolled", ..Default::default() }, now).await?;
             }
-            if before.as_ref().is_some_and(|before| before.iss != change.iss) {
-                events::append(&mut tx, &change.log, &events::New { kind: "root.replaced", ..Default::default() }, now).await?;
-            }
+            let is_replaced = before.as_ref().is_some_and(|before| before.iss != change.iss);
             let newly = change.revoked_at.is_some() && before.is_none_or(|before| before.revoked_at.is_none());
             if newly {
                 revoke(&mut tx, change, now).await?;
+            }
+            // After the sessions are held, for that is the order in which everybody takes both.
+            if is_replaced {
+                events::append(&mut tx, &change.log, &events::New { kind: "root.replaced", ..Default::default() }, now).await?;
             }
             tx.commit().await?;
             if change.revoked_at.is_some() {

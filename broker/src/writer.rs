@@ -10,8 +10,8 @@ use baton_service::guard::{Candidate, check_standing};
 use baton_service::many::Together;
 use baton_service::once::{self, Use};
 use baton_service::problem::{InternalExt as _, Problem};
-use sqlx::AnyConnection;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
@@ -24,16 +24,6 @@ pub struct Job {
     update: SealedUpdate,
     hash: String,
     told: oneshot::Sender<Told>,
-}
-
-impl Job {
-    /// What this transaction consumed for it.
-    async fn give_back(&self, db: &mut AnyConnection) -> Result<(), Problem> {
-        match &self.once {
-            Some(once) => once::give_back(db, once).await.internal(),
-            None => Ok(()),
-        }
-    }
 }
 
 /// What became of it.
@@ -116,35 +106,46 @@ impl Commit for Writing {
 impl Writing {
     async fn write(&self, batch: &[Job]) -> Result<Outcome, Problem> {
         let base = &self.0.base;
-        let now = base.now();
-        let mut tx = base.db.begin().await.internal()?;
-        let proven: Vec<_> = (0..batch.len()).filter(|n| batch[*n].once.is_some()).collect();
+        // What its token alone decides needs no database.
+        let asks = |job: &Job| {
+            let token = job.candidate.token();
+            token.has_scope("session:write") && token.narrowed_to().is_none_or(|only| only == job.update.place.session.as_str())
+        };
+        let asking: Vec<_> = (0..batch.len()).filter(|n| asks(&batch[*n])).collect();
+        let mut tx = base.db.begin_briefly().await.internal()?;
+        let (proven, mut fresh): (Vec<_>, Vec<_>) = asking.into_iter().partition(|n| batch[*n].once.is_some());
         let uses: Vec<_> = proven.iter().filter_map(|n| batch[*n].once.clone()).collect();
         let consumed = once::consume_each(&mut tx, &uses).await.internal()?;
-        let repeated: BTreeSet<_> = proven.into_iter().zip(consumed).filter_map(|(n, there)| (!there).then_some(n)).collect();
-        // As they came.
-        let fresh: Vec<_> = (0..batch.len()).filter(|n| !repeated.contains(n)).collect();
+        fresh.extend(proven.into_iter().zip(consumed).filter_map(|(n, there)| there.then_some(n)));
         if fresh.is_empty() {
             return Ok(Outcome::Nothing);
         }
-        let asked: Vec<_> = fresh.iter().map(|n| (&batch[*n].candidate.token().device, &batch[*n].update.place.session)).collect();
-        let mut free = free::hold(&mut tx, &asked, &self.0.freshness, now).await?;
-        let mut written = Vec::new();
+        // As they came.
+        fresh.sort_unstable();
+        let asked: BTreeSet<_> =
+            fresh.iter().map(|n| (batch[*n].candidate.token().device.as_str(), batch[*n].update.place.session.as_str())).collect();
+        let mut free = free::hold(&mut tx, &Vec::from_iter(asked), &self.0.freshness, base.now()).await?;
+        // Whoever else held something may have taken a while.
+        let now = base.now();
+        let (mut written, mut not_plain) = (Vec::new(), Vec::new());
+        let mut members = HashMap::new();
         for n in fresh {
             let job = &batch[n];
             let (place, token) = (&job.update.place, job.candidate.token());
-            let standing =
-                free.standings.get(&token.device).filter(|standing| token.has_scope("session:write") && check_standing(token, standing, now).is_ok());
+            let standing = free.standings.get(&token.device).filter(|standing| check_standing(token, standing, now).is_ok());
             let (Some(standing), Some(session)) = (standing, free.sessions.get_mut(place.session.as_str())) else {
-                job.give_back(&mut tx).await?;
+                not_plain.extend(&job.once);
                 continue;
             };
-            let is_member = session.is_shared() && switches::is_member(&mut tx, standing).await.internal()?;
-            let narrowed = token.narrowed_to().is_none_or(|only| only == session.session_id);
-            let own = session.log == standing.log && session.app == standing.app && session.open_handoff.is_none() && narrowed;
+            let is_member = session.is_shared()
+                && match members.entry(&standing.device) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(unknown) => *unknown.insert(switches::is_member(&mut tx, standing).await.internal()?),
+                };
+            let own = session.log == standing.log && session.app == standing.app && session.open_handoff.is_none();
             let follows = session.head().hash == place.prev && session.head().seq + 1 == place.seq;
             if !(own && follows && session.may_write(&standing.device, is_member, place.epoch, place.key_version).is_ok()) {
-                job.give_back(&mut tx).await?;
+                not_plain.extend(&job.once);
                 continue;
             }
             let renews = session.is_held_by(&standing.device);
@@ -154,6 +155,7 @@ impl Writing {
         if written.is_empty() {
             return Ok(Outcome::Nothing);
         }
+        once::give_back(&mut tx, &not_plain).await.internal()?;
         let (numbers, rows): (BTreeSet<_>, Vec<_>) = written.into_iter().unzip();
         let names: BTreeSet<_> = rows.iter().map(|row| row.update.place.session.as_str()).collect();
         let sessions: Vec<_> = names.into_iter().filter_map(|name| free.sessions.get(name)).collect();

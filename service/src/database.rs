@@ -111,6 +111,15 @@ impl Database {
         }
     }
 
+    /// The same for one that others wait behind: it gives up where somebody else holds what it needs for more than a moment.
+    pub async fn begin_briefly(&self) -> Result<Transaction<'static, Any>, Error> {
+        let mut tx = self.begin().await?;
+        if self.backend == Backend::Postgres {
+            sqlx::query("SET LOCAL lock_timeout = '100ms'").execute(&mut *tx).await?;
+        }
+        Ok(tx)
+    }
+
     /// Forgets what had lapsed by then: each DELETE in a transaction of its own, so that none holds rows of one table while it waits for another's.
     pub async fn forget(&self, lapsed: &[(&'static str, Millis)]) -> Result<(), Error> {
         for (delete, by) in lapsed {

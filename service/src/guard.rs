@@ -170,7 +170,7 @@ impl Candidate {
         &self.token
     }
 
-    /// The proof's id, for who consumes many at once. Whoever consumes it so has looked at the standing in the same transaction.
+    /// The proof's id, for who consumes many at once. Whoever consumes it so looks at the standing in the same transaction.
     pub fn once(&self, now: Millis) -> Option<Use> {
         self.proven.as_ref().map(|proven| proven.once(now))
     }

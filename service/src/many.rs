@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use std::fmt::Write as _;
 
 /// How many rows each text has: fewer than the fifty that sqlx passes on from SQLite before whoever reads them has taken one.
-const ROWS: [usize; 3] = [48, 12, 1];
+const ROWS: [usize; 4] = [48, 12, 4, 1];
 
 type For = [&'static str; ROWS.len()];
 
@@ -79,10 +79,20 @@ pub fn each<'a, T>(mut rows: &'a [T], texts: &Texts, db: &AnyConnection) -> impl
 
 /// The same in as few statements as there can be, for those that mind no row twice: what is short of a text's number is filled up with the last.
 pub fn filled<'a, T>(rows: &'a [T], texts: &Texts, db: &AnyConnection) -> impl Iterator<Item = (&'static str, Vec<&'a T>)> + use<'a, T> {
+    filled_with(rows, rows.last(), texts, db)
+}
+
+/// The same, filled up with something else: what costs nothing to look for.
+pub fn filled_with<'a, T>(
+    rows: &'a [T],
+    with: Option<&'a T>,
+    texts: &Texts,
+    db: &AnyConnection,
+) -> impl Iterator<Item = (&'static str, Vec<&'a T>)> + use<'a, T> {
     let texts = texts.on(db);
     rows.chunks(ROWS[0]).map(move |some| {
         let (count, text) = ROWS.into_iter().zip(texts).rfind(|(count, _)| *count >= some.len()).unwrap_or((ROWS[0], texts[0]));
-        (text, some.iter().chain(std::iter::repeat(&some[some.len() - 1])).take(count).collect())
+        (text, some.iter().chain(std::iter::repeat_with(|| with).flatten()).take(count).collect())
     })
 }
 
@@ -163,12 +173,12 @@ mod tests {
         sqlx::any::install_default_drivers();
         let db = AnyConnection::connect("sqlite::memory:").await.unwrap();
         let texts = texts("INSERT INTO t (a) VALUES", &[None], "");
-        let rows: Vec<_> = (0..48 + 48 + 12 + 2).collect();
+        let rows: Vec<_> = (0..48 + 48 + 12 + 4 + 2).collect();
         let lengths: Vec<_> = each(&rows, &texts, &db).map(|(text, some)| (text.matches('?').count(), some.len())).collect();
-        assert_eq!(lengths, [(48, 48), (48, 48), (12, 12), (1, 1), (1, 1)]);
+        assert_eq!(lengths, [(48, 48), (48, 48), (12, 12), (4, 4), (1, 1), (1, 1)]);
         assert_eq!(each(&rows, &texts, &db).flat_map(|(_, some)| some).copied().collect::<Vec<_>>(), rows);
         assert_eq!(each(&rows[..0], &texts, &db).count(), 0);
-        for (count, lengths) in [(0, &[][..]), (1, &[1]), (2, &[12]), (13, &[48]), (48, &[48]), (50, &[48, 12])] {
+        for (count, lengths) in [(0, &[][..]), (1, &[1]), (2, &[4]), (5, &[12]), (13, &[48]), (48, &[48]), (50, &[48, 4])] {
             let filled: Vec<_> = filled(&rows[..count], &texts, &db).collect();
             assert_eq!(
                 filled.iter().map(|(text, some)| (text.matches('?').count(), some.len())).collect::<Vec<_>>(),
@@ -178,6 +188,8 @@ mod tests {
             all.dedup();
             assert_eq!(all, rows[..count]);
         }
+        let filled: Vec<_> = filled_with(&rows[..2], Some(&7), &texts, &db).collect();
+        assert_eq!(filled[0].1, [&0, &1, &7, &7]);
     }
 
     /// Two statements of `count` rows each, the second of which finds what the first wrote: all but the last `missing`.

@@ -79,9 +79,14 @@ fn consuming(after: &str) -> many::Texts {
     many::texts("INSERT INTO used_once (kind, hash, expires_at) VALUES", &[None; 3], after)
 }
 
-/// Gives back what this transaction consumed for a step that is refused all the same.
-pub async fn give_back(db: &mut AnyConnection, one: &Use) -> Result<(), Error> {
-    sqlx::query("DELETE FROM used_once WHERE kind = $1 AND hash = $2").bind(one.kind).bind(&one.hash).execute(db).await?;
+/// Gives back what this transaction consumed for steps that are refused all the same.
+pub async fn give_back(db: &mut AnyConnection, uses: &[&Use]) -> Result<(), Error> {
+    static TEXTS: LazyLock<many::Texts> =
+        LazyLock::new(|| many::texts("DELETE FROM used_once WHERE (kind, hash) IN (VALUES", &[Some("TEXT"); 2], ")"));
+    for (sql, some) in many::filled(uses, &TEXTS, db) {
+        let query = some.into_iter().fold(sqlx::query(sql), |query, one| query.bind(one.kind).bind(&one.hash));
+        query.execute(&mut *db).await?;
+    }
     Ok(())
 }
 

@@ -86,6 +86,7 @@ impl Gate {
         }
         let all: Vec<_> = uses.iter().flatten().map(|(one, _)| one.clone()).collect();
         let mut were_there = once::consume_each(&mut tx, &all).await.internal()?.into_iter();
+        let mut in_vain = Vec::new();
         for (uses, (_, refused)) in uses.iter().zip(&mut open.decided) {
             let there: Vec<_> = were_there.by_ref().take(uses.len()).collect();
             *refused = uses.iter().zip(&there).find(|(_, there)| !**there).map(|((_, refusal), _)| *refusal);
@@ -93,10 +94,9 @@ impl Gate {
                 open.consumed.extend(uses.iter().map(|(one, _)| one.clone()));
                 continue;
             }
-            for ((one, _), _) in uses.iter().zip(&there).filter(|(_, there)| **there) {
-                once::give_back(&mut tx, one).await.internal()?;
-            }
+            in_vain.extend(uses.iter().zip(&there).filter_map(|((one, _), there)| there.then_some(one)));
         }
+        once::give_back(&mut tx, &in_vain).await.internal()?;
         tx.commit().await.internal()
     }
 }

@@ -1,7 +1,6 @@
 //! What updates are decided on that are written together: of those that nobody is changing just now. Whoever waits for the others does so alone.
 
 use super::sessions::Session;
-use baton_protocol::id::SessionId;
 use baton_protocol::key::Did;
 use baton_protocol::standing::Standing;
 use baton_protocol::time::Millis;
@@ -33,20 +32,21 @@ struct Row {
     event: i64,
 }
 
-/// Holds what these writes need; a device that asks for the session of another person or app finds neither by that.
-pub async fn hold(db: &mut AnyConnection, writes: &[(&Did, &SessionId)], freshness: &Freshness, now: Millis) -> Result<Free, Problem> {
+/// Holds what these writes need; who asks for the session of another person or app, and who is out, finds nothing by that. Events are waited for: whoever
+/// appends one is about to commit, and else one busy writer would send all others of the person away.
+pub async fn hold(db: &mut AnyConnection, writes: &[(&str, &str)], freshness: &Freshness, now: Millis) -> Result<Free, Problem> {
     static TEXTS: LazyLock<many::Texts> = LazyLock::new(|| {
         let before = "SELECT standing.*, sessions.*, event_heads.seq AS event FROM (VALUES";
-        let joined = ") AS v JOIN standing ON standing.device = v.column1
+        let joined = ") AS v JOIN standing ON standing.device = v.column1 AND standing.revoked_at IS NULL
            JOIN sessions ON sessions.session_id = v.column2 AND sessions.log = standing.log AND sessions.app = standing.app
            JOIN event_heads ON event_heads.log = sessions.log";
-        let held = format!("{joined} FOR SHARE OF standing SKIP LOCKED FOR UPDATE OF sessions, event_heads SKIP LOCKED");
+        let held = format!("{joined} FOR SHARE OF standing SKIP LOCKED FOR UPDATE OF sessions SKIP LOCKED FOR UPDATE OF event_heads");
         many::texts_for(before, &[Some("TEXT"); 2], [joined, &held])
     });
     freshness.check(now)?;
     let mut free = Free::default();
-    for (sql, some) in many::filled(writes, &TEXTS, db) {
-        let query = some.into_iter().fold(sqlx::query_as(sql), |query, (device, session)| query.bind(device.as_str()).bind(session.as_str()));
+    for (sql, some) in many::filled_with(writes, Some(&("", "")), &TEXTS, db) {
+        let query = some.into_iter().fold(sqlx::query_as(sql), |query, (device, session)| query.bind(*device).bind(*session));
         for Row { standing, session, event } in query.fetch_all(&mut *db).await.internal()? {
             free.events.insert(session.log.clone(), event);
             free.sessions.insert(session.session_id.clone(), session);
