@@ -15,9 +15,12 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Notify, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// The next that is said on a stream.
 async fn said(events: &mut Events) -> SealedUpdate {
@@ -160,7 +163,7 @@ async fn a_device_that_shouts_is_shown_out() {
     };
     for (frames, code) in [
         (vec![Message::text("hello")], 1008),
-        (vec![Message::binary(vec![1])], 1008),
+        (vec![Message::binary(vec![1])], 1003),
         (changed(&|frame| frame["type"] = json!("update")), 1008),
         (changed(&|frame| frame["more"] = json!(1)), 1008),
         (changed(&|frame| frame["update"]["kind"] = json!("update")), 1008),
@@ -169,9 +172,59 @@ async fn a_device_that_shouts_is_shown_out() {
     ] {
         assert_eq!(ended(frames.clone()).await, Some(code), "{:?}", frames[0]);
     }
-    assert_eq!(ended(vec![Message::text("x".repeat(17_000))]).await.unwrap_or(1009), 1009);
     let frames = vec![Message::text(frame.to_string()), Message::text("and now out")];
     assert_eq!(ended(frames).await, Some(1008), "the first was heard");
+}
+
+/// EVT-08: what is no WebSocket to speak of ends with the code of RFC 6455, and nothing is agreed to beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_speaks_no_websocket_is_shown_out() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut session = rig.session().await;
+    let said = json!({"type": "volatile", "update": session.volatile(b"00:43").await.unwrap()}).to_string();
+    let frame = |bytes: &[u8], code, last| {
+        let mut all = Vec::new();
+        let mut frame = Frame::message(bytes.to_vec(), OpCode::Data(code), last);
+        frame.header_mut().mask = Some([0; 4]);
+        frame.format(&mut all).unwrap();
+        all
+    };
+    let (start, end) = said.as_bytes().split_at(9);
+    let whole = [frame(start, Data::Text, false), frame(b"", Data::Continue, false), frame(end, Data::Continue, true)].concat();
+    let mut deflated = frame(said.as_bytes(), Data::Text, true);
+    deflated[0] |= 0x40;
+    // That is the header alone: nobody waits for the rest.
+    let mut long = frame(&[b'x'; 1 << 20], Data::Text, true);
+    long.truncate(14);
+    // As many as are over the bound by less than is read at once.
+    let fragments = [frame(b"", Data::Text, false), frame(b"", Data::Continue, false).repeat(64 * 1024 / 6)].concat();
+    for (bytes, code) in [
+        // Its twin: in three pieces, one of which is empty.
+        ([whole, frame(b"out", Data::Text, true)].concat(), 1008),
+        (frame(&[0xff], Data::Text, true), 1007),
+        (frame(b"more", Data::Continue, true), 1002),
+        (deflated, 1002),
+        (long, 1009),
+        (fragments, 1009),
+    ] {
+        let ask = rig.to_broker(&rig.laptop, "GET", "/v1/events", "session:read session:write", None).await;
+        let mut request = ask.url.replacen("http", "ws", 1).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-extensions", "permessage-deflate; client_max_window_bits".parse().unwrap());
+        for (name, value) in &ask.headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (mut socket, answer) = tokio_tungstenite::connect_async(request).await.unwrap();
+        assert_eq!(answer.headers().get("sec-websocket-extensions"), None);
+        socket.get_mut().write_all(&bytes).await.unwrap();
+        let ended = loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(frame))) => break frame.map(|frame| u16::from(frame.code)),
+                Some(Ok(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(ended, Some(code), "{} bytes", bytes.len());
+    }
 }
 
 /// A token for reading hears and says nothing.

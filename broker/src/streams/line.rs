@@ -107,28 +107,40 @@ impl Line {
     }
 }
 
+/// Most bytes that are read without anything having been said in them: of fragments and pings there may be any number.
+const MOST_UNHEARD: usize = 64 * 1024;
+
 /// The stream's own end of it.
 pub struct End {
     line: Arc<Line>,
     reads: OwnedReadHalf,
+    unheard: usize,
 }
 
 impl End {
     /// Of a socket that speaks WebSocket from here on.
     pub fn over(socket: TcpStream) -> Self {
         let (reads, socket) = socket.into_split();
-        Self { line: Arc::new(Line { socket, out: Mutex::default(), hears: AtomicBool::new(false) }), reads }
+        Self { line: Arc::new(Line { socket, out: Mutex::default(), hears: AtomicBool::new(false) }), reads, unheard: 0 }
     }
 
     /// The connection itself, for whoever passes something on.
     pub fn line(&self) -> &Arc<Line> {
         &self.line
     }
+
+    /// Something was said.
+    pub const fn heard(&mut self) {
+        self.unheard = 0;
+    }
 }
 
 impl AsyncRead for End {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.reads).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.reads).poll_read(cx, buffer))?;
+        self.unheard += buffer.filled().len() - before;
+        Poll::Ready(if self.unheard > MOST_UNHEARD { Err(ErrorKind::InvalidData.into()) } else { Ok(()) })
     }
 }
 

@@ -21,11 +21,13 @@ use baton_protocol::refusal::Refusal;
 use baton_protocol::session::SealedUpdate;
 use baton_protocol::time::Millis;
 use baton_service::audit::{self, Audit};
+use baton_service::base::Base;
 use baton_service::problem::{self, Problem};
 use futures_util::{SinkExt as _, StreamExt as _};
 use line::End;
 use said::Said;
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -34,6 +36,7 @@ use telling::check;
 use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -52,11 +55,14 @@ const TICK: Duration = Duration::from_secs(1);
 const LOOK_EVERY: u32 = 4;
 /// How long a peer may leave a frame unread.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a peer is asked whether it is still there, and how long it may then say nothing, in ticks: a device that was killed or left the network is
-/// gone within 45 s, without a word.
-const PING_EVERY: u32 = 15;
-const SILENT: u32 = 40;
+/// How often a peer is asked whether it is still there, and how long it may then say nothing: a device that was killed or left the network is gone within 45 s,
+/// without a word.
+const PING_SECS: i64 = 15;
+const SILENT_SECS: i64 = 40;
 /// Why a peer that says what nobody asked for is sent away (RFC 6455 §7.4.1), or says too much.
+const PROTOCOL: u16 = 1002;
+const UNSUPPORTED: u16 = 1003;
+const NO_TEXT: u16 = 1007;
 const POLICY: u16 = 1008;
 const TOO_BIG: u16 = 1009;
 const TOO_MUCH: u16 = 4429;
@@ -167,15 +173,17 @@ pub struct Stream {
     there: Option<(Vec<Present>, Vec<Present>)>,
     /// Whether it is told what others say just now.
     hears: bool,
-    /// Ticks so far, and at which of them the peer was last heard.
+    /// Ticks so far.
     ticks: u32,
-    heard_at: u32,
+    /// When the peer was last heard, and last asked.
+    heard_at: Millis,
+    pinged_at: Millis,
 }
 
 impl Stream {
     /// One that begins so.
     pub fn new(broker: Arc<Broker>, Begins { token, is_proven, cursor, hears, audit, path }: Begins) -> Self {
-        let checked = (Millis(i64::MIN), 0);
+        let (checked, now) = ((Millis(i64::MIN), 0), broker.base.now());
         Self {
             broker,
             token,
@@ -189,7 +197,8 @@ impl Stream {
             there: None,
             hears,
             ticks: 0,
-            heard_at: 0,
+            heard_at: now,
+            pinged_at: now,
         }
     }
 
@@ -245,7 +254,7 @@ impl Stream {
                 };
                 told = matches!(what, What::Rung);
                 let outcome = match what {
-                    What::Tick => Box::pin(self.tick(socket)).await,
+                    What::Tick => Box::pin(self.tick(place, socket)).await,
                     What::Rung => Ok(true),
                     What::Stopping => Err(GOING_AWAY),
                     What::Came(came) => {
@@ -283,29 +292,37 @@ impl Stream {
         socket: &mut Socket,
         came: Option<Result<Message, tungstenite::Error>>,
     ) -> Result<Option<Finding>, u16> {
-        self.heard_at = self.ticks;
+        self.heard_at = self.broker.base.now();
         match came {
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
-            Some(Ok(Message::Text(text))) => self.hear(place, socket, &text).await,
+            Some(Ok(Message::Text(text))) => {
+                socket.get_mut().heard();
+                self.hear(place, socket, &text).await
+            }
             Some(Ok(Message::Close(_))) => {
                 place.leave();
                 Err(BROKEN)
             }
-            Some(Err(tungstenite::Error::Capacity(_))) => Err(TOO_BIG),
-            Some(Err(_)) | None => Err(BROKEN),
             // Nothing else is spoken on this stream.
-            Some(Ok(Message::Binary(_))) => Err(POLICY),
+            Some(Ok(Message::Binary(_))) => Err(UNSUPPORTED),
+            Some(Err(why)) => Err(ended(&why)),
+            None => Err(BROKEN),
         }
     }
 
     /// Once a second. True when it is time to look into the database.
-    async fn tick(&mut self, socket: &mut Socket) -> Result<bool, u16> {
+    async fn tick(&mut self, place: &mut Place, socket: &mut Socket) -> Result<bool, u16> {
         self.ticks += 1;
         self.still()?;
-        if self.ticks - self.heard_at >= SILENT {
+        let Base { clock, .. } = &self.broker.base;
+        let now = clock.now();
+        // Nobody is silent for time that has not passed.
+        if now >= self.heard_at.max(clock.unbroken_since()).plus_secs(SILENT_SECS) {
+            place.leave();
             return Err(BROKEN);
         }
-        if self.ticks.is_multiple_of(PING_EVERY) {
+        if now >= self.pinged_at.plus_secs(PING_SECS) {
+            self.pinged_at = now;
             let ping = tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Ping(Vec::new().into()))).await;
             ping.map_err(|_| TOO_SLOW)?.map_err(|_| BROKEN)?;
         }
@@ -376,6 +393,18 @@ impl Stream {
             }
             Err(Problem::Internal(_) | Problem::Unavailable(_)) => Err(INTERNAL),
         }
+    }
+}
+
+/// Why a stream ends whose peer speaks in a way that cannot be read, or does not speak any more.
+fn ended(why: &tungstenite::Error) -> u16 {
+    match why {
+        tungstenite::Error::Capacity(_) => TOO_BIG,
+        tungstenite::Error::Io(why) if matches!(why.kind(), ErrorKind::InvalidData) => TOO_BIG,
+        tungstenite::Error::Utf8(_) => NO_TEXT,
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => BROKEN,
+        tungstenite::Error::Protocol(_) => PROTOCOL,
+        _ => BROKEN,
     }
 }
 

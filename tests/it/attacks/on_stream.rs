@@ -157,6 +157,24 @@ async fn who_has_a_ticket_alone_writes_nothing() {
     stream.write(&update).await.unwrap();
 }
 
+/// Who says nothing is asked whether it is there, and one that answers is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_answers_stays() {
+    let clock = ManualClock::start();
+    let rig = Rig::at(Server::start_at(On::Sqlite, clock.clock()).await).await;
+    let mut session = rig.session().await;
+    let mut stream = Raw::open(&rig, &rig.laptop, SCOPE).await;
+    for _ in 0..6 {
+        for _ in 0..4 {
+            clock.advance_secs(4);
+            rig.server.running.identity.pump().await.unwrap();
+        }
+        while !matches!(stream.0.next().await.unwrap().unwrap(), Message::Ping(_)) {}
+        stream.0.flush().await.unwrap();
+    }
+    stream.write(&session.draft_write(b"00:44").await.unwrap()).await.unwrap();
+}
+
 /// A stream goes on with a fresh token of its own device, of which it has a fresh proof; with nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewing() {
