@@ -1,8 +1,10 @@
 //! One statement for many rows: as many at once as there are of a few numbers, so that there are a few texts of each and all are prepared once.
 
 use crate::database::Error;
-use sqlx::{AnyConnection, AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use sqlx::AnyConnection;
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// How many rows each text has: fewer than the fifty that sqlx passes on from SQLite before whoever reads them has taken one.
 const ROWS: [usize; 4] = [48, 12, 4, 1];
@@ -133,6 +135,18 @@ pub struct Together<'a> {
 /// So many go to SQLite as one text, if there are no more: each by itself is a message to a thread and back. That keeps the texts few that are prepared.
 const MOST_IN_ONE: usize = 4;
 
+/// These texts as one, made once.
+fn in_one(texts: Vec<&'static str>) -> &'static str {
+    static MADE: LazyLock<Mutex<HashMap<Vec<&str>, &str>>> = LazyLock::new(Mutex::default);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(one) = made.get(&texts) {
+        return one;
+    }
+    let one = &*Box::leak(texts.join(";").into_boxed_str());
+    made.insert(texts, one);
+    one
+}
+
 impl<'a> Together<'a> {
     /// Adds what these rows need.
     pub fn add<T, const N: usize>(&mut self, db: &AnyConnection, texts: &Texts, rows: &[T], values: impl Fn(&T) -> [Value<'a>; N]) {
@@ -142,11 +156,10 @@ impl<'a> Together<'a> {
 
     /// Runs them in their order; false when one of them touched fewer rows, and then the transaction is not to be committed.
     pub async fn run(self, db: &mut AnyConnection) -> Result<bool, Error> {
-        let mut statements: Vec<_> = self.statements.into_iter().map(|(text, values)| (text.into_sql_str(), values)).collect();
+        let mut statements = self.statements;
         if is_sqlite(db) && statements.len() <= MOST_IN_ONE {
             let (texts, values): (Vec<_>, Vec<_>) = statements.into_iter().unzip();
-            let text = texts.iter().map(SqlStr::as_str).collect::<Vec<_>>().join(";");
-            statements = vec![(AssertSqlSafe(text).into_sql_str(), values.concat())];
+            statements = vec![(in_one(texts), values.concat())];
         }
         let mut touched = 0;
         for (text, values) in statements {

@@ -11,6 +11,7 @@ mod enrolment;
 mod events;
 mod exchange;
 mod holders;
+mod moves;
 mod on_stream;
 mod pages;
 mod presentations;

@@ -15,7 +15,7 @@ fn id(n: u8) -> HandoffId {
 }
 
 /// An offer by a device as the handoff of this id, with its presentation, whatever the SDK would think of it.
-async fn offer_as(device: &Device, handoff: &HandoffId, session: &Session, to: Target) -> Value {
+pub(super) async fn offer_as(device: &Device, handoff: &HandoffId, session: &Session, to: Target) -> Value {
     let challenge = b64::encode([7; 16]);
     let offer = Offer { v: 1, handoff: handoff.clone(), session: session.id().clone(), epoch: 1, from: device.did().clone(), to, challenge };
     let draft = offer.draft();

@@ -125,7 +125,7 @@ fn handoffs() -> Vec<Op> {
         )
         .asks(&json!({"offer": "jws", "presentation?": "presentation|null"}))
         .answers(201, &json!("#Handoff"))
-        .refuses(moved),
+        .refuses(&[404, 409, 410, 429]),
         op("GET /broker/v1/handoffs/{id}", "One handoff.").answers(200, &json!("#Handoff")),
         op("POST /broker/v1/handoffs/{id}/accept", "The target accepts, by a presentation over this very handoff.")
             .asks(&json!({"presentation?": "presentation|null"}))
