@@ -6,6 +6,7 @@ mod attacks;
 mod compaction;
 mod documents;
 mod faults;
+mod forks;
 mod handing;
 mod late_edits;
 mod layering;

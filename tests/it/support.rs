@@ -50,6 +50,11 @@ impl Stopped {
         serve::start(&config, listener, None, clock.clone(), system_entropy()).await
     }
 
+    /// A file of it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir_kept.path().join(name)
+    }
+
     /// Starts by this clock.
     pub async fn start(self, clock: Clock, trust_clock: bool) -> anyhow::Result<Server> {
         let running = self.try_start(&clock, trust_clock).await?;

@@ -57,7 +57,7 @@ pub enum Act {
     Claim {
         /// The content it goes on from.
         from: Head,
-        /// The other head, when a fork is being ended.
+        /// The last statement of the other history, when a fork is being ended.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         also: Option<String>,
         /// A new key version.
@@ -161,6 +161,9 @@ pub struct Chain {
     /// Which envelopes brought which key version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     envelopes: Vec<(i64, String)>,
+    /// Where other histories stood that claims have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -199,6 +202,7 @@ impl Chain {
             hashes: vec![hash],
             over: Vec::new(),
             envelopes: vec![(1, envelope.clone())],
+            ended: Vec::new(),
         })
     }
 
@@ -240,8 +244,9 @@ impl Chain {
                 let end = self.released_at.take();
                 self.take_over(statement, end);
             }
-            (Act::Claim { key_version, from, envelope, .. }, _) if moves && *key_version == self.key_version + 1 => {
+            (Act::Claim { key_version, from, envelope, also }, _) if moves && *key_version == self.key_version + 1 => {
                 self.key_version += 1;
+                self.ended.extend(also.clone());
                 self.envelopes.push((*key_version, envelope.clone()));
                 self.take_over(statement, Some(from.clone()));
             }
@@ -271,6 +276,7 @@ impl Chain {
         self.hashes.drain(..self.hashes.len() - 1);
         self.over.clear();
         self.envelopes.clear();
+        self.ended.clear();
         self
     }
 
@@ -330,9 +336,13 @@ impl Chain {
         self.hashes.len()
     }
 
-    /// Whether this chain continues one whose last statement was `known`; if not, both branches are to be kept.
+    /// Whether this chain continues one whose last statement was `known`, or a claim has ended that one. If not, both are to be kept, and nothing is written.
     pub fn continues(&self, known: &str) -> Result<(), Refused> {
-        if self.hashes.iter().any(|hash| hash == known) { Ok(()) } else { Err(Refused::Forked) }
+        if self.hashes.iter().any(|hash| hash == known) || self.has_ended(known) { Ok(()) } else { Err(Refused::Forked) }
+    }
+    /// Whether a claim on this chain says that another history stood there, and is over.
+    pub fn has_ended(&self, known: &str) -> bool {
+        self.ended.iter().any(|hash| hash == known)
     }
     /// The session.
     pub fn session(&self) -> &SessionId {

@@ -4,7 +4,7 @@ use crate::device::{Device, Members};
 use crate::error::Error;
 use crate::keystore::Pin;
 use crate::reading::{read_chain, read_keys};
-use crate::session::Session;
+use crate::session::{Fork, Session};
 use baton_protocol::credential::Tier;
 use baton_protocol::id::SessionId;
 use baton_protocol::key::Did;
@@ -32,6 +32,18 @@ pub struct Branch {
 impl Session {
     /// Reads a session with all its checks: the chain and its acceptances, keys from members of the log, every update after the last snapshot.
     pub async fn load(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
+        let session = Self::load_any(device, id).await?;
+        session.needs_one_history()?;
+        Ok(session)
+    }
+
+    /// The history that the broker has, where this device may have seen another: to be looked at, and gone on from once [`Self::claim`] has ended the fork. What
+    /// this device had is in its own [`Session`], or document, until it reads anew.
+    pub async fn load_other(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
+        Self::load_any(device, id).await
+    }
+
+    async fn load_any(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
         match Self::load_once(device, id).await {
             // The session may have moved on between its chain and its content: then another look finds both together.
             Err(Error::Check(baton_protocol::Refusal::State(State::Rollback))) => Box::pin(Self::load_once(device, id)).await,
@@ -47,10 +59,13 @@ impl Session {
         if chain.subject() != device.subject() {
             return Err(Handoff::Statement.into());
         }
-        let pin = device.pin(id.as_str());
-        if let Some(pin) = &pin {
-            chain.continues(&pin.chain)?;
-        }
+        let seen = device.pin(id.as_str());
+        let fork = match &seen {
+            Some(seen) if chain.continues(&seen.chain).is_err() => Fork::Other(seen.chain.clone()),
+            _ => Fork::None,
+        };
+        // What was seen of another history says nothing about this one.
+        let pin = seen.filter(|seen| fork == Fork::None && !chain.has_ended(&seen.chain));
         let keys = read_keys(device, &members, &chain, pin.as_ref()).await?;
         let mut session = Self::begun(device.clone(), id.clone(), chain, keys);
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
@@ -60,8 +75,11 @@ impl Session {
         }
         let me = session.device.did();
         let holds = session.chain.holder() == me && session.chain.released_to().is_none() && shown["holder"].as_str() == Some(me.as_str());
-        session.held = holds.then(|| session.chain.epoch());
-        session.keep_pin()?;
+        session.held = holds.then(|| session.chain.epoch()).filter(|_| fork == Fork::None);
+        session.fork = fork;
+        if !session.is_forked() {
+            session.keep_pin()?;
+        }
         session.snapshot_seen = snapshot;
         Ok(session)
     }

@@ -51,6 +51,7 @@ impl Session {
 
     /// [`Self::offer`], as the handoff of this id.
     pub(crate) async fn offer_as(&self, handoff: HandoffId, to: Target) -> Result<Offered, Error> {
+        self.needs_one_history()?;
         let device = &self.device;
         let offer = Offer {
             v: 1,

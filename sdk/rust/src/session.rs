@@ -53,6 +53,19 @@ pub struct Session {
     pub(crate) last_by: Option<Did>,
     /// That snapshot's number, as the broker says.
     pub(crate) snapshot_seen: i64,
+    pub(crate) fork: Fork,
+}
+
+/// Whether this device has seen two histories of a session: then it writes nothing into either.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Fork {
+    /// It has not, or a claim has ended the other one.
+    #[default]
+    None,
+    /// This is the one it knew, and the broker has another.
+    Known,
+    /// This is the broker's; the last statement of the one it knew.
+    Other(String),
 }
 
 /// A session as the broker lists it: a hint, until [`Session::load`] has checked it.
@@ -136,6 +149,7 @@ impl Session {
             used: 0,
             last_by: None,
             snapshot_seen: 0,
+            fork: Fork::None,
         }
     }
 
@@ -158,6 +172,15 @@ impl Session {
     /// Whether this device may write, as far as it knows.
     pub fn is_held(&self) -> bool {
         self.held.is_some()
+    }
+
+    /// Whether this device has seen another history of it than this one: nothing is written until a full device's [`Self::claim`] has named both.
+    pub fn is_forked(&self) -> bool {
+        self.fork != Fork::None
+    }
+
+    pub(crate) fn needs_one_history(&self) -> Result<(), Handoff> {
+        if self.is_forked() { Err(Handoff::Forked) } else { Ok(()) }
     }
 
     /// Whether every full device of the person writes into it.
@@ -266,7 +289,11 @@ impl Session {
 
     /// [`Self::follow`], of what is acknowledged elsewhere.
     pub(crate) async fn reread(&mut self) -> Result<(), Error> {
-        let fresh = Self::load(&self.device, &self.id).await?;
+        let fresh = Self::load(&self.device, &self.id).await.inspect_err(|why| {
+            if why.is("handoff.forked") && self.fork == Fork::None {
+                (self.fork, self.held) = (Fork::Known, None);
+            }
+        })?;
         let (heard, mut wrote) = (std::mem::take(&mut self.heard), std::mem::take(&mut self.wrote));
         wrote.extend(fresh.wrote);
         let is_late = self.is_late && fresh.held.is_none();
@@ -286,6 +313,7 @@ impl Session {
 
     /// Brings in a new key: required after a revocation, and when the session leaves a limited device.
     pub async fn rekey(&mut self) -> Result<(), Error> {
+        self.needs_one_history()?;
         let epoch = self.held.ok_or(Handoff::NotHolder)?;
         let key = SessionKey { version: self.chain.key_version() + 1, key: Secret::new(self.device.http.entropy().bytes()) };
         let (envelope, recipients) = envelope(&self.device, &*self.device.members().await?, &self.id, &key, None).await?;
@@ -303,15 +331,20 @@ impl Session {
         Ok(())
     }
 
-    /// Claims a session that nobody holds, from the head this device knows, with a new key.
+    /// Claims a session that nobody holds, from the head this device knows, with a new key. On [another history](Self::load_other) it ends the fork.
     pub async fn claim(&mut self) -> Result<(), Error> {
+        let also = match &self.fork {
+            Fork::None => None,
+            Fork::Known => return Err(Handoff::Forked.into()),
+            Fork::Other(known) => Some(known.clone()),
+        };
         if !self.keys.contains_key(&self.chain.key_version()) {
             return Err(Handoff::NoKey.into());
         }
         let device = self.device.clone();
         let key = SessionKey { version: self.chain.key_version() + 1, key: Secret::new(device.http.entropy().bytes()) };
         let (envelope, recipients) = envelope(&device, &*device.members().await?, &self.id, &key, None).await?;
-        let act = Act::Claim { from: self.head.clone(), also: None, key_version: key.version, envelope: hash(envelope.as_bytes()) };
+        let act = Act::Claim { from: self.head.clone(), also, key_version: key.version, envelope: hash(envelope.as_bytes()) };
         let (text, statement, digest) = self.sign(self.chain.epoch() + 1, act).await?;
         let data = [claim_data(&self.id, &self.head, &digest)];
         let mut offset = Some(device.http.offset());
@@ -325,6 +358,7 @@ impl Session {
             }
         };
         self.take(&answer, &statement, digest).await?;
+        self.fork = Fork::None;
         self.keys.insert(key.version, key);
         self.recipients = recipients;
         self.hold(self.chain.epoch());

@@ -11,6 +11,7 @@ use baton_protocol::signer::Signer as _;
 impl Session {
     /// Seals what this device says of the session just now, at most 3 KiB, for [`Events::say`](crate::Events::say).
     pub async fn volatile(&mut self, content: &[u8]) -> Result<SealedUpdate, Error> {
+        self.needs_one_history()?;
         if self.held.is_none() && !self.is_shared_here() {
             return Err(Handoff::NotHolder.into());
         }

@@ -28,6 +28,7 @@ impl Session {
     /// Writes the content. Acknowledged means durable. When the session has moved on, the write is kept as a branch; in a shared one the app reads on
     /// ([`Self::follow`]) and writes again.
     pub async fn write(&mut self, content: &[u8]) -> Result<Written, Error> {
+        self.needs_one_history()?;
         if self.held.is_none() && self.is_shared_here() {
             return Box::pin(self.write_along(content)).await;
         }
@@ -140,6 +141,7 @@ impl Session {
     }
 
     async fn sealed_at(&self, content: &[u8], kind: Kind, (epoch, key): (i64, &SessionKey)) -> Result<SealedUpdate, Error> {
+        self.needs_one_history()?;
         let place = Place { session: self.id.clone(), epoch, seq: self.head.seq + 1, prev: self.head.hash.clone(), key_version: key.version, kind };
         let jws = self.device.signing.seal(draft_update(&place, content, &self.needs, self.device.did())).await?;
         Ok(SealedUpdate::seal(place, content, &jws, key, self.device.http.entropy().bytes())?)

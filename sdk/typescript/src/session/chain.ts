@@ -92,6 +92,8 @@ export class Chain {
   released: { handoff: string; to: string; head: Head } | undefined;
   /** Epochs that are over: who held each, and the last update of it that counts. */
   readonly #over: { epoch: number; holder: string; end: Head }[] = [];
+  /** Where other histories stood that claims have ended. */
+  readonly #ended: string[] = [];
 
   private constructor(
     readonly session: string,
@@ -133,6 +135,7 @@ export class Chain {
       this.#takeOver(statement, released.head);
     } else if (act.kind === "claim" && moves && act.key_version === this.keyVersion + 1) {
       this.keyVersion++;
+      if (act.also !== undefined) this.#ended.push(act.also);
       this.envelopes.push({ version: act.key_version, digest: act.envelope });
       this.#takeOver(statement, act.from);
     } else if (act.kind === "rekey" && !released && byHolder && stays && act.key_version === this.keyVersion + 1) {
@@ -191,9 +194,14 @@ export class Chain {
     return this.hashes.length;
   }
 
-  /** A chain that does not go on from what was seen before is a fork: both branches are to be kept. */
-  continues(known: string): void {
-    if (!this.hashes.includes(known)) throw new Refused("handoff.forked", "another chain than was seen before");
+  /** A chain that does not go on from what was seen before, and on which no claim has ended that, is a fork: both are to be kept, and nothing is written. */
+  continues(known: string): boolean {
+    return this.hashes.includes(known) || this.hasEnded(known);
+  }
+
+  /** Whether a claim says that another history stood there, and is over. */
+  hasEnded(known: string): boolean {
+    return this.#ended.includes(known);
   }
 
   #takeOver({ epoch, device }: Statement, end: Head): void {

@@ -64,6 +64,11 @@ export class Session {
   #snapshotSeen = 0;
   /** How many updates there are after the last snapshot: whoever reads reads them all. */
   #sinceSnapshot = 0;
+  /**
+   * Whether this device has seen two histories of it, and writes nothing into either: `known`, this is the one it knew; else the last statement of that one,
+   * and this is the broker's.
+   */
+  #fork: undefined | "known" | { other: string };
   readonly #turns = new Turns();
 
   private constructor(
@@ -106,7 +111,17 @@ export class Session {
   }
 
   /** Reads a session with all its checks: chain and acceptances, keys from members of the log, every update after the last snapshot. */
-  static load(device: Device, id: string): Promise<Session> {
+  static async load(device: Device, id: string): Promise<Session> {
+    const session = await Session.#read(device, id, new Map());
+    session.needOneHistory();
+    return session;
+  }
+
+  /**
+   * The history that the broker has, where this device may have seen another: to be looked at, and gone on from once {@link claim} has ended the fork. What this
+   * device had is in its own session, or document, until it reads anew.
+   */
+  static loadOther(device: Device, id: string): Promise<Session> {
     return Session.#read(device, id, new Map());
   }
 
@@ -128,8 +143,10 @@ export class Session {
     const session = new Session(device, id, chain, keys, recipients);
     session.#added = added;
     // Looked at last: what another tab has seen meanwhile is what counts.
-    const pin = await device.pin(id);
-    if (pin) chain.continues(pin.chain);
+    const seen = await device.pin(id);
+    if (seen && !chain.continues(seen.chain)) session.#fork = { other: seen.chain };
+    // What was seen of another history says nothing about this one.
+    const pin = session.isForked || (seen && chain.hasEnded(seen.chain)) ? undefined : seen;
     const snapshot = shown.last_snapshot ?? 0;
     const { head, content, needs, wrote, sinceSnapshot, lastBy, beside, used } = await readContent(device, members, { chain, keys, snapshot, pin });
     Object.assign(session, { head, content, wrote, beside, used });
@@ -138,8 +155,8 @@ export class Session {
     session.#needs = needs;
     if (pin && session.head.seq < pin.seq) throw new Refused("state.rollback", "rollback");
     const holds = chain.holder === device.did && !chain.released && shown.holder === device.did;
-    session.#held = holds ? chain.epoch : undefined;
-    await session.#pin();
+    session.#held = holds && !session.isForked ? chain.epoch : undefined;
+    if (!session.isForked) await session.#pin();
     session.#snapshotSeen = snapshot;
     return session;
   }
@@ -164,8 +181,19 @@ export class Session {
     return this.#held !== undefined;
   }
 
+  /** Whether this device has seen another history of it than this one: nothing is written until a full device's {@link claim} has named both. */
+  get isForked(): boolean {
+    return this.#fork !== undefined;
+  }
+
+  /** @internal */
+  needOneHistory(): void {
+    if (this.isForked) throw new Refused("handoff.forked", "another chain than was seen before");
+  }
+
   /** The epoch at which this device writes; refused when it does not hold the session. */
   heldEpoch(): number {
+    this.needOneHistory();
     if (this.#held === undefined) throw new Refused("handoff.not_holder", "not the holder");
     return this.#held;
   }
@@ -187,6 +215,7 @@ export class Session {
   }
 
   async #write(content: Uint8Array): Promise<Written> {
+    this.needOneHistory();
     if (!this.isHeld && this.isSharedHere) return this.#writeAlong(content);
     // What was released or taken is not written into it any more, whatever a broker would take.
     if (!this.isHeld) {
@@ -362,6 +391,12 @@ export class Session {
 
   async #follow(): Promise<void> {
     const fresh = await Session.#read(this.device, this.id, this.keys);
+    if (fresh.isForked) {
+      this.#fork ??= "known";
+      this.#held = undefined;
+      this.needOneHistory();
+    }
+    this.#fork = undefined;
     const { chain, keys, recipients, head, content, beside, used } = fresh;
     Object.assign(this, { chain, keys, recipients, head, content, beside, used });
     for (const writer of fresh.wrote) this.wrote.add(writer);
@@ -402,17 +437,19 @@ export class Session {
     this.recipients = recipients;
   }
 
-  /** Claims a session that nobody holds, from the head this device knows, with a new key. */
+  /** Claims a session that nobody holds, from the head this device knows, with a new key. On {@link loadOther another history} it ends the fork. */
   claim(): Promise<void> {
     return this.alone(() => this.#claim());
   }
 
   async #claim(): Promise<void> {
     const { device } = this;
+    if (this.#fork === "known") this.needOneHistory();
+    const also = typeof this.#fork === "object" ? { also: this.#fork.other } : {};
     this.#key();
     const { key, envelope, recipients } = await this.#newKey();
     const from = this.head;
-    const signed = await this.sign(this.chain.epoch + 1, { kind: "claim", from, key_version: key.version, envelope: hash(envelope) });
+    const signed = await this.sign(this.chain.epoch + 1, { kind: "claim", from, ...also, key_version: key.version, envelope: hash(envelope) });
     const audience = device.kept.servers.broker;
     const data = [agreed("baton.claim", { session: this.id, from, statement: signed.hash })];
     const answer = await device.presenting(async () => {
@@ -420,6 +457,7 @@ export class Session {
       return this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation });
     });
     await this.take(answer, signed);
+    this.#fork = undefined;
     this.keys.set(key.version, key);
     this.recipients = recipients;
     this.hold();
@@ -470,6 +508,7 @@ export class Session {
 
   /** Seals what this device says of the session just now, at most 3 KiB: for an {@link Outbox}. Nobody keeps it. */
   async volatile(content: Uint8Array): Promise<SealedUpdate> {
+    this.needOneHistory();
     if (!this.isHeld && !this.isSharedHere) throw new Refused("handoff.not_holder", "not the holder");
     await this.#needToItself();
     return this.#heard.seal(this, content);
@@ -534,6 +573,7 @@ export class Session {
   }
 
   #sealed(content: Uint8Array, kind: SealedUpdate["kind"], epoch = this.chain.epoch): Promise<SealedUpdate> {
+    this.needOneHistory();
     const key = this.#key();
     const place = { session: this.id, epoch, seq: this.head.seq + 1, prev: this.head.hash, key_version: key.version, kind };
     return sealUpdate(place, { content, needs: this.#needs }, this.device.signer, key, this.device.http.around.random(12));

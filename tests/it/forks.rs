@@ -1,0 +1,81 @@
+//! Two histories of one session, each accepted by the broker: it was set up again from an older copy, or it lies. Whoever sees both writes into neither, and
+//! loses nothing.
+
+use crate::support::Server;
+use baton_protocol::handoff::machine::Target;
+use baton_sdk::{Session, Written};
+use baton_service::testing::{ManualClock, On};
+
+/// So long that a lease lapses; in steps, for the feed of news must not go stale.
+async fn lapse(clock: &ManualClock, server: &Server) {
+    for _ in 0..12 {
+        clock.advance_secs(4);
+        server.running.identity.pump().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sees_two_histories_writes_into_neither_until_a_claim_names_both() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let (phone, tablet) = (server.full(&mut person, "Phone").await, server.full(&mut person, "Tablet").await);
+    let id = Session::open(&laptop, b"0").await.unwrap().id().clone();
+
+    // A copy of the broker is kept; then the phone goes on, and the laptop reads that.
+    let stopped = server.stop().await;
+    let (file, copy) = (stopped.file("broker.db"), stopped.file("copy.db"));
+    std::fs::copy(&file, &copy).unwrap();
+    let server = stopped.start(clock.clock(), false).await.unwrap();
+    lapse(&clock, &server).await;
+    let mut of_phone = Session::load(&phone, &id).await.unwrap();
+    of_phone.claim().await.unwrap();
+    assert!(matches!(of_phone.write(b"phone").await.unwrap(), Written::Session(_)));
+    let mut of_laptop = Session::load(&laptop, &id).await.unwrap();
+
+    // The copy is put back, and the tablet, which saw nothing of it, goes on there.
+    let stopped = server.stop().await;
+    std::fs::copy(&copy, &file).unwrap();
+    let server = stopped.start(clock.clock(), false).await.unwrap();
+    lapse(&clock, &server).await;
+    let mut of_tablet = Session::load(&tablet, &id).await.unwrap();
+    of_tablet.claim().await.unwrap();
+    of_tablet.write(b"tablet").await.unwrap();
+
+    for session in [&mut of_phone, &mut of_laptop] {
+        assert!(session.follow().await.unwrap_err().is("handoff.forked"));
+        assert!(session.is_forked() && !session.is_held());
+        assert_eq!(session.content(), b"phone", "nothing of it is lost");
+        let before = server.dump(&["used_once"]).await;
+        assert!(session.write(b"on").await.unwrap_err().is("handoff.forked"));
+        assert!(session.volatile(b"on").await.unwrap_err().is("handoff.forked"));
+        assert!(session.offer(Target::Device(tablet.did().clone())).await.err().unwrap().is("handoff.forked"));
+        assert!(session.rekey().await.unwrap_err().is("handoff.forked"));
+        assert!(session.claim().await.unwrap_err().is("handoff.forked"));
+        assert_eq!(server.dump(&["used_once"]).await, before);
+    }
+    // Nor after a start: what was seen is kept.
+    assert!(Session::load(&phone, &id).await.err().unwrap().is("handoff.forked"));
+    // Who saw one alone goes on.
+    of_tablet.write(b"tablet, later").await.unwrap();
+
+    let mut other = Session::load_other(&phone, &id).await.unwrap();
+    assert_eq!((other.content(), other.is_forked(), other.is_held()), (&b"tablet, later"[..], true, false));
+    assert!(other.write(b"on").await.unwrap_err().is("handoff.forked"));
+    assert!(other.claim().await.unwrap_err().is("handoff.taken"), "somebody holds it");
+    lapse(&clock, &server).await;
+    other.claim().await.unwrap();
+    assert!(!other.is_forked());
+    other.write(b"tablet and phone").await.unwrap();
+
+    // Both are named: everybody goes on, whichever they knew.
+    of_laptop.follow().await.unwrap();
+    of_tablet.follow().await.unwrap();
+    for session in [&of_laptop, &of_tablet, &Session::load(&phone, &id).await.unwrap()] {
+        assert_eq!((session.content(), session.is_forked()), (&b"tablet and phone"[..], false));
+    }
+    lapse(&clock, &server).await;
+    of_laptop.claim().await.unwrap();
+    of_laptop.write(b"laptop").await.unwrap();
+}
