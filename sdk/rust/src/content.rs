@@ -32,26 +32,24 @@ pub struct Branch {
 impl Session {
     /// Reads a session with all its checks: the chain and its acceptances, keys from members of the log, every update after the last snapshot.
     pub async fn load(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
-        let session = Self::load_any(device, id).await?;
-        session.needs_one_history()?;
-        Ok(session)
+        Self::load_whole(device, id, false).await
     }
 
     /// The history that the broker has, where this device may have seen another: to be looked at, and gone on from once [`Self::claim`] has ended the fork. What
     /// this device had is in its own [`Session`], or document, until it reads anew.
     pub async fn load_other(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
-        Self::load_any(device, id).await
+        Self::load_whole(device, id, true).await
     }
 
-    async fn load_any(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
-        match Self::load_once(device, id).await {
+    async fn load_whole(device: &Arc<Device>, id: &SessionId, other: bool) -> Result<Self, Error> {
+        match Self::load_once(device, id, other).await {
             // The session may have moved on between its chain and its content: then another look finds both together.
-            Err(Error::Check(baton_protocol::Refusal::State(State::Rollback))) => Box::pin(Self::load_once(device, id)).await,
+            Err(Error::Check(baton_protocol::Refusal::State(State::Rollback))) => Box::pin(Self::load_once(device, id, other)).await,
             other => other,
         }
     }
 
-    async fn load_once(device: &Arc<Device>, id: &SessionId) -> Result<Self, Error> {
+    async fn load_once(device: &Arc<Device>, id: &SessionId, other: bool) -> Result<Self, Error> {
         let path = format!("/v1/sessions/{id}");
         let shown = device.broker("GET", &path, "session:read", None, None).await?;
         let members = device.members().await?;
@@ -61,8 +59,9 @@ impl Session {
         }
         let seen = device.pin(id.as_str());
         let fork = match &seen {
-            Some(seen) if chain.continues(&seen.chain).is_err() => Fork::Other(seen.chain.clone()),
-            _ => Fork::None,
+            Some(seen) if other && chain.continues(&seen.chain).is_err() => Fork::Other(seen.chain.clone()),
+            Some(seen) => chain.continues(&seen.chain).map(|()| Fork::None)?,
+            None => Fork::None,
         };
         // What was seen of another history says nothing about this one.
         let pin = seen.filter(|seen| fork == Fork::None && !chain.has_ended(&seen.chain));

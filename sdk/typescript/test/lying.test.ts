@@ -75,6 +75,49 @@ test("what a source signed for is all there, or nothing is taken", async () => {
   assert.equal(text(taken), "4");
 });
 
+test("who sees two histories of a session writes into neither, and has what it had", async () => {
+  const { device: laptop, lies } = await lied(await full(server, "Laptop"));
+  const phone = await full(server, "Phone");
+  const session = await Session.open(laptop, utf8("1"));
+  const hidden: Lie[] = [
+    { on: /statements\?from=0$/, tell: (truth) => ({ statements: (truth["statements"] as object[]).slice(0, 1) }) },
+    { on: /statements\?from=1$/, tell: () => ({ statements: [] }) },
+    { on: /updates\?/, tell: (truth) => ({ updates: (truth["updates"] as SealedUpdate[]).filter(({ seq }) => seq === 1) }) },
+    { on: /envelopes$/, tell: (truth) => ({ envelopes: (truth["envelopes"] as { key_version: number }[]).filter(({ key_version }) => key_version === 1) }) },
+    { on: /sessions\/ses_[0-9a-f]+$/, tell: (truth) => ({ ...truth, last_snapshot: 1 }) },
+  ];
+  await session.rekey();
+  await session.write(utf8("2"));
+  lies.push(...hidden);
+  await assert.rejects(session.follow(), refusal("handoff.forked"));
+  assert.deepEqual([text(session), session.isForked, session.isHeld], ["2", true, false]);
+  const all = [session.write(utf8("3")), session.volatile(utf8("3")), Offered.make(session, { device: phone.did }), session.rekey(), session.claim(), session.heartbeat(), Session.load(laptop, session.id)];
+  for (const one of all) await assert.rejects(one, refusal("handoff.forked"));
+  const other = await Session.loadOther(laptop, session.id);
+  assert.deepEqual([text(other), other.isForked, other.isHeld], ["1", true, false]);
+  await assert.rejects(other.write(utf8("3")), refusal("handoff.forked"));
+  // The truth is what it knew.
+  lies.length = 0;
+  await session.follow();
+  assert.ok(session.isHeld && !session.isForked);
+  assert.equal((await session.write(utf8("3"))).to, "session");
+});
+
+test("ECC-14: what was seen before is not taken back", async () => {
+  const { device: laptop, lies } = await lied(await full(server, "Laptop"));
+  const session = await Session.open(laptop, utf8("1"));
+  for (const content of ["2", "3"]) await session.write(utf8(content));
+  const cut = (keep: number): Lie => ({ on: /updates\?/, tell: (truth) => ({ updates: (truth["updates"] as SealedUpdate[]).filter(({ seq }) => seq <= keep) }) });
+  for (const keep of [1, 2]) {
+    lies.splice(0, 1, cut(keep));
+    await assert.rejects(session.follow(), refusal("state.rollback"), `${keep} updates`);
+    await assert.rejects(Session.load(laptop, session.id), refusal("state.rollback"), `${keep} updates`);
+  }
+  lies.splice(0, 1, cut(3));
+  await session.follow();
+  assert.equal(text(session), "3");
+});
+
 test("who has released writes no more into the session, whoever would take it", async () => {
   const [{ device: laptop, asked }, phone] = [await lied(await full(server, "Laptop")), await full(server, "Phone")];
   const session = await Session.open(laptop, utf8("1"));

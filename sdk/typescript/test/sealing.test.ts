@@ -8,7 +8,7 @@ import { PublicKey, SoftKey, hash } from "../src/key.js";
 import { signBy } from "../src/jws.js";
 import type { Signer } from "../src/deviceKeys.js";
 import { verifyPresentation } from "../src/credential.js";
-import { Chain, readStatement, signStatement } from "../src/session/chain.js";
+import { Chain, readStatement, signStatement, type Signed } from "../src/session/chain.js";
 import { openEnvelope, sealEnvelope } from "../src/session/envelope.js";
 import { keyStatement, readKey, receiptProof } from "../src/session/key.js";
 import { fit, readNeeds } from "../src/session/needs.js";
@@ -71,6 +71,20 @@ test("a handoff that Rust recorded is read here, step by step", async () => {
   chain.apply(taken);
   assert.deepEqual([chain.epoch, chain.holder], [2, tv.did]);
   assert.throws(() => chain.apply(readStatement(reclaim)), refusal("handoff.forked"), "the other successor of the release");
+
+  // A claim that names the other history ends it, and nothing else does.
+  const other = readStatement(reclaim).hash;
+  const claim = (also?: string): Signed => {
+    const act = { kind: "claim" as const, from: { epoch: 2, seq: 1, hash: "h" }, ...(also === undefined ? {} : { also }), key_version: 2, envelope: "e" };
+    return { text: "", hash: `claim ${also}`, statement: { session, epoch: 3, prev: chain.last, device: tv.did, act } };
+  };
+  for (const [also, ended] of [[undefined, false], ["another", false], [other, true]] as const) {
+    const next = Chain.open(first);
+    for (const text of [release, receipt]) next.apply(readStatement(text));
+    assert.equal(next.continues(other), false);
+    next.apply(claim(also));
+    assert.deepEqual([next.continues(other), next.hasEnded(other), next.continues(chain.last), next.hasEnded(chain.last)], [ended, ended, true, false]);
+  }
 });
 
 test("what is sealed here Rust opens: fixtures/typescript-handoff-v1.json", async () => {

@@ -168,3 +168,33 @@ async fn a_source_checks_whom_the_broker_shows() {
     session.seal(&offered).await.unwrap();
     assert_eq!(waiting.complete().await.unwrap().content(), b"x");
 }
+
+/// ECC-14: what a device has seen is not taken back, whoever serves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_is_not_taken_back() {
+    let (server, middle) = behind(On::Sqlite).await;
+    let laptop = server.full(&mut server.person().await, "Laptop").await;
+    let mut session = Session::open(&laptop, b"1").await.unwrap();
+    for content in [b"2", b"3"] {
+        session.write(content).await.unwrap();
+    }
+    let shows = |most: i64| {
+        middle.meddle(move |seen| {
+            if !seen.path.ends_with("/updates") || !seen.body.is_empty() {
+                return Deed::Pass;
+            }
+            let mut answer: serde_json::Value = serde_json::from_slice(&seen.answer).unwrap();
+            answer["updates"].as_array_mut().unwrap().retain(|update| update["seq"].as_i64().unwrap() <= most);
+            Deed::Replace(answer.to_string().into_bytes())
+        });
+    };
+    for most in [1, 2] {
+        shows(most);
+        assert!(session.follow().await.unwrap_err().is("state.rollback"));
+        assert!(Session::load(&laptop, session.id()).await.err().unwrap().is("state.rollback"));
+        assert_eq!(session.content(), b"3");
+    }
+    shows(3);
+    session.follow().await.unwrap();
+    assert_eq!(Session::load(&laptop, session.id()).await.unwrap().content(), b"3");
+}

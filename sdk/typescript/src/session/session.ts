@@ -111,10 +111,8 @@ export class Session {
   }
 
   /** Reads a session with all its checks: chain and acceptances, keys from members of the log, every update after the last snapshot. */
-  static async load(device: Device, id: string): Promise<Session> {
-    const session = await Session.#read(device, id, new Map());
-    session.needOneHistory();
-    return session;
+  static load(device: Device, id: string): Promise<Session> {
+    return Session.#read(device, id, new Map());
   }
 
   /**
@@ -122,20 +120,20 @@ export class Session {
    * device had is in its own session, or document, until it reads anew.
    */
   static loadOther(device: Device, id: string): Promise<Session> {
-    return Session.#read(device, id, new Map());
+    return Session.#read(device, id, new Map(), true);
   }
 
-  static async #read(device: Device, id: string, known: Map<number, SessionKey>): Promise<Session> {
+  static async #read(device: Device, id: string, known: Map<number, SessionKey>, other = false): Promise<Session> {
     try {
-      return await Session.#readOnce(device, id, known);
+      return await Session.#readOnce(device, id, known, other);
     } catch (error) {
       if (!(error instanceof Refused) || error.code !== "state.rollback") throw error;
       // The session may have moved on between its chain and its content: then another look finds both together.
-      return Session.#readOnce(device, id, known);
+      return Session.#readOnce(device, id, known, other);
     }
   }
 
-  static async #readOnce(device: Device, id: string, known: Map<number, SessionKey>): Promise<Session> {
+  static async #readOnce(device: Device, id: string, known: Map<number, SessionKey>, other: boolean): Promise<Session> {
     const shown = await device.broker<{ holder: string | null; last_snapshot: number | null }>({ scope: "session:read", path: `/v1/sessions/${id}` });
     const members = await device.members();
     const chain = await readChain(device, members, id);
@@ -144,7 +142,10 @@ export class Session {
     session.#added = added;
     // Looked at last: what another tab has seen meanwhile is what counts.
     const seen = await device.pin(id);
-    if (seen && !chain.continues(seen.chain)) session.#fork = { other: seen.chain };
+    if (seen && !chain.continues(seen.chain)) {
+      if (!other) throw new Refused("handoff.forked", "another chain than was seen before");
+      session.#fork = { other: seen.chain };
+    }
     // What was seen of another history says nothing about this one.
     const pin = session.isForked || (seen && chain.hasEnded(seen.chain)) ? undefined : seen;
     const snapshot = shown.last_snapshot ?? 0;
@@ -390,12 +391,10 @@ export class Session {
   }
 
   async #follow(): Promise<void> {
-    const fresh = await Session.#read(this.device, this.id, this.keys);
-    if (fresh.isForked) {
-      this.#fork ??= "known";
-      this.#held = undefined;
-      this.needOneHistory();
-    }
+    const fresh = await Session.#read(this.device, this.id, this.keys).catch((error: unknown) => {
+      if (error instanceof Refused && error.code === "handoff.forked") [this.#fork, this.#held] = [this.#fork ?? "known", undefined];
+      throw error;
+    });
     this.#fork = undefined;
     const { chain, keys, recipients, head, content, beside, used } = fresh;
     Object.assign(this, { chain, keys, recipients, head, content, beside, used });
