@@ -31,7 +31,11 @@ async fn who_sees_two_histories_writes_into_neither_until_a_claim_names_both() {
     lapse(&clock, &server).await;
     let mut of_phone = Session::load(&phone, &id).await.unwrap();
     of_phone.claim().await.unwrap();
-    assert!(matches!(of_phone.write(b"phone").await.unwrap(), Written::Session(_)));
+    // Longer than the other will be.
+    for content in [&b"1"[..], b"2", b"3", b"phone"] {
+        of_phone.rekey().await.unwrap();
+        assert!(matches!(of_phone.write(content).await.unwrap(), Written::Session(_)));
+    }
     let mut of_laptop = Session::load(&laptop, &id).await.unwrap();
 
     // The copy is put back, and the tablet, which saw nothing of it, goes on there.

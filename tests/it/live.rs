@@ -194,7 +194,7 @@ async fn a_device_that_speaks_no_websocket_is_shown_out() {
     let mut deflated = frame(said.as_bytes(), Data::Text, true);
     deflated[0] |= 0x40;
     // That is the header alone: nobody waits for the rest.
-    let mut long = frame(&[b'x'; 1 << 20], Data::Text, true);
+    let mut long = frame(&vec![b'x'; 1 << 20], Data::Text, true);
     long.truncate(14);
     // As many as are over the bound by less than is read at once.
     let fragments = [frame(b"", Data::Text, false), frame(b"", Data::Continue, false).repeat(64 * 1024 / 6)].concat();

@@ -63,10 +63,12 @@ impl Session {
             Some(seen) => chain.continues(&seen.chain).map(|()| Fork::None)?,
             None => Fork::None,
         };
+        let agreed = seen.as_ref().and_then(|seen| seen.agreed.clone());
         // What was seen of another history says nothing about this one.
         let pin = seen.filter(|seen| fork == Fork::None && !chain.has_ended(&seen.chain));
         let keys = read_keys(device, &members, &chain, pin.as_ref()).await?;
         let mut session = Self::begun(device.clone(), id.clone(), chain, keys);
+        session.agreed = agreed;
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
         session.read_from(&members, snapshot, pin.as_ref()).await?;
         if pin.is_some_and(|pin| session.head.seq < pin.seq) {

@@ -427,10 +427,10 @@ impl Device {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.pins.get(session).cloned()
     }
 
-    /// Keeps what it saw of a session; what was seen before is never unseen.
-    pub(crate) fn set_pin(&self, session: &str, pin: Pin) -> Result<(), Error> {
+    /// Keeps what it saw of a session; what was seen before is never unseen, but for another history that was `ended`.
+    pub(crate) fn set_pin(&self, session: &str, pin: Pin, ended: impl Fn(&str) -> bool) -> Result<(), Error> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.1.pins.get(session).is_some_and(|known| (known.n, known.seq) > (pin.n, pin.seq)) {
+        if kept.1.pins.get(session).is_some_and(|known| (known.n, known.seq) > (pin.n, pin.seq) && !ended(&known.chain)) {
             return Ok(());
         }
         kept.1.pins.insert(session.to_owned(), pin);

@@ -92,6 +92,21 @@ impl Session {
         Ok(None)
     }
 
+    /// What this device has offered of it and is under way: how a device that was started anew goes on where it was.
+    pub async fn standing(&self) -> Result<Option<Offered>, Error> {
+        let answer = self.device.broker("GET", "/v1/handoffs", "session:read", None, None).await?;
+        for shown in answer["handoffs"].as_array().ok_or(Error::Answer("handoffs"))? {
+            match offer_of(shown)? {
+                Some((offer, hash)) if offer.from == *self.device.did() && offer.session == self.id => {
+                    let is_asked_for = self.agreed.as_ref() == Some(&offer.handoff);
+                    return Ok(Some(Offered { offer, hash, is_asked_for }));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether the offer was accepted, and by whom.
     pub async fn accepted(&self, offered: &Offered) -> Result<Option<Did>, Error> {
         let shown = self.show(offered).await?;

@@ -7,6 +7,7 @@ use crate::servers::Servers;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use baton_protocol::b64;
 use baton_protocol::device_log::Head;
+use baton_protocol::id::HandoffId;
 use baton_protocol::ports::Entropy;
 use baton_protocol::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub struct Pin {
     /// Digests of envelopes outside the chain that were taken while who added them was live.
     #[serde(default)]
     pub added: BTreeSet<String>,
+    /// The last handoff by which this device agreed to what another had asked for.
+    #[serde(default)]
+    pub agreed: Option<HandoffId>,
 }
 
 /// Everything a device keeps.

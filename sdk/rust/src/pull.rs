@@ -63,7 +63,10 @@ impl Session {
     }
 
     /// Offers it to the device that asked.
-    pub async fn agree(&self, asked: &Asked) -> Result<Offered, Error> {
+    pub async fn agree(&mut self, asked: &Asked) -> Result<Offered, Error> {
+        // Before anything can come of it: a device that was started anew knows as well who named the target.
+        self.agreed = Some(asked.handoff.clone());
+        self.keep_pin()?;
         let mut offered = self.offer_as(asked.handoff.clone(), Target::Device(asked.by.clone())).await?;
         offered.is_asked_for = true;
         Ok(offered)

@@ -9,7 +9,7 @@ use crate::seal;
 use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::{Act, Chain, Statement};
 use baton_protocol::handoff::wire::claim_data;
-use baton_protocol::id::SessionId;
+use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::key::{Did, hash};
 use baton_protocol::needs::Needs;
 use baton_protocol::refusal::{Handoff, State};
@@ -54,6 +54,8 @@ pub struct Session {
     /// That snapshot's number, as the broker says.
     pub(crate) snapshot_seen: i64,
     pub(crate) fork: Fork,
+    /// The last handoff by which this device agreed to what another had asked for.
+    pub(crate) agreed: Option<HandoffId>,
 }
 
 /// Whether this device has seen two histories of a session: then it writes nothing into either.
@@ -150,6 +152,7 @@ impl Session {
             last_by: None,
             snapshot_seen: 0,
             fork: Fork::None,
+            agreed: None,
         }
     }
 
@@ -374,8 +377,9 @@ impl Session {
             hash: self.head.hash.clone(),
             used: self.used,
             added: self.added.clone(),
+            agreed: self.agreed.clone(),
         };
-        self.device.set_pin(self.id.as_str(), pin)
+        self.device.set_pin(self.id.as_str(), pin, |known| self.chain.has_ended(known))
     }
 
     pub(crate) async fn post(&self, verb: &str, scope: &str, body: &Value) -> Result<Value, Error> {

@@ -362,11 +362,11 @@ export class Device {
     return ((await this.store.load()) ?? this.kept).pins[session];
   }
 
-  /** Keeps what it saw of a session; what was seen before is never unseen. */
-  async setPin(session: string, pin: Pin): Promise<void> {
+  /** Keeps what it saw of a session; what was seen before is never unseen, but for another history that was `ended`. */
+  async setPin(session: string, pin: Pin, ended: (chain: string) => boolean = () => false): Promise<void> {
     await this.#change(async () => {
       const known = this.kept.pins[session];
-      const older = known !== undefined && (known.n > pin.n || (known.n === pin.n && known.seq > pin.seq));
+      const older = known !== undefined && (known.n > pin.n || (known.n === pin.n && known.seq > pin.seq)) && !ended(known.chain);
       if (!older) this.kept = { ...this.kept, pins: { ...this.kept.pins, [session]: pin } };
     });
   }

@@ -32,6 +32,8 @@ export interface Pin {
   used?: number;
   /** Digests of envelopes outside its chain that were taken. */
   added: string[];
+  /** The last handoff by which this device agreed to what another had asked for. */
+  agreed?: string;
 }
 
 /** Keeps one device, and documents beside it, which come sealed. */

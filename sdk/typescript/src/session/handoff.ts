@@ -50,6 +50,8 @@ export class Offered {
 
   /** Offers it to the device that asked. */
   static async agree(session: Session, { id, by }: { id: string; by: string }): Promise<Offered> {
+    // Before anything can come of it: a page that was loaded anew knows as well who named the target.
+    await session.agree(id);
     const { offer, hash } = await Offered.#as(id, session, { device: by });
     return new Offered(session, offer, hash, true);
   }
@@ -69,15 +71,25 @@ export class Offered {
       });
     } catch (error) {
       // The answer to the same offer may have been lost before.
-      const standing = error instanceof Refused && ["handoff.state", "handoff.exists"].includes(error.code) ? await Offered.#standing(session, offer) : undefined;
+      const standing = error instanceof Refused && ["handoff.state", "handoff.exists"].includes(error.code) ? await Offered.#same(session, offer) : undefined;
       if (!standing) throw error;
       return standing;
     }
     return new Offered(session, offer, offerHash);
   }
 
+  /** What this device has offered of a session and is under way: how a page that was loaded anew goes on where it was. */
+  static async standing(session: Session): Promise<Offered | undefined> {
+    for (const shown of await all(session.device)) {
+      if (shown.offer === null || shown.session !== session.id) continue;
+      const { offer, hash } = readOffer(shown.offer);
+      if (offer.from === session.device.did && offer.session === session.id) return new Offered(session, offer, hash, session.agreed === offer.handoff);
+    }
+    return undefined;
+  }
+
   /** What this device has offered already, if it is this very handoff but for its name and challenge. */
-  static async #standing(session: Session, wanted: Offer): Promise<Offered | undefined> {
+  static async #same(session: Session, wanted: Offer): Promise<Offered | undefined> {
     for (const shown of await all(session.device)) {
       if (shown.offer === null) continue;
       const { offer, hash } = readOffer(shown.offer);

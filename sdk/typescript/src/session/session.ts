@@ -69,6 +69,8 @@ export class Session {
    * and this is the broker's.
    */
   #fork: undefined | "known" | { other: string };
+  /** @internal The last handoff by which this device agreed to what another had asked for. */
+  agreed: string | undefined;
   readonly #turns = new Turns();
 
   private constructor(
@@ -146,6 +148,7 @@ export class Session {
       if (!other) throw new Refused("handoff.forked", "another chain than was seen before");
       session.#fork = { other: seen.chain };
     }
+    session.agreed = seen?.agreed;
     // What was seen of another history says nothing about this one.
     const pin = session.isForked || (seen && chain.hasEnded(seen.chain)) ? undefined : seen;
     const snapshot = shown.last_snapshot ?? 0;
@@ -396,8 +399,8 @@ export class Session {
       throw error;
     });
     this.#fork = undefined;
-    const { chain, keys, recipients, head, content, beside, used } = fresh;
-    Object.assign(this, { chain, keys, recipients, head, content, beside, used });
+    const { chain, keys, recipients, head, content, beside, used, agreed } = fresh;
+    Object.assign(this, { chain, keys, recipients, head, content, beside, used, agreed });
     for (const writer of fresh.wrote) this.wrote.add(writer);
     this.#lastBy = fresh.#lastBy;
     this.#snapshotSeen = fresh.#snapshotSeen;
@@ -583,7 +586,17 @@ export class Session {
     return this.device.broker({ scope, path: `/v1/sessions/${this.id}/${verb}`, session: this.id, json });
   }
 
+  /** @internal This device agrees to what another has asked for. */
+  agree(handoff: string): Promise<void> {
+    return this.alone(() => {
+      this.agreed = handoff;
+      return this.#pin();
+    });
+  }
+
   #pin(): Promise<void> {
-    return this.device.setPin(this.id, { chain: this.chain.last, n: this.chain.length, seq: this.head.seq, hash: this.head.hash, used: this.used, added: [...this.#added] });
+    const { chain, head, used, agreed } = this;
+    const pin = { chain: chain.last, n: chain.length, seq: head.seq, hash: head.hash, used, added: [...this.#added], ...(agreed === undefined ? {} : { agreed }) };
+    return this.device.setPin(this.id, pin, (known) => chain.hasEnded(known));
   }
 }

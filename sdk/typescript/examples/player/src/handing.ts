@@ -1,7 +1,7 @@
 /** The film goes from this device to another, and comes from there. */
 
 import { Asked, Offered, Requested, Waiting, type Session } from "@baton/sdk";
-import { say } from "./page.js";
+import { say, tellError } from "./page.js";
 import type { Player } from "./player.js";
 import { why } from "./why.js";
 import { words } from "./words.js";
@@ -13,6 +13,8 @@ export class Handing {
   asked: Asked | undefined;
   /** This device has asked for it. */
   #requested: Requested | undefined;
+  /** What this window had offered before it was loaded anew is gone on with, once. */
+  #isNew = true;
   /** What was answered unasked: each once, whatever comes of it. */
   readonly #answered = new Set<string>();
 
@@ -27,6 +29,10 @@ export class Handing {
     const { device, session } = this.player;
     this.waiting = (await Waiting.list(device)).find(({ id }) => id !== this.#requested?.id);
     this.asked = (await Asked.list(device)).find((asked) => asked.session === session?.id);
+    if (!session || !this.#isNew) return;
+    this.#isNew = false;
+    const standing = await Offered.standing(session);
+    if (standing) void this.#finish(standing).catch(tellError);
   }
 
   /** What the person allowed on their page needs nobody here. */
@@ -64,9 +70,13 @@ export class Handing {
   }
 
   async #offer(session: Session, make: () => Promise<Offered>): Promise<void> {
+    this.#isNew = false;
     await this.player.move({ rate: 0 });
     if (!session.isHeld) return;
-    const offered = await make();
+    await this.#finish(await make());
+  }
+
+  async #finish(offered: Offered): Promise<void> {
     say(words.waitingForOther);
     say((await offered.finish()) ? words.goesOnThere : words.staysHere(why(await offered.state())));
     await this.player.look();
