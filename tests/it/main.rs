@@ -12,6 +12,7 @@ mod handing;
 mod late_edits;
 mod layering;
 mod lifecycle;
+mod listening;
 mod live;
 mod manage;
 mod merging;

@@ -42,7 +42,7 @@ pub use error::Error;
 pub use events::{Ended, Events, Told};
 pub use handoff::{Offered, Waiting};
 pub use http::Http;
-pub use listening::{Heard, Listening};
+pub use listening::{Back, Heard, Listening};
 pub use needs::Taker;
 pub use presenting::PresentationRequest;
 pub use pull::{Asked, Requested};

@@ -4,8 +4,13 @@
 use crate::device::Device;
 use crate::error::Error;
 use crate::events::{Due, Ended, Events, Renewal, Renewing, Told};
+use baton_protocol::session::SealedUpdate;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// First pause; doubled each time, half of it random.
 const PAUSE_MS: u64 = 500;
@@ -14,14 +19,36 @@ const LONGEST_PAUSE_MS: u64 = 30_000;
 const REVOKED: u16 = 4403;
 const EXPIRED: u16 = 4401;
 
+/// Between two that a device says: nobody looks more often.
+const SAY_EVERY: Duration = Duration::from_millis(100);
+
 /// A device that listens.
 pub struct Listening {
     device: Arc<Device>,
     events: Option<Events>,
+    /// What is to be said next of each session.
+    unsaid: VecDeque<SealedUpdate>,
+    /// Until then nothing more is said.
+    saying: Option<Saying>,
+    back: Back,
     /// Another token for it is on its way: apart from what is heard meanwhile, and kept when nobody waits.
     renewing: Option<Renewing>,
     cursor: Option<i64>,
     pause: u64,
+}
+
+/// A pause between two that are said.
+type Saying = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Tells a [`Listening`] that its device is back: it woke, or is on another network.
+#[derive(Clone, Default)]
+pub struct Back(Arc<Notify>);
+
+impl Back {
+    /// Its connection may have died without a word, and no pause is worth waiting for: another is made at once.
+    pub fn is_back(&self) {
+        self.0.notify_one();
+    }
 }
 
 /// What it hears.
@@ -38,7 +65,8 @@ pub enum Heard {
 impl Device {
     /// Listens after `cursor`, or from now on, and hears what the others [say](Events::say) just now as well.
     pub fn listen(self: &Arc<Self>, cursor: Option<i64>) -> Listening {
-        Listening { device: self.clone(), events: None, renewing: None, cursor, pause: PAUSE_MS }
+        let (unsaid, back) = (VecDeque::new(), Back::default());
+        Listening { device: self.clone(), events: None, unsaid, saying: None, back, renewing: None, cursor, pause: PAUSE_MS }
     }
 }
 
@@ -46,6 +74,20 @@ impl Listening {
     /// The stream, to say something on; none while there is no connection.
     pub fn events(&mut self) -> Option<&mut Events> {
         self.events.as_mut()
+    }
+
+    /// Says what a session's [`volatile`](crate::Session::volatile) sealed, to whoever listens now: the newest of each session, ten a second at most, while
+    /// [`Self::next`] is waited for. Without a connection the newest waits. Nobody keeps it, and nobody says that it came.
+    pub fn say(&mut self, update: SealedUpdate) {
+        match self.unsaid.iter_mut().find(|one| one.place.session == update.place.session) {
+            Some(older) => *older = update,
+            None => self.unsaid.push_back(update),
+        }
+    }
+
+    /// To tell it when the device is back.
+    pub fn back(&self) -> Back {
+        self.back.clone()
     }
 
     /// The last event that was seen.
@@ -57,7 +99,14 @@ impl Listening {
     pub async fn next(&mut self) -> Result<Heard, Error> {
         loop {
             let Some(events) = &mut self.events else {
-                match self.device.live(self.cursor).await {
+                let opened = tokio::select! {
+                    opened = self.device.live(self.cursor) => opened,
+                    () = self.back.0.notified() => {
+                        self.pause = PAUSE_MS;
+                        continue;
+                    }
+                };
+                match opened {
                     Ok(events) => {
                         self.events = Some(events);
                         return Ok(Heard::Open);
@@ -83,6 +132,14 @@ impl Listening {
                     }
                 }
             }
+            if self.saying.is_none()
+                && let Some(update) = self.unsaid.pop_front()
+            {
+                // One that is broken finds out by itself.
+                let _ = events.say(update).await;
+                let device = self.device.clone();
+                self.saying = Some(Box::pin(async move { device.http.pause(SAY_EVERY).await }));
+            }
             let told = tokio::select! {
                 // That a token was sent is known before its answer is heard.
                 biased;
@@ -92,6 +149,14 @@ impl Listening {
                     continue;
                 }
                 told = events.heard() => told,
+                () = self.back.0.notified() => {
+                    (self.events, self.renewing, self.pause) = (None, None, PAUSE_MS);
+                    continue;
+                }
+                () = said(&mut self.saying) => {
+                    self.saying = None;
+                    continue;
+                }
                 () = pause(&self.device, wait) => continue,
             };
             match told {
@@ -120,8 +185,19 @@ impl Listening {
 
     async fn wait(&mut self) {
         let jitter = u64::from_be_bytes(self.device.http.entropy().bytes()) % (self.pause / 2 + 1);
-        self.device.http.pause(Duration::from_millis(self.pause / 2 + jitter)).await;
+        let time = Duration::from_millis(self.pause / 2 + jitter);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE_MS);
+        tokio::select! {
+            () = self.device.http.pause(time) => {}
+            () = self.back.0.notified() => self.pause = PAUSE_MS,
+        }
+    }
+}
+
+async fn said(saying: &mut Option<Saying>) {
+    match saying {
+        Some(saying) => saying.await,
+        None => std::future::pending().await,
     }
 }
 
