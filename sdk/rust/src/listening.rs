@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// First pause; doubled each time, half of it random.
-const PAUSE_MS: u64 = 500;
+/// The first pause is at most this long, each after it at most twice as long, and as random as can be: with less of it many would still come at about one time.
+const PAUSE_MS: u64 = 1000;
 const LONGEST_PAUSE_MS: u64 = 30_000;
 /// Close codes of a device that is out, and of a token that is over (docs/protocol.md §9).
 const REVOKED: u16 = 4403;
@@ -184,8 +184,7 @@ impl Listening {
     }
 
     async fn wait(&mut self) {
-        let jitter = u64::from_be_bytes(self.device.http.entropy().bytes()) % (self.pause / 2 + 1);
-        let time = Duration::from_millis(self.pause / 2 + jitter);
+        let time = Duration::from_millis(u64::from_be_bytes(self.device.http.entropy().bytes()) % (self.pause + 1));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE_MS);
         tokio::select! {
             () = self.device.http.pause(time) => {}

@@ -5,6 +5,7 @@ import { PASSING } from "./http.js";
 import { Line, type Answer } from "./line.js";
 import type { Outbox } from "./outbox.js";
 import type { Present } from "./presence.js";
+import type { Random } from "./random.js";
 import { Refused } from "./refused.js";
 import type { SealedUpdate } from "./session/update.js";
 
@@ -77,7 +78,8 @@ export interface Listening {
   signal?: AbortSignal;
 }
 
-const PAUSE = 500;
+/** The first pause is at most this long, each after it at most twice as long, and as random as can be: with less of it many would still come at about one time. */
+const PAUSE = 1000;
 const LONGEST_PAUSE = 30_000;
 const LONGEST_STREAM = 330_000;
 const REVOKED = 4403;
@@ -149,10 +151,16 @@ async function* connections(device: Device, listening: Listening, back: Back): A
     let woken = (): void => undefined;
     const forget = back.on(() => woken());
     const isBack = new Promise<boolean>((resolve) => (woken = () => resolve(true)));
-    const early = await Promise.race([around.pause(pause / 2 + ((around.random(1)[0] ?? 0) / 255) * (pause / 2)), isBack]);
+    const early = await Promise.race([around.pause(pause * share(around.random)), isBack]);
     forget();
     pause = early ? PAUSE : Math.min(pause * 2, LONGEST_PAUSE);
   }
+}
+
+/** From nothing to all. */
+function share(random: Random): number {
+  const [high = 0, low = 0] = random(2);
+  return (high * 256 + low) / 65535;
 }
 
 async function* connection(device: Device, cursor: number | undefined, { presence, outbox, volatile = outbox !== undefined, signal }: Listening, back: Back): AsyncGenerator<Frame, void> {
