@@ -100,6 +100,28 @@ async fn what_counts_once(on: On) {
     db.close().await;
 }
 
+/// What is committed is on the disk, or a process that dies takes it along all the same: nothing else would show that it is not asked for any more.
+#[tokio::test]
+async fn what_is_committed_is_durable() {
+    for on in [On::Sqlite, On::Postgres] {
+        let (db, _dir) = fresh(on).await;
+        let mut tx = db.begin().await.unwrap();
+        match on {
+            On::Sqlite => {
+                let full: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *tx).await.unwrap();
+                let ahead: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *tx).await.unwrap();
+                assert_eq!((full, ahead.as_str()), (2, "wal"));
+            }
+            On::Postgres => {
+                let waits: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&mut *tx).await.unwrap();
+                assert_eq!(waits, "on");
+            }
+        }
+        tx.rollback().await.unwrap();
+        db.close().await;
+    }
+}
+
 #[tokio::test]
 async fn on_sqlite() {
     news_never_goes_backwards(On::Sqlite).await;

@@ -67,24 +67,71 @@ async fn resuming_misses_nothing() {
     assert_eq!((event.seq, event.kind.as_str(), event.session), (1, "other", None));
 }
 
-/// EVT-01: a stream does not outlive its token.
+/// EVT-01: a stream does not outlive its token, and tells nothing of what happens after that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_its_token() {
     let clock = ManualClock::start();
     let server = Server::start_at(On::Sqlite, clock.clock()).await;
     let mut person = server.person().await;
-    let laptop = server.full(&mut person, "Laptop").await;
+    let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
     let mut stream = laptop.events(None).await.unwrap();
     Session::open(&laptop, b"x").await.unwrap();
-    assert_eq!(stream.next().await.unwrap().kind, "session.opened");
+    for kind in ["session.opened", "session.updated"] {
+        assert_eq!(stream.next().await.unwrap().kind, kind);
+    }
     clock.advance_secs(301);
     server.running.identity.pump().await.unwrap();
-    let ended = loop {
-        if let Err(ended) = stream.next().await {
-            break ended;
+    Session::open(&phone, b"x").await.unwrap();
+    assert_eq!(stream.next().await.unwrap_err(), Ended::Closed(4401));
+}
+
+/// EVT-02: nor its device, nor the consent it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_its_device_and_with_its_consent() {
+    for withdraw in [false, true] {
+        let mut rig = Rig::new(On::Sqlite).await;
+        let phone = rig.server.full(&mut rig.person, "Phone").await;
+        let mut stream = rig.laptop.events(None).await.unwrap();
+        Session::open(&phone, b"x").await.unwrap();
+        for kind in ["session.opened", "session.updated"] {
+            assert_eq!(stream.next().await.unwrap().kind, kind);
         }
-    };
-    assert_eq!(ended, Ended::Closed(4401));
+        let id = rig.laptop.enrolled().device_id;
+        if withdraw {
+            let devices = rig.person.get("/v1/devices").await.unwrap();
+            let laptop = devices["devices"].as_array().unwrap().iter().find(|device| device["device_id"] == id.as_str()).unwrap().clone();
+            assert!(rig.person.withdraw(laptop["grant"].as_str().unwrap()).await.unwrap());
+        } else {
+            assert!(rig.person.revoke(&id).await.unwrap());
+        }
+        let ended = loop {
+            match stream.next().await {
+                Err(ended) => break ended,
+                Ok(event) => assert_ne!(event.kind, "session.opened", "of what came after"),
+            }
+        };
+        assert_eq!(ended, Ended::Closed(4403));
+    }
+}
+
+/// EVT-09: one device has so many streams and no more, until one of them ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_has_so_many_streams() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(rig.laptop.events(None).await.unwrap());
+    }
+    for _ in 0..2 {
+        let one_more = upgrade(rig.to_broker(&rig.laptop, "GET", "/v1/events", "session:read", None).await);
+        rig.refuse_but(&one_more, 429, "limit.streams", "streams", &["used_once"]).await;
+    }
+    // Another device's are not counted.
+    rig.tv.events(None).await.unwrap();
+    streams.pop().unwrap().close().await;
+    while let Err(full) = rig.laptop.events(None).await {
+        assert!(full.is("limit.streams"), "{full:?}");
+    }
 }
 
 /// A client has nothing to say on the stream.
