@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What flags and environment say.
 #[derive(Debug, Clone, Default, Args)]
@@ -102,6 +103,8 @@ pub struct Config {
     pub operators: Vec<Operator>,
     /// Whether OAuth clients may register themselves.
     pub registration: bool,
+    /// How often a stream looks at what it knows. Nothing an operator decides: tests have less time.
+    pub stream_tick: Duration,
     /// Whose credentials are trusted, beside those of Baton's own people.
     #[cfg(feature = "w3c")]
     pub trust: Arc<Trust>,
@@ -134,6 +137,7 @@ impl Config {
             request_certificate: file.request_certificate.map(|files| request_certificate(&files, &path)).transpose()?,
             operators: file.operator,
             registration: file.registration,
+            stream_tick: baton_broker::TICK,
             #[cfg(feature = "w3c")]
             trust: trust(file.trust_policy.as_deref(), &path)?,
         };

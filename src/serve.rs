@@ -139,6 +139,7 @@ async fn open(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
         verifier_keys: verifier_keys.clone(),
         identity_url: identity_url.clone(),
         identity_keys: identity.keys.verifying(),
+        tick: config.stream_tick,
     };
     let broker = Arc::new(Broker::new(broker, broker_config));
     let identity_config = baton_identity::Config {

@@ -264,10 +264,3 @@ pub fn relay(port: u16, length: usize) {
         return;
     }
 }
-
-/// `handoff.cold`: a state of 100 KiB from one device to another that had never seen it, and where the time goes.
-pub fn cold(results: &mut Results, steps: &[(&str, Vec<f64>)]) {
-    for (step, times) in steps {
-        results.plain(&format!("handoff.cold.{step}"), median(times.clone()), "ms");
-    }
-}

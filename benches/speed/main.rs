@@ -7,6 +7,7 @@
 
 mod append;
 mod fleet;
+mod handoff;
 mod live;
 mod peers;
 
@@ -16,7 +17,6 @@ use baton::demo::{claims, enrol_here};
 use baton::person::Person;
 use baton_protocol::credential::{StatusEntry, Template, Tier, VCT, Visible};
 use baton_protocol::enrolment::Kind;
-use baton_protocol::handoff::machine::Target;
 use baton_protocol::jose::{SignatureMemory, Typ, Unverified};
 use baton_protocol::presentation::{self, Expected};
 use baton_protocol::sd_jwt::Compact;
@@ -27,7 +27,7 @@ use baton_sdk::http::{Http, Request, form};
 use baton_sdk::keys::SoftKey;
 use baton_sdk::keystore::{Kept, Keystore};
 use baton_sdk::root::sign_credential;
-use baton_sdk::{Device, Servers, Session, Waiting, system_clock, system_entropy};
+use baton_sdk::{Device, Servers, system_clock, system_entropy};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rustix::time::ClockId;
@@ -38,10 +38,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use std::time::Duration;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 // As in the program itself.
@@ -423,115 +421,6 @@ async fn token_exchange(results: &mut Results, raw: &Raw) {
     results.ratio("token.exchange", &rounds, "3 verifies + 1 sign", 0.5);
 }
 
-async fn handoff(results: &mut Results) {
-    let server = Server::start(100_000).await;
-    let devices = enrolled(&server, 8).await;
-    let (p50, p99) = handoffs(&devices[1], &devices[2], 60).await;
-    results.plain("handoff.p50", p50, "ms");
-    results.plain("handoff.p99", p99, "ms");
-    counts(results, &server, &devices[1], &devices[2]).await;
-    growth(results, &server, &devices).await;
-    live::cold(results, &cold(&devices[0], &devices[7]).await);
-}
-
-/// A state of 100 KiB handed over, step by step: milliseconds of each.
-async fn cold(one: &Arc<Device>, two: &Arc<Device>) -> [(&'static str, Vec<f64>); 5] {
-    let mut steps = ["offer", "accept", "seal", "complete", "p50"].map(|step| (step, Vec::new()));
-    let (mut here, mut there) = (one, two);
-    for _ in 0..20 {
-        let mut session = Session::open(here, &vec![7; 100 * 1024]).await.unwrap();
-        let start = Instant::now();
-        let mut last = start;
-        let mut note = |at: usize| {
-            let now = Instant::now();
-            steps[at].1.push((now - if at == 4 { start } else { std::mem::replace(&mut last, now) }).as_secs_f64() * 1000.0);
-        };
-        let offered = session.offer(Target::Device(there.did().clone())).await.unwrap();
-        note(0);
-        let waiting = Waiting::list(there).await.unwrap().pop().unwrap();
-        waiting.accept().await.unwrap();
-        note(1);
-        session.seal(&offered).await.unwrap();
-        note(2);
-        waiting.complete().await.unwrap();
-        note(3);
-        note(4);
-        std::mem::swap(&mut here, &mut there);
-    }
-    steps
-}
-
-/// What one handoff costs: signatures made by the two devices, by the server, and the server's fsyncs.
-async fn counts(results: &mut Results, server: &Server, one: &Arc<Device>, two: &Arc<Device>) {
-    const TURNS: usize = 10;
-    let strace = server.count_fsyncs();
-    let before = (SIGNED.load(Ordering::Relaxed), server.signatures());
-    handoffs(one, two, TURNS).await;
-    let per_handoff = |count: u64| count as f64 / TURNS as f64;
-    results.plain("handoff.device_signatures", per_handoff(SIGNED.load(Ordering::Relaxed) - before.0), "signatures");
-    results.plain("handoff.server_signatures", per_handoff(server.signatures() - before.1), "signatures");
-    match strace {
-        Some(strace) => results.plain("handoff.fsyncs", per_handoff(strace.finish()), "fsyncs"),
-        None => println!("handoff.fsyncs       not counted: strace is not at hand"),
-    }
-}
-
-/// Offer, accept, seal, complete: milliseconds for all of it, SDK checks and reads included.
-async fn handoffs(one: &Arc<Device>, two: &Arc<Device>, turns: usize) -> (f64, f64) {
-    let mut session = Session::open(one, b"state").await.unwrap();
-    let (mut here, mut there) = (one, two);
-    let mut times = Vec::new();
-    for _ in 0..turns {
-        let start = Instant::now();
-        let offered = session.offer(Target::Device(there.did().clone())).await.unwrap();
-        let waiting = Waiting::list(there).await.unwrap().pop().unwrap();
-        waiting.accept().await.unwrap();
-        session.seal(&offered).await.unwrap();
-        session = waiting.complete().await.unwrap();
-        times.push(start.elapsed().as_secs_f64() * 1000.0);
-        std::mem::swap(&mut here, &mut there);
-    }
-    times.sort_by(f64::total_cmp);
-    (times[times.len() / 2], times[times.len() * 99 / 100])
-}
-
-/// The cost of a handoff with a million other sessions stored over that with a thousand.
-async fn growth(results: &mut Results, server: &Server, devices: &[Arc<Device>]) {
-    use sqlx::Connection as _;
-    sqlx::any::install_default_drivers();
-    let fill = async |from: i64, to: i64| {
-        let url = format!("sqlite://{}/broker.db", server.dir.path().display());
-        let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
-        let sql = "WITH RECURSIVE n (i) AS (SELECT $1 UNION ALL SELECT i + 1 FROM n WHERE i < $2)
-            INSERT INTO sessions (session_id, log, app, mode, state, chain, chain_head, chain_n, epoch, lease_until, key_version, head_epoch, head_seq, head_hash, created_at)
-            SELECT 'ses_fill' || i, 'log' || (i % 10000), 'a', 'exclusive', 'live', '{}', 'h' || i, 1, 1, 0, 1, 1, 0, 'h', 0 FROM n";
-        sqlx::query(sql).bind(from).bind(to - 1).execute(&mut db).await.unwrap();
-        db.close().await.unwrap();
-    };
-    fill(0, 1000).await;
-    let (small, _) = handoffs(&devices[3], &devices[4], 40).await;
-    fill(1000, 1_000_000).await;
-    let (large, _) = handoffs(&devices[5], &devices[6], 40).await;
-    println!(
-        "{:<20} {:>9.2}      {large:.1} ms with 1,000,000 sessions over {small:.1} ms with 1,000; wanted at most 1.1",
-        "handoff.growth",
-        large / small
-    );
-    results.0.push(json!({"name": "handoff.growth", "value": large, "unit": "ms", "against": "1,000 sessions", "ratio": large / small}));
-}
-
-/// Signatures the devices in this process have made.
-static SIGNED: AtomicU64 = AtomicU64::new(0);
-
-struct CountSignatures;
-impl<S: tracing::Subscriber> Layer<S> for CountSignatures {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "baton::signature" {
-            SIGNED.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// `cargo bench --bench speed -- [verify] [http] [token] [handoff] [live] [append]`: all, or those named. The results file is for all of them.
 fn main() {
     if let ["relay", port, length] = std::env::args().skip(1).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -540,7 +429,7 @@ fn main() {
     }
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |group: &str| named.is_empty() || named.iter().any(|name| name == group);
-    tracing_subscriber::registry().with(CountSignatures).init();
+    tracing_subscriber::registry().with(handoff::CountSignatures).init();
     let mut results = Results(Vec::new());
     if wanted("verify") {
         verify_in_process(&mut results);
@@ -555,7 +444,7 @@ fn main() {
             token_exchange(&mut results, &raw).await;
         }
         if wanted("handoff") {
-            handoff(&mut results).await;
+            handoff::handoff(&mut results).await;
         }
         if wanted("live") || wanted("fanout") {
             live::fanout(&mut results).await;

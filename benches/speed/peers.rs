@@ -1,4 +1,4 @@
-//! Other people's servers beside ours (`PEERS=1`): what a delivery to a thousand receivers costs them, and what an idle connection keeps of memory. They speak over
+//! Other people's servers beside ours (`PEERS=1`): what a delivery to a thousand receivers costs them, what an idle connection keeps of memory, how long they carry a state. They speak over
 //! bare TCP, without TLS or authentication, and keep nothing either; each is pinned to one CPU as ours is.
 
 use super::live::{Arrived, IDLE, MESSAGES, RECEIVERS, ROUNDS};
@@ -7,7 +7,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -37,8 +37,15 @@ fn dialects() -> [Dialect; 3] {
             receives: ([&connect[..], subscribe].concat(), b"\x90\x03\x00\x01\x00"),
             speaks: (connect, b"\x20\x02\x00\x00"),
             message: |text| {
-                let rest = 3 + text.len();
-                let whole = [&[0x30, 0x80 | (rest % 128) as u8, (rest / 128) as u8][..], b"\x00\x01t", text].concat();
+                let mut whole = vec![0x30];
+                // §2.2.3: seven bits at a time.
+                let mut rest = 3 + text.len();
+                while rest >= 128 {
+                    whole.push(0x80 | (rest % 128) as u8);
+                    rest /= 128;
+                }
+                whole.push(rest as u8);
+                whole.extend([b"\x00\x01t", text].concat());
                 let length = whole.len();
                 (whole, length)
             },
@@ -68,8 +75,11 @@ fn dialects() -> [Dialect; 3] {
             speaks: (upgrade, b"\r\n\r\n"),
             // RFC 6455 §5.2: a text frame, masked by zeros one way and not at all the other.
             message: |text| {
-                let length = (text.len() as u16).to_be_bytes();
-                ([&[0x81, 0xfe][..], &length, &[0; 4], text].concat(), text.len() + 4)
+                let (kind, length) = match u16::try_from(text.len()) {
+                    Ok(short) => (126, short.to_be_bytes().to_vec()),
+                    Err(_) => (127, (text.len() as u64).to_be_bytes().to_vec()),
+                };
+                ([&[0x81, 0x80 | kind][..], &length, &[0; 4], text].concat(), 2 + length.len() + text.len())
             },
         },
     ]
@@ -168,6 +178,27 @@ impl Peer {
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
         (resident(self.child.id()) - before) / IDLE as f64
+    }
+}
+
+/// What carrying so many bytes from one to another takes those that are at hand: without an offer, a check, a seal or a disk. Beside a handoff, not against it.
+pub async fn carried(results: &mut Results, bytes: usize) {
+    for dialect in dialects().into_iter().filter(|dialect| dialect.name != "mosquitto") {
+        let name = dialect.name;
+        let Some(peer) = Peer::start(dialect) else {
+            println!("{name}: not at hand");
+            continue;
+        };
+        let (said, length) = (peer.dialect.message)(&vec![b'7'; bytes]);
+        let (mut hears, mut speaks) = (peer.greeted(&peer.dialect.receives).await, peer.greeted(&peer.dialect.speaks).await);
+        let (mut times, mut buffer) = (Vec::new(), vec![0; length]);
+        for _ in 0..60 {
+            let start = Instant::now();
+            let (_, heard) = tokio::join!(speaks.write_all(&said), hears.read_exact(&mut buffer));
+            heard.unwrap();
+            times.push(start.elapsed().as_secs_f64() * 1000.0);
+        }
+        results.plain(&format!("handoff.cold.{name}"), median(times), "ms to carry as many bytes, and no more");
     }
 }
 

@@ -13,3 +13,4 @@ mod writer;
 
 pub use routes::router;
 pub use state::{Broker, Config, SCHEMA, migrations};
+pub use streams::TICK;

@@ -16,6 +16,7 @@ use baton_service::guard::TokenIssuer;
 use baton_service::standing::Freshness;
 use sqlx::migrate::Migrator;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Its PostgreSQL schema.
@@ -38,6 +39,8 @@ pub struct Config {
     pub identity_url: String,
     /// Its keys by name.
     pub identity_keys: Vec<(String, PublicKey)>,
+    /// How often a stream looks at what it knows: [`TICK`](crate::TICK).
+    pub tick: Duration,
 }
 
 /// The service.
@@ -52,6 +55,7 @@ pub struct Broker {
     pub(crate) closing: watch::Sender<bool>,
     /// Updates that wait for a commit.
     pub(crate) writes: Gather<writer::Job>,
+    pub(crate) tick: Duration,
     /// How many were written in a commit that others could share.
     pub(crate) gathered: AtomicU64,
 }
@@ -71,6 +75,7 @@ impl Broker {
             presence,
             closing: watch::Sender::new(false),
             writes: Gather::default(),
+            tick: config.tick,
             gathered: AtomicU64::new(0),
         }
     }

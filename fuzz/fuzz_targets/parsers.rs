@@ -20,7 +20,7 @@ use baton_protocol::status_list::{self, Bits};
 use baton_protocol::time::Millis;
 use baton_protocol::view::SealedView;
 use baton_protocol::wrap::WrappedRoot;
-use baton_protocol::{access_token, b64, json, oid4vci};
+use baton_protocol::{access_token, b64, json, oid4vci, said};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -95,6 +95,14 @@ fuzz_target!(|data: &[u8]| {
         16 => {
             if let Ok(update) = serde_json::from_str::<SealedUpdate>(text) {
                 let _ = (update.check_form(), update.hash());
+            }
+            // What a device posts, and says on its stream.
+            if let Some(update) = said::plain(bytes) {
+                let strict = said::lasting(json::value(bytes, 1 << 20).unwrap());
+                assert_eq!(strict.ok().as_ref(), Some(&update), "what is plainly right is right");
+            }
+            if let Some(said) = said::frame(text) {
+                assert_eq!(said::frame(&serde_json::to_string(&said).unwrap()).as_ref(), Some(&said));
             }
         }
         17 => {

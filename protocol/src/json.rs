@@ -88,6 +88,15 @@ impl<'a> Node<'a> {
     pub fn as_members(&self) -> Option<&Members<'a>> {
         if let Self::Object(members) = self { Some(members) } else { None }
     }
+    /// Whether there is a NUL in any text of it: it means nothing in any of ours, and no database takes one.
+    pub fn has_nul(&self) -> bool {
+        match self {
+            Self::Text(text) => text.contains('\0'),
+            Self::Array(items) => items.iter().any(Self::has_nul),
+            Self::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || value.has_nul()),
+            Self::Null | Self::Bool(_) | Self::Number(_) => false,
+        }
+    }
     /// As an owned value.
     pub fn to_value(&self) -> Value {
         match self {

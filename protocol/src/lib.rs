@@ -30,6 +30,7 @@ pub mod ports;
 pub mod presentation;
 pub mod refusal;
 pub mod root;
+pub mod said;
 pub mod sd_jwt;
 pub mod secret;
 pub mod session;

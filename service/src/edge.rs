@@ -14,7 +14,6 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use baton_protocol::json::Node;
 use baton_protocol::ports::Clock;
 use baton_protocol::refusal::{Input, Limit};
 use baton_protocol::time::Millis;
@@ -159,20 +158,10 @@ pub async fn bytes(body: Body, max: usize) -> Result<Bytes, Problem> {
 /// Reads one of our own bodies: JSON, strict, nothing unknown (the types deny it).
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let node = baton_protocol::json::node(bytes, MAX_STATE_BODY).map_err(|_| Input::Invalid)?;
-    if has_nul(&node) {
+    if node.has_nul() {
         return Err(Input::Invalid.into());
     }
     flat_json(bytes)
-}
-
-/// A NUL means nothing in any text of ours, and no database takes one.
-fn has_nul(node: &Node<'_>) -> bool {
-    match node {
-        Node::Text(text) => text.contains('\0'),
-        Node::Array(items) => items.iter().any(has_nul),
-        Node::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
-        Node::Null | Node::Bool(_) | Node::Number(_) => false,
-    }
 }
 
 /// [`json`] for a body of texts and lists of texts alone: with nothing nested, serde itself refuses a member named twice, and one reading is enough.

@@ -1,7 +1,6 @@
 //! Branches: what a former holder wrote too late is kept beside the session, for its holder to merge or show. Never dropped, never silently applied.
 
 use super::acting::{Acting, Ask, session_id};
-use super::updates::lasting;
 use crate::state::Broker;
 use crate::store::{events, sessions, updates};
 use axum::Json;
@@ -9,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use baton_protocol::refusal::{Handoff, State as StateRefusal};
+use baton_protocol::said;
 use baton_service::edge;
 use baton_service::extract::{Path, Query};
 use baton_service::problem::{InternalExt as _, Problem};
@@ -29,7 +29,7 @@ pub async fn append(
     content: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (mut acting, value) = Acting::begin_with::<Value>(&broker, &ask, "session:write", content, edge::MAX_STATE_BODY).await?;
-    let update = lasting(value)?;
+    let update = said::lasting(value)?;
     let session = acting.session(&session_id(&id)?).await?;
     let device = acting.device().clone();
     let place = &update.place;

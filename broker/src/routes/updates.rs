@@ -7,9 +7,9 @@ use crate::writer;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use baton_protocol::id::SessionId;
-use baton_protocol::refusal::{Handoff, Limit, State as StateRefusal};
-use baton_protocol::session::{Kind, MAX_SEALED, Place, SealedUpdate};
+use baton_protocol::refusal::State as StateRefusal;
+use baton_protocol::said;
+use baton_protocol::session::{Kind, SealedUpdate};
 use baton_service::edge;
 use baton_service::extract::{Path, Query};
 use baton_service::guard::Candidate;
@@ -18,82 +18,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Reads an update and checks what a broker can of it.
-pub fn read(value: Value) -> Result<SealedUpdate, Problem> {
-    if value.get("epoch").is_some_and(|epoch| epoch.is_number() && epoch.as_i64().is_none_or(|epoch| epoch < 1)) {
-        return Err(Handoff::Epoch.into());
-    }
-    let update: SealedUpdate = serde_json::from_value(value.clone()).map_err(|_| StateRefusal::NotEncrypted)?;
-    // Flattened types cannot deny unknown members; comparing does.
-    if serde_json::to_value(&update).ok() != Some(value) || update.place.seq < 1 || update.place.key_version < 1 {
-        return Err(StateRefusal::NotEncrypted.into());
-    }
-    if update.ct.len() > MAX_SEALED {
-        return Err(Limit::Body.into());
-    }
-    update.check_form()?;
-    Ok(update)
-}
-
-/// [`read`] for an update that is to be kept.
-pub fn lasting(value: Value) -> Result<SealedUpdate, Problem> {
-    let update = read(value)?;
-    if update.place.kind == Kind::Volatile { Err(StateRefusal::NotEncrypted.into()) } else { Ok(update) }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Flat {
-    session: SessionId,
-    epoch: i64,
-    seq: i64,
-    prev: String,
-    key_version: i64,
-    kind: String,
-    iv: String,
-    ct: String,
-}
-
-impl Flat {
-    fn read(self) -> Option<SealedUpdate> {
-        let Self { session, epoch, seq, prev, key_version, kind, iv, ct } = self;
-        let kind = match &*kind {
-            "update" => Kind::Update,
-            "snapshot" => Kind::Snapshot,
-            _ => return None,
-        };
-        let is_sound = epoch >= 1 && seq >= 1 && key_version >= 1 && !prev.contains('\0');
-        let update = SealedUpdate { place: Place { session, epoch, seq, prev, key_version, kind }, iv, ct };
-        (is_sound && update.check_form().is_ok()).then_some(update)
-    }
-}
-
-/// One that is plainly right, as nearly all are, read once. What is not is read by [`lasting`], which says what is wrong with it.
-fn plain(bytes: &[u8]) -> Option<SealedUpdate> {
-    // An array of the same would do for serde.
-    bytes.trim_ascii_start().starts_with(b"{").then_some(())?;
-    serde_json::from_slice::<Flat>(bytes).ok()?.read()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FlatFrame {
-    r#type: String,
-    update: Flat,
-}
-
-/// The update of a stream's frame that has one to be kept, and is plainly right: no other is asked for there.
-pub fn plain_frame(bytes: &[u8]) -> Option<SealedUpdate> {
-    // Neither is any part of it an array, which would do for serde.
-    (bytes.trim_ascii_start().starts_with(b"{") && !bytes.contains(&b'[')).then_some(())?;
-    let FlatFrame { r#type, update } = serde_json::from_slice(bytes).ok()?;
-    if r#type == "update" { update.read() } else { None }
-}
-
 /// `POST /v1/sessions/{id}/updates`
 pub async fn append(State(broker): State<Arc<Broker>>, Path(id): Path<String>, ask: Ask, content: Body) -> Result<Json<Value>, Problem> {
     let (candidate, bytes) = Acting::read(&broker, &ask, "session:write", content, edge::MAX_STATE_BODY).await?;
-    let update = plain(&bytes).map_or_else(|| edge::json::<Value>(&bytes).and_then(lasting), Ok);
+    let update = said::plain(&bytes).map_or_else(|| edge::json::<Value>(&bytes).and_then(|value| Ok(said::lasting(value)?)), Ok);
     match update {
         Ok(update) if update.place.session.as_str() == id => {
             write(&broker, candidate, &update).await?;

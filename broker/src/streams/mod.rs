@@ -21,7 +21,6 @@ use baton_protocol::refusal::Refusal;
 use baton_protocol::session::SealedUpdate;
 use baton_protocol::time::Millis;
 use baton_service::audit::{self, Audit};
-use baton_service::base::Base;
 use baton_service::problem::{self, Problem};
 use futures_util::{SinkExt as _, StreamExt as _};
 use line::End;
@@ -49,16 +48,16 @@ const INTERNAL: u16 = 1011;
 /// Never sent: there is nobody to tell.
 const BROKEN: u16 = 1006;
 
-/// A second: how often a stream looks at what it knows.
-const TICK: Duration = Duration::from_secs(1);
+/// How often a stream looks at what it knows, outside of tests.
+pub const TICK: Duration = Duration::from_secs(1);
 /// How often it looks into the database without being woken, in ticks.
 const LOOK_EVERY: u32 = 4;
 /// How long a peer may leave a frame unread.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a peer is asked whether it is still there, and how long it may then say nothing: a device that was killed or left the network is gone within 45 s,
-/// without a word.
-const PING_SECS: i64 = 15;
-const SILENT_SECS: i64 = 40;
+/// How often a peer is asked whether it is still there, and how long it may then say nothing, in ticks: a device that was killed or left the network is
+/// gone within 45 s, without a word.
+const PING_EVERY: u32 = 15;
+const SILENT: u32 = 40;
 /// Why a peer that says what nobody asked for is sent away (RFC 6455 §7.4.1), or says too much.
 const PROTOCOL: u16 = 1002;
 const UNSUPPORTED: u16 = 1003;
@@ -173,17 +172,15 @@ pub struct Stream {
     there: Option<(Vec<Present>, Vec<Present>)>,
     /// Whether it is told what others say just now.
     hears: bool,
-    /// Ticks so far.
+    /// Ticks so far, and at which of them the peer was last heard.
     ticks: u32,
-    /// When the peer was last heard, and last asked.
-    heard_at: Millis,
-    pinged_at: Millis,
+    heard_at: u32,
 }
 
 impl Stream {
     /// One that begins so.
     pub fn new(broker: Arc<Broker>, Begins { token, is_proven, cursor, hears, audit, path }: Begins) -> Self {
-        let (checked, now) = ((Millis(i64::MIN), 0), broker.base.now());
+        let checked = (Millis(i64::MIN), 0);
         Self {
             broker,
             token,
@@ -197,8 +194,7 @@ impl Stream {
             there: None,
             hears,
             ticks: 0,
-            heard_at: now,
-            pinged_at: now,
+            heard_at: 0,
         }
     }
 
@@ -212,7 +208,7 @@ impl Stream {
         let stopping = closing.changed();
         // Both wait here for as long as it takes.
         tokio::pin!(rung, stopping);
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = tokio::time::interval(self.broker.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // One at a time: what comes meanwhile waits in the connection. When it came, and how often it had been rung then.
         let mut finding = None;
@@ -292,7 +288,7 @@ impl Stream {
         socket: &mut Socket,
         came: Option<Result<Message, tungstenite::Error>>,
     ) -> Result<Option<Finding>, u16> {
-        self.heard_at = self.broker.base.now();
+        self.heard_at = self.ticks;
         match came {
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
             Some(Ok(Message::Text(text))) => {
@@ -310,19 +306,15 @@ impl Stream {
         }
     }
 
-    /// Once a second. True when it is time to look into the database.
+    /// Once a tick. True when it is time to look into the database.
     async fn tick(&mut self, place: &mut Place, socket: &mut Socket) -> Result<bool, u16> {
         self.ticks += 1;
         self.still()?;
-        let Base { clock, .. } = &self.broker.base;
-        let now = clock.now();
-        // Nobody is silent for time that has not passed.
-        if now >= self.heard_at.max(clock.unbroken_since()).plus_secs(SILENT_SECS) {
+        if self.ticks - self.heard_at >= SILENT {
             place.leave();
             return Err(BROKEN);
         }
-        if now >= self.pinged_at.plus_secs(PING_SECS) {
-            self.pinged_at = now;
+        if self.ticks.is_multiple_of(PING_EVERY) {
             let ping = tokio::time::timeout(SEND_TIMEOUT, socket.send(Message::Ping(Vec::new().into()))).await;
             ping.map_err(|_| TOO_SLOW)?.map_err(|_| BROKEN)?;
         }

@@ -1,18 +1,15 @@
 //! What a device says on its stream: volatile updates, checked as updates are and passed on, kept by nobody; and what it [asks](super::asked).
 
 use super::asked::Asked;
-use crate::routes::updates;
 use crate::state::Broker;
 use crate::store::{sessions, switches};
 use baton_protocol::access_token::AccessToken;
-use baton_protocol::event::Frame;
+use baton_protocol::event::{self, Frame};
 use baton_protocol::refusal::Token;
-use baton_protocol::session::{Kind, SealedUpdate};
+use baton_protocol::session::SealedUpdate;
 use baton_protocol::standing::Standing;
 use baton_protocol::time::Millis;
-use baton_service::edge;
 use baton_service::problem::{InternalExt as _, NOT_FOUND, Problem};
-use serde_json::Value;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame as WebSocketFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -31,24 +28,11 @@ pub enum Said {
 
 /// Reads a frame; `None` when a device has nothing of the kind to say.
 pub fn read(text: &str) -> Option<Said> {
-    let is_volatile = text.starts_with(r#"{"type":"volatile""#);
-    if !is_volatile && let Some(update) = updates::plain_frame(text.as_bytes()) {
-        return Some(Said::Asked(Asked::Update(update)));
-    }
-    let Ok(Value::Object(mut frame)) = edge::json(text.as_bytes()) else { return None };
-    let kind = frame.remove("type")?;
-    let said = match kind.as_str()? {
-        "volatile" => {
-            let update = updates::read(frame.remove("update")?).ok()?;
-            (update.place.kind == Kind::Volatile).then_some(Said::Volatile(update))?
-        }
-        "renew" => match (frame.remove("token")?, frame.remove("proof")?) {
-            (Value::String(token), Value::String(proof)) => Said::Asked(Asked::Renew { token, proof }),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    frame.is_empty().then_some(said)
+    Some(match baton_protocol::said::frame(text)? {
+        event::Said::Volatile { update } => Said::Volatile(update),
+        event::Said::Update { update } => Said::Asked(Asked::Update(update)),
+        event::Said::Renew { token, proof } => Said::Asked(Asked::Renew { token, proof }),
+    })
 }
 
 /// How much a device may still say, on all its streams.
