@@ -48,8 +48,8 @@ pub async fn append(
         if count > MAX_COUNT || size > MAX_SIZE {
             return Err(StateRefusal::Quota.into());
         }
+        acting.event(&events::New { kind: "session.branched", session: Some(&session.session_id), ..Default::default() }).await?;
     }
-    acting.event(&events::New { kind: "session.branched", session: Some(&session.session_id), ..Default::default() }).await?;
     acting.commit().await?;
     Ok((StatusCode::CREATED, Json(json!({"hash": update.hash()}))))
 }

@@ -58,6 +58,8 @@ pub struct Answer {
     pub status: u16,
     pub code: String,
     pub nonce: Option<String>,
+    /// Its header fields, but for the time and the nonce, in order.
+    pub headers: Vec<(String, String)>,
     /// As it came.
     pub text: String,
     pub body: Value,
@@ -92,10 +94,13 @@ impl Ask {
         let answer = request.send().await.unwrap();
         let nonce = answer.headers().get("dpop-nonce").map(|value| value.to_str().unwrap().to_owned());
         let status = answer.status().as_u16();
+        let fields = answer.headers().iter().filter(|(name, _)| !["date", "dpop-nonce"].contains(&name.as_str()));
+        let mut headers: Vec<_> = fields.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        headers.sort();
         let text = answer.text().await.unwrap();
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         let code = body["code"].as_str().or(body["error"].as_str()).unwrap_or_default().to_owned();
-        Answer { status, code, nonce, text, body }
+        Answer { status, code, nonce, headers, text, body }
     }
 }
 

@@ -1,7 +1,7 @@
 //! HTTP-05: every route of the three routers, and who is refused there. The table is held against the routers' own text: a route without a line fails.
 
 use super::enrolment::device_authorization;
-use super::{Ask, Proof, Rig};
+use super::{Answer, Ask, Proof, Rig};
 use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::id::SignInId;
@@ -90,6 +90,7 @@ fn every_route_has_its_line() {
 }
 
 /// Ids of the person's own things, in the place of what a path takes.
+#[derive(Clone)]
 pub struct Ids {
     session: String,
     handoff: String,
@@ -121,6 +122,12 @@ impl Ids {
             request: shown.request.to_string(),
             sign_in: SignInId::new(rig.server.http().now(), entropy.bytes()).to_string(),
         }
+    }
+
+    /// Of the same form, and nobody's.
+    fn nowhere(&self) -> Self {
+        let turned = |id: &String| format!("{}{}", &id[..id.len() - 1], if id.ends_with('0') { '1' } else { '0' });
+        Self { session: turned(&self.session), handoff: turned(&self.handoff), ..self.clone() }
     }
 
     pub fn fill(&self, path: &str) -> String {
@@ -191,10 +198,24 @@ async fn every_route_refuses_whom_it_is_not_for() {
 
         // Each with a token for all there is, and a proof for exactly this request.
         let rows: Vec<_> = guarded().filter(|row| row.service == "broker" && row.who == "device").collect();
+        let nowhere = ids.nowhere();
         for row in &rows {
             let ask = right(&rig, &theirs, row, &ids).await;
             let answer = ask.send().await;
             let stands = row.path.contains('{');
+            // BRK-10: what is somebody else's is as if it were not there, to the last byte.
+            if stands {
+                let unknown = right(&rig, &theirs, row, &nowhere).await.send().await;
+                let shows = |answer: &Answer| (answer.status, answer.headers.clone(), answer.text.clone());
+                assert_eq!(shows(&answer), shows(&unknown), "{} {}", row.method, row.path);
+                for method in ["HEAD", "OPTIONS"] {
+                    let (here, unknown) =
+                        (by_another_method(&rig, &theirs, row, &ids, method).await, by_another_method(&rig, &theirs, row, &nowhere, method).await);
+                    assert_eq!(shows(&here), shows(&unknown), "{method} {}", row.path);
+                    // A preflight is answered to everybody, of whatever path.
+                    assert!(method == "OPTIONS" || (400..500).contains(&here.status), "{method} {}: {}", row.path, here.status);
+                }
+            }
             assert!(stands || answer.status != 200 || !ids.stand_in(&answer.body.to_string()), "{} tells a stranger", row.path);
             assert!(!stands || (400..500).contains(&answer.status), "{} {} answers a stranger: {}", row.method, row.path, answer.status);
         }
@@ -213,6 +234,18 @@ async fn every_route_refuses_whom_it_is_not_for() {
         }
         assert_eq!(before, rig.server.dump(&but).await, "a revoked device changed something");
     }
+}
+
+/// A request, right in every respect but that it is made by this method.
+async fn by_another_method(rig: &Rig, device: &Device, row: &Row, ids: &Ids, method: &'static str) -> Answer {
+    let mut ask = right(rig, device, row, ids).await;
+    let token = device.token(&device.servers().broker, SCOPES, None).await.unwrap();
+    // What it is asked of says the nonce; an answer to HEAD says nothing.
+    let nonce = rig.dpop_nonce(device.signer(), &ask.url, row.method, &ask, Some(&token)).await;
+    ask.method = method;
+    ask = ask.header("authorization", format!("DPoP {token}"));
+    let proof = Proof::new(rig, device.signer(), method, &ask.url, Some(&token), &nonce).text();
+    ask.header("dpop", proof).send().await
 }
 
 /// Every scope of the broker's.
