@@ -5,6 +5,7 @@ use baton_protocol::Refusal;
 use baton_protocol::b64;
 use baton_protocol::device_log::Head as LogHead;
 use baton_protocol::handoff::chain::{Act, Chain, Statement};
+use baton_protocol::handoff::machine::Reason;
 use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::key::hash;
 use baton_protocol::needs::Needs;
@@ -190,6 +191,37 @@ fn the_chain_lets_one_device_write_at_a_time() {
     let claimed = story.say(&story.laptop, 3, claim(2)).unwrap();
     assert_eq!((claimed.holder(), claimed.epoch(), claimed.key_version()), (&story.laptop.public.did(), 3, 2));
     assert_eq!(claimed.clone().trimmed().last(), claimed.last());
+
+    // A claim that names the other history ends it; one that names nothing, or something else, does not.
+    let ending = |also: Option<&str>| Act::Claim {
+        from: Head { epoch: 2, seq: 1, hash: hash(b"h") },
+        also: also.map(str::to_owned),
+        key_version: 2,
+        envelope: hash(b"e2"),
+    };
+    for (also, ended) in [(None, false), (Some("another"), false), (Some(by_reclaim.last()), true)] {
+        let next = story.say(&story.laptop, 3, ending(also)).unwrap();
+        assert_eq!((next.has_ended(by_reclaim.last()), next.continues(by_reclaim.last()).is_ok()), (ended, ended));
+        assert!(!next.has_ended(story.chain.last()) && next.continues(story.chain.last()).is_ok());
+    }
+}
+
+/// docs/lifecycle.md says what to show for each reason, and what to do about each code.
+#[test]
+fn drift_of_what_to_show() {
+    let page = include_str!("../../../docs/lifecycle.md");
+    let unknown = serde_json::from_str::<Reason>(r#""?""#).unwrap_err().to_string();
+    let reasons: Vec<_> = unknown.split('`').skip(3).step_by(2).collect();
+    assert!(reasons.len() > 8 && reasons.contains(&"not_taken"), "{unknown}");
+    let codes = Handoff::ALL.iter().map(|code| Refusal::from(*code).code());
+    // Those of a request that no SDK makes.
+    let elsewhere = ["handoff.presentation", "handoff.binding", "handoff.epoch", "handoff.exists"];
+    for name in reasons.into_iter().chain(codes.filter(|code| !elsewhere.contains(code))) {
+        assert!(
+            page.contains(&format!("| `{name}`")) || page.contains(&format!("`{name}`, ")) || page.contains(&format!(", `{name}`")),
+            "{name} is not in docs/lifecycle.md"
+        );
+    }
 }
 
 #[test]

@@ -239,6 +239,34 @@ async fn after_a_handoff() {
     session.write(b"x").await.unwrap();
 }
 
+/// As many late edits of one device are kept in a session, and no more: the next is refused before anything of it is kept, and those that are there stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_edits_have_a_bound() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut session = rig.session().await;
+    let late = session.draft_write(b"late").await.unwrap();
+    let (_, waiting, offered) = offered(&rig, &session, Target::Device(rig.tv.did().clone())).await;
+    waiting.accept().await.unwrap();
+    session.seal(&offered).await.unwrap();
+    waiting.complete().await.unwrap();
+    let path = format!("/v1/sessions/{}/branches", session.id());
+    let nth = |n: u16| {
+        let [high, low] = n.to_be_bytes();
+        let iv = baton_protocol::b64::encode([high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        json!(baton_protocol::session::SealedUpdate { iv, ..late.clone() })
+    };
+    let keep = async |n: u16| rig.to_broker(&rig.laptop, "POST", &path, "session:write", Some(&nth(n))).await;
+    for n in 0..255 {
+        rig.allow(&keep(n).await).await;
+    }
+    let one_more = keep(256).await;
+    rig.allow(&keep(255).await).await;
+    rig.refuse(&one_more, 507, "state.quota", "quota").await;
+    // The same once more is there already.
+    rig.allow(&keep(255).await).await;
+    assert_eq!(session.branches().await.unwrap().len(), 256);
+}
+
 /// BRK-16: nobody says for another device that it is there, keeps its session alive, or sees who of other people is.
 #[tokio::test(flavor = "multi_thread")]
 async fn presence_of_others() {
