@@ -51,54 +51,67 @@ impl Offer {
     }
 }
 
-/// Agreed things are hashed as text, so their members have one order: that of these types.
+/// What a presentation agrees to (OpenID4VP 1.0 §8.4). It is hashed as text, so its members have one order: this one.
 #[derive(Serialize)]
-struct Agreed<'a, T: Serialize> {
-    r#type: &'a str,
-    credential_ids: [&'a str; 1],
-    #[serde(flatten)]
-    what: T,
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "type")]
+pub enum Agreed<'a> {
+    /// The source, when it offers.
+    #[serde(rename = "baton.offer")]
+    Offer {
+        /// The device credential, by the name it has there.
+        credential_ids: [&'a str; 1],
+        /// Hash of the offer.
+        offer_hash: &'a str,
+    },
+    /// The target, when it accepts: this handoff of this session between these two, by this key.
+    #[serde(rename = "baton.handoff")]
+    Handoff {
+        /// The device credential, by the name it has there.
+        credential_ids: [&'a str; 1],
+        /// The handoff.
+        handoff: &'a HandoffId,
+        /// The session.
+        session: &'a SessionId,
+        /// The epoch it leaves.
+        epoch: i64,
+        /// The source.
+        from: &'a Did,
+        /// The target.
+        to: &'a Did,
+        /// Its key.
+        jkt: &'a Thumbprint,
+        /// Hash of the offer.
+        offer_hash: &'a str,
+    },
+    /// A device that claims a detached session.
+    #[serde(rename = "baton.claim")]
+    Claim {
+        /// The device credential, by the name it has there.
+        credential_ids: [&'a str; 1],
+        /// The session.
+        session: &'a SessionId,
+        /// The content it goes on from.
+        from: &'a Head,
+        /// Hash of the claim.
+        statement: &'a str,
+    },
 }
 
-#[derive(Serialize)]
-struct OfferData<'a> {
-    offer_hash: &'a str,
-}
-
-#[derive(Serialize)]
-struct HandoffData<'a> {
-    handoff: &'a HandoffId,
-    session: &'a SessionId,
-    epoch: i64,
-    from: &'a Did,
-    to: &'a Did,
-    jkt: &'a Thumbprint,
-    offer_hash: &'a str,
-}
-
-#[derive(Serialize)]
-struct ClaimData<'a> {
-    session: &'a SessionId,
-    from: &'a Head,
-    statement: &'a str,
-}
-
-fn agreed(r#type: &str, what: impl Serialize) -> TransactionData {
-    TransactionData::new(&Agreed { r#type, credential_ids: [CREDENTIAL_ID], what })
-}
+const CREDENTIAL_IDS: [&str; 1] = [CREDENTIAL_ID];
 
 /// What the source agrees to when it offers.
 pub fn offer_data(offer_hash: &str) -> TransactionData {
-    agreed("baton.offer", OfferData { offer_hash })
+    TransactionData::new(&Agreed::Offer { credential_ids: CREDENTIAL_IDS, offer_hash })
 }
 
 /// What the target agrees to when it accepts: this handoff of this session between these two, by this key.
 pub fn accept_data(offer: &Offer, offer_hash: &str, by: &Did, jkt: &Thumbprint) -> TransactionData {
     let Offer { handoff, session, epoch, from, .. } = offer;
-    agreed("baton.handoff", HandoffData { handoff, session, epoch: *epoch, from, to: by, jkt, offer_hash })
+    TransactionData::new(&Agreed::Handoff { credential_ids: CREDENTIAL_IDS, handoff, session, epoch: *epoch, from, to: by, jkt, offer_hash })
 }
 
 /// What a device agrees to when it claims a detached session.
 pub fn claim_data(session: &SessionId, from: &Head, statement_hash: &str) -> TransactionData {
-    agreed("baton.claim", ClaimData { session, from, statement: statement_hash })
+    TransactionData::new(&Agreed::Claim { credential_ids: CREDENTIAL_IDS, session, from, statement: statement_hash })
 }

@@ -38,6 +38,7 @@ fn drift_of_the_wire_forms() {
     written::<device_log::RootConsent>("root-consent", "A full device's agreement that its log goes on under another root");
     written::<enrolment::IssuerStatement>("issuer-statement", "The account key's statement of an app's issuer DID");
     written::<handoff::wire::Offer>("handoff-offer", "Offer of a handoff");
+    written::<handoff::wire::Agreed<'_>>("transaction-data", "What a presentation agrees to on the way of a handoff (OpenID4VP 1.0 section 8.4)");
     written::<handoff::chain::Statement>("statement", "Statement of a session's chain");
     written::<handoff::chain::Accepted>("accepted", "The broker's acceptance of a statement");
     written::<session::KeyStatement>("session-key", "A session key, inside its envelope");
