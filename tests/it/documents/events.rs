@@ -28,7 +28,7 @@ pub fn document() -> Value {
             }}}},
         }},
         "operations": {"say": {"action": "send", "channel": {"$ref": "#/channels/events"},
-            "summary": "What matters only now, of a session that the device may write into. Its token has the scope `session:write`.",
+            "summary": "What matters only now, an update to be kept, another token to go on with. For the first two its token has the scope `session:write`.",
             "messages": [{"$ref": "#/channels/events/messages/said"}]},
         "hear": {"action": "receive", "channel": {"$ref": "#/channels/events"}, "summary": "What changed, in order, each with its number.",
             "messages": [{"$ref": "#/channels/events/messages/frame"}]}},
