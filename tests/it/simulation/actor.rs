@@ -23,7 +23,7 @@ pub enum Deed {
     Follow,
     /// Reads on from what it has.
     ReadOn,
-    Offer(Did),
+    Offer(Target),
     Accept,
     Decline,
     Cancel,
@@ -40,7 +40,8 @@ impl Deed {
             0..6 => Self::Edit(word),
             6 => Self::Follow,
             7 => Self::ReadOn,
-            8..11 => Self::Offer(other.clone()),
+            8..11 if chance.one_in(4) => Self::Offer(Target::AnyFull),
+            8..11 => Self::Offer(Target::Device(other.clone())),
             11..14 => Self::Accept,
             14..17 => Self::Seal,
             17..20 => Self::Complete,
@@ -137,6 +138,14 @@ impl Actor {
         Ok(self.document.as_mut().unwrap())
     }
 
+    /// What it has offered, also before it died.
+    async fn offered(&mut self) -> Result<Option<Offered>, Error> {
+        match self.offered.take() {
+            Some(offered) => Ok(Some(offered)),
+            None => self.document().await?.session().standing().await,
+        }
+    }
+
     async fn read(&mut self) -> Result<(), Error> {
         let (document, changes) = Document::of(Session::load(&self.device, &self.session).await?).await?;
         let beside = changes.late.into_iter().filter_map(|late| if let Outcome::Beside(content) = late.outcome { Some(content) } else { None });
@@ -156,7 +165,7 @@ impl Actor {
                 self.document().await?.follow().await?;
                 self.save().await?;
             }
-            Deed::Offer(other) => self.offered = Some(self.document().await?.session().offer(Target::Device(other.clone())).await?),
+            Deed::Offer(to) => self.offered = Some(self.document().await?.session().offer(to.clone()).await?),
             Deed::Accept => {
                 if let Some(waiting) = Waiting::list(&self.device).await?.into_iter().find(|one| one.offer().session == self.session) {
                     let accepted = waiting.accept().await;
@@ -170,12 +179,12 @@ impl Actor {
                 }
             }
             Deed::Cancel => {
-                if let Some(offered) = self.offered.take() {
+                if let Some(offered) = self.offered().await? {
                     self.document().await?.session().cancel(&offered).await?;
                 }
             }
             Deed::Seal => {
-                if let Some(offered) = self.offered.take() {
+                if let Some(offered) = self.offered().await? {
                     let sealed = self.document().await?.session_mut().seal(&offered).await;
                     self.offered = Some(offered);
                     sealed?;
@@ -188,7 +197,7 @@ impl Actor {
                 }
             }
             Deed::Reclaim => {
-                if let Some(offered) = self.offered.take() {
+                if let Some(offered) = self.offered().await? {
                     let reclaimed = self.document().await?.session_mut().reclaim(&offered).await;
                     self.offered = Some(offered);
                     reclaimed?;
