@@ -446,7 +446,7 @@ async fn give(device: &Arc<Device>) -> anyhow::Result<()> {
         asked.decline(Declining::Unwanted).await?;
         bail!("it stays here");
     }
-    let mut session = Session::load(device, asked.session()).await?;
+    let session = Session::load(device, asked.session()).await?;
     let offered = session.agree(&asked).await?;
     finish(session, &offered).await?;
     println!("sealed to {name}");

@@ -110,7 +110,7 @@ async fn who_named_the_target_is_known_after_a_start() {
     for asked_for in [false, true] {
         let tablet = server.full(&mut person, "Tablet").await;
         let mut source = Mortal::new(&server, &laptop, true);
-        let mut session = Session::open(&source.device, b"00:43").await.unwrap();
+        let session = Session::open(&source.device, b"00:43").await.unwrap();
         if asked_for {
             Session::load(&tablet, session.id()).await.unwrap().request().await.unwrap();
             let asked = Asked::list(&source.device).await.unwrap().pop().unwrap();

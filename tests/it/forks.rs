@@ -14,8 +14,7 @@ async fn lapse(clock: &ManualClock, server: &Server) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_sees_two_histories_writes_into_neither_until_a_claim_names_both() {
+async fn fork(is_revoked: bool) {
     let clock = ManualClock::start();
     let server = Server::start_at(On::Sqlite, clock.clock()).await;
     let mut person = server.person().await;
@@ -57,6 +56,7 @@ async fn who_sees_two_histories_writes_into_neither_until_a_claim_names_both() {
         assert!(session.offer(Target::Device(tablet.did().clone())).await.err().unwrap().is("handoff.forked"));
         assert!(session.rekey().await.unwrap_err().is("handoff.forked"));
         assert!(session.claim().await.unwrap_err().is("handoff.forked"));
+        assert!(session.request().await.err().unwrap().is("handoff.forked"));
         assert_eq!(server.dump(&["used_once"]).await, before);
     }
     // Nor after a start: what was seen is kept.
@@ -73,13 +73,39 @@ async fn who_sees_two_histories_writes_into_neither_until_a_claim_names_both() {
     assert!(!other.is_forked());
     other.write(b"tablet and phone").await.unwrap();
 
-    // Both are named: everybody goes on, whichever they knew.
+    if is_revoked {
+        // Its word counts no more, and neither does what it says of a history: the other device ends the fork itself.
+        assert!(person.revoke(&phone.enrolled().device_id).await.unwrap());
+        assert!(of_laptop.follow().await.unwrap_err().is("handoff.forked"));
+        let mut other = Session::load_other(&laptop, &id).await.unwrap();
+        lapse(&clock, &server).await;
+        other.claim().await.unwrap();
+        other.write(b"tablet and phone").await.unwrap();
+    }
+    // Both are named: everybody goes on, whichever they knew, and has beside it what it knew of the other.
     of_laptop.follow().await.unwrap();
+    let beside: Vec<_> = of_laptop.beside().iter().filter_map(|branch| branch.content.as_deref()).collect();
+    assert_eq!(beside, [b"phone"]);
     of_tablet.follow().await.unwrap();
-    for session in [&of_laptop, &of_tablet, &Session::load(&phone, &id).await.unwrap()] {
+    assert!(of_tablet.beside().is_empty());
+    for session in [&of_laptop, &of_tablet] {
         assert_eq!((session.content(), session.is_forked()), (&b"tablet and phone"[..], false));
     }
+    assert!(is_revoked || Session::load(&phone, &id).await.unwrap().content() == b"tablet and phone");
     lapse(&clock, &server).await;
-    of_laptop.claim().await.unwrap();
-    of_laptop.write(b"laptop").await.unwrap();
+    of_tablet.follow().await.unwrap();
+    of_tablet.claim().await.unwrap();
+    of_tablet.write(b"on").await.unwrap();
+    of_laptop.follow().await.unwrap();
+    assert_eq!(of_laptop.content(), b"on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sees_two_histories_writes_into_neither_until_a_claim_names_both() {
+    Box::pin(fork(false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_out_ends_no_fork() {
+    Box::pin(fork(true)).await;
 }

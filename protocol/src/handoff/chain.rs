@@ -161,9 +161,9 @@ pub struct Chain {
     /// Which envelopes brought which key version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     envelopes: Vec<(i64, String)>,
-    /// Where other histories stood that claims have ended.
+    /// Where other histories stood that claims have ended, and whose claims.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ended: Vec<String>,
+    ended: Vec<(String, Did)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -244,9 +244,11 @@ impl Chain {
                 let end = self.released_at.take();
                 self.take_over(statement, end);
             }
+            // What is part of this history is none of another.
+            (Act::Claim { also: Some(also), .. }, _) if self.hashes.contains(also) => return Err(Refused::Statement.into()),
             (Act::Claim { key_version, from, envelope, also }, _) if moves && *key_version == self.key_version + 1 => {
                 self.key_version += 1;
-                self.ended.extend(also.clone());
+                self.ended.extend(also.clone().map(|also| (also, statement.device.clone())));
                 self.envelopes.push((*key_version, envelope.clone()));
                 self.take_over(statement, Some(from.clone()));
             }
@@ -336,13 +338,13 @@ impl Chain {
         self.hashes.len()
     }
 
-    /// Whether this chain continues one whose last statement was `known`, or a claim has ended that one. If not, both are to be kept, and nothing is written.
+    /// Whether this chain continues one whose last statement was `known`. If not, both are to be kept, and nothing is written.
     pub fn continues(&self, known: &str) -> Result<(), Refused> {
-        if self.hashes.iter().any(|hash| hash == known) || self.has_ended(known) { Ok(()) } else { Err(Refused::Forked) }
+        if self.hashes.iter().any(|hash| hash == known) { Ok(()) } else { Err(Refused::Forked) }
     }
-    /// Whether a claim on this chain says that another history stood there, and is over.
-    pub fn has_ended(&self, known: &str) -> bool {
-        self.ended.iter().any(|hash| hash == known)
+    /// Whether a claim of a device that `may` say so says that another history stood there, and is over.
+    pub fn has_ended(&self, known: &str, may: impl Fn(&Did) -> bool) -> bool {
+        self.ended.iter().any(|(also, by)| also == known && may(by))
     }
     /// The session.
     pub fn session(&self) -> &SessionId {

@@ -201,8 +201,14 @@ fn the_chain_lets_one_device_write_at_a_time() {
     };
     for (also, ended) in [(None, false), (Some("another"), false), (Some(by_reclaim.last()), true)] {
         let next = story.say(&story.laptop, 3, ending(also)).unwrap();
-        assert_eq!((next.has_ended(by_reclaim.last()), next.continues(by_reclaim.last()).is_ok()), (ended, ended));
-        assert!(!next.has_ended(story.chain.last()) && next.continues(story.chain.last()).is_ok());
+        assert_eq!(next.has_ended(by_reclaim.last(), |by| *by == story.laptop.public.did()), ended);
+        assert!(!next.has_ended(by_reclaim.last(), |by| *by != story.laptop.public.did()), "whoever said it, may they");
+        assert!(next.continues(by_reclaim.last()).is_err());
+        assert!(!next.has_ended(story.chain.last(), |_| true) && next.continues(story.chain.last()).is_ok());
+    }
+    // Nor is a history ended that is this one.
+    for own in [story.chain.last(), story.chain.first()] {
+        refused(story.say(&story.laptop, 3, ending(Some(own))));
     }
 }
 

@@ -58,17 +58,24 @@ impl Session {
             return Err(Handoff::Statement.into());
         }
         let seen = device.pin(id.as_str());
-        let fork = match &seen {
-            Some(seen) if other && chain.continues(&seen.chain).is_err() => Fork::Other(seen.chain.clone()),
-            Some(seen) => chain.continues(&seen.chain).map(|()| Fork::None)?,
-            None => Fork::None,
-        };
-        let agreed = seen.as_ref().and_then(|seen| seen.agreed.clone());
-        // What was seen of another history says nothing about this one.
-        let pin = seen.filter(|seen| fork == Fork::None && !chain.has_ended(&seen.chain));
+        let may_end = |by: &Did| members.live.contains(by) && members.log.tier(by) == Some(Tier::Full);
+        let (mut fork, mut over, mut pin) = (Fork::None, None, None);
+        if let Some(seen) = seen {
+            let continues = chain.continues(&seen.chain);
+            if continues.is_ok() {
+                pin = Some(seen);
+            // What was seen of another history says nothing about this one.
+            } else if chain.has_ended(&seen.chain, may_end) {
+                over = Some(seen.chain);
+            } else if other {
+                fork = Fork::Other(seen.chain);
+            } else {
+                continues?;
+            }
+        }
         let keys = read_keys(device, &members, &chain, pin.as_ref()).await?;
         let mut session = Self::begun(device.clone(), id.clone(), chain, keys);
-        session.agreed = agreed;
+        session.over = over;
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
         session.read_from(&members, snapshot, pin.as_ref()).await?;
         if pin.is_some_and(|pin| session.head.seq < pin.seq) {
@@ -88,7 +95,7 @@ impl Session {
     /// Tells the broker, once for each snapshot, that this device has made use of what it read: what that covers may go. Whether the broker heard is its own affair: it
     /// keeps more, that is all. A [`Document`](crate::Document) does it by itself.
     pub async fn acknowledge(&self) {
-        if self.snapshot_seen > 0 && self.device.is_new_snapshot(self.id.as_str(), self.snapshot_seen) {
+        if !self.is_forked() && self.snapshot_seen > 0 && self.device.is_new_snapshot(self.id.as_str(), self.snapshot_seen) {
             let body = json!({"seq": self.head.seq, "hash": self.head.hash});
             let _ = self.post("acknowledge", "session:read", &body).await;
         }

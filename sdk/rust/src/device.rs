@@ -4,15 +4,16 @@ use crate::enroll::{check_issued, fetch_issued};
 use crate::error::Error;
 use crate::http::{Http, Request};
 use crate::keys::SoftKey;
-use crate::keystore::{Enrolled, Kept, Keystore, Pin};
+use crate::keystore::{Enrolled, Handing, Kept, Keystore, Pin};
 use crate::line::Line;
 use crate::servers::Servers;
 use baton_protocol::credential::Tier;
 use baton_protocol::device_log::{DeviceLog, RootConsent};
+use baton_protocol::handoff::chain::Chain;
 use baton_protocol::jose::{Typ, Unverified};
 use baton_protocol::key::{Did, PublicKey};
 use baton_protocol::presentation::{self, TransactionData};
-use baton_protocol::refusal::{Log, Status as StatusRefusal};
+use baton_protocol::refusal::{Handoff, Log, Status as StatusRefusal};
 use baton_protocol::sd_jwt::Compact;
 use baton_protocol::signer::Signer as _;
 use baton_protocol::time::Millis;
@@ -427,13 +428,33 @@ impl Device {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.pins.get(session).cloned()
     }
 
-    /// Keeps what it saw of a session; what was seen before is never unseen, but for another history that was `ended`.
-    pub(crate) fn set_pin(&self, session: &str, pin: Pin, ended: impl Fn(&str) -> bool) -> Result<(), Error> {
+    /// Keeps what it saw of a session: what was seen before is never unseen, and another history takes its place only where that one is over.
+    pub(crate) fn set_pin(&self, session: &str, pin: Pin, chain: &Chain, over: Option<&str>) -> Result<(), Error> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.1.pins.get(session).is_some_and(|known| (known.n, known.seq) > (pin.n, pin.seq) && !ended(&known.chain)) {
-            return Ok(());
+        match kept.1.pins.get(session) {
+            Some(known) if chain.continues(&known.chain).is_ok() && known.seq > pin.seq && known.n == pin.n => return Ok(()),
+            Some(known) if chain.continues(&known.chain).is_ok() || over == Some(&known.chain) => {}
+            // Of the same history, and seen before: or of another, and then whoever reads next finds out.
+            Some(known) if known.n > pin.n && over.is_none() => return Ok(()),
+            Some(_) => return Err(Handoff::Forked.into()),
+            None => {}
         }
         kept.1.pins.insert(session.to_owned(), pin);
+        kept.0.save(&kept.1)
+    }
+
+    /// What it hands over of a session.
+    pub(crate) fn handing(&self, session: &str) -> Option<Handing> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.handing.get(session).cloned()
+    }
+
+    /// Keeps that, or that there is nothing any more.
+    pub(crate) fn set_handing(&self, session: &str, handing: Option<Handing>) -> Result<(), Error> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match handing {
+            Some(handing) => drop(kept.1.handing.insert(session.to_owned(), handing)),
+            None => drop(kept.1.handing.remove(session)),
+        }
         kept.0.save(&kept.1)
     }
 }

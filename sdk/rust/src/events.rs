@@ -201,7 +201,13 @@ impl Events {
     /// Says to whoever listens now what a session's [`volatile`](crate::Session::volatile) sealed. Nobody keeps it, and nobody says that it came; 32 a second
     /// are passed on.
     pub async fn say(&mut self, update: SealedUpdate) -> Result<(), Error> {
-        self.line.send(&Said::Volatile { update }).await
+        self.saying(update).await
+    }
+
+    /// The same, apart from the stream.
+    pub(crate) fn saying(&self, update: SealedUpdate) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let line = self.line.clone();
+        async move { line.send(&Said::Volatile { update }).await }
     }
 
     /// The last event that was seen.

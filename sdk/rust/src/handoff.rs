@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::error::Error;
+use crate::keystore::Handing;
 use crate::reading::envelope;
 use crate::session::Session;
 use baton_protocol::credential::Tier;
@@ -46,11 +47,11 @@ impl Session {
     /// Offers the session to one device, to several (the first to accept wins), or to any full one.
     pub async fn offer(&self, to: Target) -> Result<Offered, Error> {
         let http = &self.device.http;
-        self.offer_as(HandoffId::new(http.now(), http.entropy().bytes()), to).await
+        self.offer_as(HandoffId::new(http.now(), http.entropy().bytes()), to, false).await
     }
 
     /// [`Self::offer`], as the handoff of this id.
-    pub(crate) async fn offer_as(&self, handoff: HandoffId, to: Target) -> Result<Offered, Error> {
+    pub(crate) async fn offer_as(&self, handoff: HandoffId, to: Target, is_asked_for: bool) -> Result<Offered, Error> {
         self.needs_one_history()?;
         let device = &self.device;
         let offer = Offer {
@@ -65,12 +66,14 @@ impl Session {
         let text = device.signing.seal(offer.draft()).await?;
         let (_, hash) = Offer::read(&text)?;
         let mut offset = Some(device.http.offset());
+        // Before anything can come of it: a device that was started anew knows what it offered, and who named the target.
+        self.hands(&offer.handoff, is_asked_for)?;
         loop {
             let nonce = device.nonce(&device.servers.broker).await?;
             let presentation = device.present(&device.servers.broker, &nonce, &[offer_data(&hash)], &[]).await?;
             let body = json!({"offer": text, "presentation": presentation});
             return match device.broker("POST", "/v1/handoffs", "handoff:offer", Some(self.id.as_str()), Some(&body)).await {
-                Ok(_) => Ok(Offered { offer, hash, is_asked_for: false }),
+                Ok(_) => Ok(Offered { offer, hash, is_asked_for }),
                 Err(refused) if device.signs_anew(&refused, &mut offset) => continue,
                 // The answer to the same offer may have been lost before.
                 Err(refused) if refused.is("handoff.state") || refused.is("handoff.exists") => self.standing_offer(&offer).await?.ok_or(refused),
@@ -86,22 +89,26 @@ impl Session {
             let Some((offer, hash)) = offer_of(shown)? else { continue };
             let same = Offer { handoff: offer.handoff.clone(), challenge: offer.challenge.clone(), ..wanted.clone() } == offer;
             if same {
+                self.hands(&offer.handoff, false)?;
                 return Ok(Some(Offered { offer, hash, is_asked_for: false }));
             }
         }
         Ok(None)
     }
 
-    /// What this device has offered of it and is under way: how a device that was started anew goes on where it was.
+    fn hands(&self, handoff: &HandoffId, is_asked_for: bool) -> Result<(), Error> {
+        self.device.set_handing(self.id.as_str(), Some(Handing { handoff: handoff.clone(), is_asked_for }))
+    }
+
+    /// What this device has offered of it, and not taken back, and is under way: how a device that was started anew goes on where it was.
     pub async fn standing(&self) -> Result<Option<Offered>, Error> {
+        let Some(handing) = self.device.handing(self.id.as_str()) else { return Ok(None) };
         let answer = self.device.broker("GET", "/v1/handoffs", "session:read", None, None).await?;
         for shown in answer["handoffs"].as_array().ok_or(Error::Answer("handoffs"))? {
-            match offer_of(shown)? {
-                Some((offer, hash)) if offer.from == *self.device.did() && offer.session == self.id => {
-                    let is_asked_for = self.agreed.as_ref() == Some(&offer.handoff);
-                    return Ok(Some(Offered { offer, hash, is_asked_for }));
-                }
-                _ => {}
+            let Some((offer, hash)) = offer_of(shown)? else { continue };
+            let is_own = offer.from == *self.device.did() && offer.session == self.id && offer.epoch == self.chain.epoch();
+            if is_own && offer.handoff == handing.handoff {
+                return Ok(Some(Offered { offer, hash, is_asked_for: handing.is_asked_for }));
             }
         }
         Ok(None)
@@ -200,6 +207,7 @@ impl Session {
 
     /// Takes a released session back: after a minute, or at once when the target was revoked.
     pub async fn reclaim(&mut self, offered: &Offered) -> Result<(), Error> {
+        self.needs_one_history()?;
         let (text, statement, digest) = self.sign(self.chain.epoch() + 1, Act::Reclaim { handoff: offered.id().clone() }).await?;
         let path = format!("/v1/handoffs/{}/reclaim", offered.id());
         let answer = self.device.broker("POST", &path, "handoff:offer", Some(self.id.as_str()), Some(&json!({"statement": text}))).await?;
@@ -215,6 +223,8 @@ impl Session {
 
     /// Withdraws an offer.
     pub async fn cancel(&self, offered: &Offered) -> Result<(), Error> {
+        // Whatever the broker makes of it.
+        self.device.set_handing(self.id.as_str(), None)?;
         let path = format!("/v1/handoffs/{}/cancel", offered.id());
         self.device.broker("POST", &path, "handoff:offer", Some(self.id.as_str()), Some(&json!({}))).await.map(|_| ())
     }

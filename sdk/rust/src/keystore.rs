@@ -48,9 +48,15 @@ pub struct Pin {
     /// Digests of envelopes outside the chain that were taken while who added them was live.
     #[serde(default)]
     pub added: BTreeSet<String>,
-    /// The last handoff by which this device agreed to what another had asked for.
-    #[serde(default)]
-    pub agreed: Option<HandoffId>,
+}
+
+/// A handoff that this device has offered, and the person has not taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handing {
+    /// Which.
+    pub handoff: HandoffId,
+    /// It is the target that named itself, not the person.
+    pub is_asked_for: bool,
 }
 
 /// Everything a device keeps.
@@ -67,6 +73,9 @@ pub struct Kept {
     /// Pins by session.
     #[serde(default)]
     pub pins: BTreeMap<String, Pin>,
+    /// What it hands over, by session.
+    #[serde(default)]
+    pub handing: BTreeMap<String, Handing>,
     /// When the newest status list it saw was signed (Unix seconds): an older one is a rollback.
     #[serde(default)]
     pub status_seen: i64,
@@ -77,7 +86,16 @@ impl Kept {
     pub fn fresh(servers: Servers, client_id: &str, entropy: &Entropy) -> Self {
         let text = |key: SoftKey| b64::encode(key.scalar().expose());
         let (signing, agreement) = (text(SoftKey::generate(entropy)), text(SoftKey::generate(entropy)));
-        Self { signing, agreement, servers, client_id: client_id.into(), enrolled: None, pins: BTreeMap::new(), status_seen: 0 }
+        Self {
+            signing,
+            agreement,
+            servers,
+            client_id: client_id.into(),
+            enrolled: None,
+            pins: BTreeMap::new(),
+            handing: BTreeMap::new(),
+            status_seen: 0,
+        }
     }
     /// The signing key.
     pub fn signing(&self) -> Result<SoftKey, Error> {

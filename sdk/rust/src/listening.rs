@@ -28,7 +28,7 @@ pub struct Listening {
     events: Option<Events>,
     /// What is to be said next of each session.
     unsaid: VecDeque<SealedUpdate>,
-    /// Until then nothing more is said.
+    /// Something is being said; until it was, and a while after, nothing more is.
     saying: Option<Saying>,
     back: Back,
     /// Another token for it is on its way: apart from what is heard meanwhile, and kept when nobody waits.
@@ -37,7 +37,7 @@ pub struct Listening {
     pause: u64,
 }
 
-/// A pause between two that are said.
+/// It, and the pause after it.
 type Saying = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Tells a [`Listening`] that its device is back: it woke, or is on another network.
@@ -127,7 +127,7 @@ impl Listening {
                     Due::In(time) => wait = Some(time),
                     Due::Nothing => {}
                     Due::Over => {
-                        self.events = None;
+                        (self.events, self.saying) = (None, None);
                         continue;
                     }
                 }
@@ -135,10 +135,12 @@ impl Listening {
             if self.saying.is_none()
                 && let Some(update) = self.unsaid.pop_front()
             {
-                // One that is broken finds out by itself.
-                let _ = events.say(update).await;
-                let device = self.device.clone();
-                self.saying = Some(Box::pin(async move { device.http.pause(SAY_EVERY).await }));
+                let (device, saying) = (self.device.clone(), events.saying(update));
+                self.saying = Some(Box::pin(async move {
+                    // One that is broken finds out by itself.
+                    let _ = saying.await;
+                    device.http.pause(SAY_EVERY).await;
+                }));
             }
             let told = tokio::select! {
                 // That a token was sent is known before its answer is heard.
@@ -148,15 +150,16 @@ impl Listening {
                     events.renewed(renewal);
                     continue;
                 }
-                told = events.heard() => told,
+                // Before what is heard, of which there may always be more.
                 () = self.back.0.notified() => {
-                    (self.events, self.renewing, self.pause) = (None, None, PAUSE_MS);
+                    (self.events, self.renewing, self.saying, self.pause) = (None, None, None, PAUSE_MS);
                     continue;
                 }
                 () = said(&mut self.saying) => {
                     self.saying = None;
                     continue;
                 }
+                told = events.heard() => told,
                 () = pause(&self.device, wait) => continue,
             };
             match told {
@@ -167,7 +170,7 @@ impl Listening {
                     return Ok(Heard::Told(told));
                 }
                 Err(ended) => {
-                    (self.events, self.renewing) = (None, None);
+                    (self.events, self.renewing, self.saying) = (None, None, None);
                     match ended {
                         Ended::Closed(REVOKED) => return Err(baton_protocol::Refusal::from(baton_protocol::refusal::Status::Revoked).into()),
                         Ended::Gap => {

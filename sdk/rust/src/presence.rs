@@ -38,6 +38,7 @@ impl Device {
 
 impl Session {
     fn seal_view(&self, view: &[u8]) -> Result<SealedView, Error> {
+        self.needs_one_history()?;
         let key = self.keys.get(&self.chain.key_version()).ok_or(Handoff::NoKey)?;
         Ok(SealedView::seal(&self.id, self.device.did(), key, self.device.http.entropy().bytes(), view)?)
     }

@@ -45,6 +45,7 @@ async fn all(device: &Device) -> Result<Vec<Shown>, Error> {
 impl Session {
     /// Asks whoever holds it to hand it to this device. Full devices alone may.
     pub async fn request(&self) -> Result<Requested, Error> {
+        self.needs_one_history()?;
         let device = &self.device;
         let handoff = HandoffId::new(device.http.now(), device.http.entropy().bytes());
         let path = format!("/v1/sessions/{}/request", self.id);
@@ -63,13 +64,8 @@ impl Session {
     }
 
     /// Offers it to the device that asked.
-    pub async fn agree(&mut self, asked: &Asked) -> Result<Offered, Error> {
-        // Before anything can come of it: a device that was started anew knows as well who named the target.
-        self.agreed = Some(asked.handoff.clone());
-        self.keep_pin()?;
-        let mut offered = self.offer_as(asked.handoff.clone(), Target::Device(asked.by.clone())).await?;
-        offered.is_asked_for = true;
-        Ok(offered)
+    pub async fn agree(&self, asked: &Asked) -> Result<Offered, Error> {
+        self.offer_as(asked.handoff.clone(), Target::Device(asked.by.clone()), true).await
     }
 }
 

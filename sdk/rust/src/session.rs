@@ -9,7 +9,7 @@ use crate::seal;
 use baton_protocol::credential::Tier;
 use baton_protocol::handoff::chain::{Act, Chain, Statement};
 use baton_protocol::handoff::wire::claim_data;
-use baton_protocol::id::{HandoffId, SessionId};
+use baton_protocol::id::SessionId;
 use baton_protocol::key::{Did, hash};
 use baton_protocol::needs::Needs;
 use baton_protocol::refusal::{Handoff, State};
@@ -54,8 +54,8 @@ pub struct Session {
     /// That snapshot's number, as the broker says.
     pub(crate) snapshot_seen: i64,
     pub(crate) fork: Fork,
-    /// The last handoff by which this device agreed to what another had asked for.
-    pub(crate) agreed: Option<HandoffId>,
+    /// The last statement that this device had seen of another history, which is over.
+    pub(crate) over: Option<String>,
 }
 
 /// Whether this device has seen two histories of a session: then it writes nothing into either.
@@ -152,7 +152,7 @@ impl Session {
             last_by: None,
             snapshot_seen: 0,
             fork: Fork::None,
-            agreed: None,
+            over: None,
         }
     }
 
@@ -175,6 +175,12 @@ impl Session {
     /// Whether this device may write, as far as it knows.
     pub fn is_held(&self) -> bool {
         self.held.is_some()
+    }
+
+    /// What is no part of the content and not lost: in a shared session what devices that are out wrote last and this one had not seen; and after a fork what
+    /// this device had in the other history, where it follows this one.
+    pub fn beside(&self) -> &[Branch] {
+        &self.beside
     }
 
     /// Whether this device has seen another history of it than this one: nothing is written until a full device's [`Self::claim`] has named both.
@@ -287,7 +293,13 @@ impl Session {
     pub async fn follow(&mut self) -> Result<(), Error> {
         self.acknowledge().await;
         self.wrote.clear();
-        self.reread().await
+        let (known, epoch, content) = (self.chain.last().to_owned(), self.epoch(), self.content.clone());
+        self.reread().await?;
+        // What stood in another history, which is over, is not in this one, and not lost either.
+        if self.chain.continues(&known).is_err() {
+            self.beside.push(Branch { device: self.device.did().clone(), epoch, content: Some(content), counts: false });
+        }
+        Ok(())
     }
 
     /// [`Self::follow`], of what is acknowledged elsewhere.
@@ -360,8 +372,10 @@ impl Session {
                 other => break other?,
             }
         };
+        if let Fork::Other(known) = std::mem::take(&mut self.fork) {
+            self.over = Some(known);
+        }
         self.take(&answer, &statement, digest).await?;
-        self.fork = Fork::None;
         self.keys.insert(key.version, key);
         self.recipients = recipients;
         self.hold(self.chain.epoch());
@@ -377,9 +391,8 @@ impl Session {
             hash: self.head.hash.clone(),
             used: self.used,
             added: self.added.clone(),
-            agreed: self.agreed.clone(),
         };
-        self.device.set_pin(self.id.as_str(), pin, |known| self.chain.has_ended(known))
+        self.device.set_pin(self.id.as_str(), pin, &self.chain, self.over.as_deref())
     }
 
     pub(crate) async fn post(&self, verb: &str, scope: &str, body: &Value) -> Result<Value, Error> {

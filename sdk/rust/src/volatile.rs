@@ -45,7 +45,7 @@ impl Session {
         let may = |by: &Did| by == self.chain.holder() || (self.is_shared() && self.recipients.contains(by));
         let opened = update.open(key, |by| may(by) && self.chain.released_to().is_none())?;
         let at = (place.epoch, place.seq);
-        if self.heard.get(&opened.by).is_some_and(|last| at <= *last) {
+        if self.heard.get(&opened.by).is_some_and(|(epoch, seq)| *epoch == place.epoch && place.seq <= *seq) {
             return Ok(None);
         }
         self.heard.insert(opened.by, at);

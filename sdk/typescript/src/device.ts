@@ -10,7 +10,8 @@ import { PublicKey } from "./key.js";
 import type { Line } from "./line.js";
 import { Refused } from "./refused.js";
 import { readStatusList } from "./statusList.js";
-import { MemoryStore, type Kept, type Pin, type Store } from "./store.js";
+import type { Chain } from "./session/chain.js";
+import { MemoryStore, type Handing, type Kept, type Pin, type Store } from "./store.js";
 
 /** What the person lets a device do without asking at it, by the broker's word: it moves no session to anybody who is not theirs. */
 export interface Unasked {
@@ -362,12 +363,31 @@ export class Device {
     return ((await this.store.load()) ?? this.kept).pins[session];
   }
 
-  /** Keeps what it saw of a session; what was seen before is never unseen, but for another history that was `ended`. */
-  async setPin(session: string, pin: Pin, ended: (chain: string) => boolean = () => false): Promise<void> {
+  /** Keeps what it saw of a session: what was seen before is never unseen, and another history takes its place only where that one is `over`. */
+  async setPin(session: string, pin: Pin, chain: Pick<Chain, "continues">, over?: string): Promise<void> {
     await this.#change(async () => {
       const known = this.kept.pins[session];
-      const older = known !== undefined && (known.n > pin.n || (known.n === pin.n && known.seq > pin.seq)) && !ended(known.chain);
-      if (!older) this.kept = { ...this.kept, pins: { ...this.kept.pins, [session]: pin } };
+      if (known && chain.continues(known.chain)) {
+        if (known.n === pin.n && known.seq > pin.seq) return;
+      } else if (known && known.chain !== over) {
+        // Of the same history, and seen before: or of another, and then whoever reads next finds out.
+        if (known.n > pin.n && over === undefined) return;
+        throw new Refused("handoff.forked", "another chain than was seen before");
+      }
+      this.kept = { ...this.kept, pins: { ...this.kept.pins, [session]: pin } };
+    });
+  }
+
+  /** What this device, in whatever tab, hands over of a session. */
+  async handing(session: string): Promise<Handing | undefined> {
+    return ((await this.store.load()) ?? this.kept).handing?.[session];
+  }
+
+  /** Keeps that, or that there is nothing any more. */
+  async setHanding(session: string, handing: Handing | undefined): Promise<void> {
+    await this.#change(async () => {
+      const { [session]: _before, ...others } = this.kept.handing ?? {};
+      this.kept = { ...this.kept, handing: handing ? { ...others, [session]: handing } : others };
     });
   }
 

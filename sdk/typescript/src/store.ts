@@ -16,6 +16,8 @@ export interface Kept {
   head: LogHead;
   /** What it saw last of each session: a chain or content that does not go on from there is a fork or a rollback. */
   pins: Record<string, Pin>;
+  /** What it hands over, by session. */
+  handing?: Record<string, Handing>;
   /** When the newest status list it saw was signed, in seconds. */
   statusSeen: number;
   /** Tokens that still live, by audience, scope and session; each good for this device's key alone. */
@@ -32,8 +34,13 @@ export interface Pin {
   used?: number;
   /** Digests of envelopes outside its chain that were taken. */
   added: string[];
-  /** The last handoff by which this device agreed to what another had asked for. */
-  agreed?: string;
+}
+
+/** A handoff that this device has offered, and the person has not taken back. */
+export interface Handing {
+  handoff: string;
+  /** It is the target that named itself, not the person. */
+  isAskedFor: boolean;
 }
 
 /** Keeps one device, and documents beside it, which come sealed. */

@@ -72,19 +72,24 @@ test("a handoff that Rust recorded is read here, step by step", async () => {
   assert.deepEqual([chain.epoch, chain.holder], [2, tv.did]);
   assert.throws(() => chain.apply(readStatement(reclaim)), refusal("handoff.forked"), "the other successor of the release");
 
-  // A claim that names the other history ends it, and nothing else does.
+  // A claim that names the other history ends it, if who says so may; and no history is ended that is this one.
   const other = readStatement(reclaim).hash;
   const claim = (also?: string): Signed => {
     const act = { kind: "claim" as const, from: { epoch: 2, seq: 1, hash: "h" }, ...(also === undefined ? {} : { also }), key_version: 2, envelope: "e" };
     return { text: "", hash: `claim ${also}`, statement: { session, epoch: 3, prev: chain.last, device: tv.did, act } };
   };
-  for (const [also, ended] of [[undefined, false], ["another", false], [other, true]] as const) {
+  const completed = (): Chain => {
     const next = Chain.open(first);
     for (const text of [release, receipt]) next.apply(readStatement(text));
-    assert.equal(next.continues(other), false);
+    return next;
+  };
+  for (const [also, ended] of [[undefined, false], ["another", false], [other, true]] as const) {
+    const next = completed();
     next.apply(claim(also));
-    assert.deepEqual([next.continues(other), next.hasEnded(other), next.continues(chain.last), next.hasEnded(chain.last)], [ended, ended, true, false]);
+    assert.equal(next.hasEnded(other, (by) => by === tv.did), ended);
+    assert.deepEqual([next.hasEnded(other, (by) => by !== tv.did), next.continues(other), next.continues(chain.last)], [false, false, true]);
   }
+  for (const own of [chain.last, chain.first, 7 as unknown as string]) assert.throws(() => completed().apply(claim(own)), refusal("handoff.statement"));
 });
 
 test("what is sealed here Rust opens: fixtures/typescript-handoff-v1.json", async () => {

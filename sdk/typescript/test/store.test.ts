@@ -64,8 +64,17 @@ test("two that use one store fetch one token, and neither forgets what the other
   // With the nonce that the first try learns.
   assert.ok(exchanges <= 2, `${exchanges} exchanges`);
 
-  await Promise.all([one.setPin("ses_a", pin(2)), two.setPin("ses_b", pin(1))]);
+  const same = { continues: () => true };
+  await Promise.all([one.setPin("ses_a", pin(2), same), two.setPin("ses_b", pin(1), same)]);
   assert.deepEqual((await store.load())?.pins, { ses_a: pin(2), ses_b: pin(1) });
-  await two.setPin("ses_a", pin(1));
+  await two.setPin("ses_a", pin(1), same);
   assert.deepEqual(await one.pin("ses_a"), pin(2), "what was seen is never unseen");
+  // Another history takes its place where that one is over, and nowhere else; a shorter one is passed over.
+  const another = { continues: () => false };
+  await two.setPin("ses_a", { ...pin(9), n: 0 }, another);
+  for (const over of [undefined, "after 1"]) await assert.rejects(two.setPin("ses_a", pin(9), another, over), refusal("handoff.forked"));
+  await assert.rejects(two.setPin("ses_a", { ...pin(9), n: 0 }, another, "after 1"), refusal("handoff.forked"));
+  assert.deepEqual(await one.pin("ses_a"), pin(2));
+  await two.setPin("ses_a", { ...pin(1), chain: "other" }, another, "after 2");
+  assert.equal((await one.pin("ses_a"))?.chain, "other");
 });

@@ -92,8 +92,8 @@ export class Chain {
   released: { handoff: string; to: string; head: Head } | undefined;
   /** Epochs that are over: who held each, and the last update of it that counts. */
   readonly #over: { epoch: number; holder: string; end: Head }[] = [];
-  /** Where other histories stood that claims have ended. */
-  readonly #ended: string[] = [];
+  /** Where other histories stood that claims have ended, and whose claims. */
+  readonly #ended: { also: string; by: string }[] = [];
 
   private constructor(
     readonly session: string,
@@ -134,8 +134,11 @@ export class Chain {
     } else if (act.kind === "reclaim" && released?.handoff === act.handoff && byHolder && moves) {
       this.#takeOver(statement, released.head);
     } else if (act.kind === "claim" && moves && act.key_version === this.keyVersion + 1) {
+      const also: unknown = act.also;
+      // What is part of this history is none of another.
+      if (also !== undefined && (typeof also !== "string" || this.hashes.includes(also))) throw refused();
       this.keyVersion++;
-      if (act.also !== undefined) this.#ended.push(act.also);
+      if (also !== undefined) this.#ended.push({ also, by: device });
       this.envelopes.push({ version: act.key_version, digest: act.envelope });
       this.#takeOver(statement, act.from);
     } else if (act.kind === "rekey" && !released && byHolder && stays && act.key_version === this.keyVersion + 1) {
@@ -194,14 +197,14 @@ export class Chain {
     return this.hashes.length;
   }
 
-  /** A chain that does not go on from what was seen before, and on which no claim has ended that, is a fork: both are to be kept, and nothing is written. */
+  /** A chain that does not go on from what was seen before is a fork, if no claim has ended that: both are to be kept, and nothing is written. */
   continues(known: string): boolean {
-    return this.hashes.includes(known) || this.hasEnded(known);
+    return this.hashes.includes(known);
   }
 
-  /** Whether a claim says that another history stood there, and is over. */
-  hasEnded(known: string): boolean {
-    return this.#ended.includes(known);
+  /** Whether a claim of a device that `may` say so says that another history stood there, and is over. */
+  hasEnded(known: string, may: (device: string) => boolean): boolean {
+    return this.#ended.some(({ also, by }) => also === known && may(by));
   }
 
   #takeOver({ epoch, device }: Statement, end: Head): void {

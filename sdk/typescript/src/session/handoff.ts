@@ -45,18 +45,15 @@ export class Offered {
   /** Offers a session that this device holds. */
   static make(session: Session, to: Target): Promise<Offered> {
     const { http } = session.device;
-    return Offered.#as(newId("hof", http.seconds() * 1000, http.around.random), session, to);
+    return Offered.#as(newId("hof", http.seconds() * 1000, http.around.random), session, to, false);
   }
 
   /** Offers it to the device that asked. */
-  static async agree(session: Session, { id, by }: { id: string; by: string }): Promise<Offered> {
-    // Before anything can come of it: a page that was loaded anew knows as well who named the target.
-    await session.agree(id);
-    const { offer, hash } = await Offered.#as(id, session, { device: by });
-    return new Offered(session, offer, hash, true);
+  static agree(session: Session, { id, by }: { id: string; by: string }): Promise<Offered> {
+    return Offered.#as(id, session, { device: by }, true);
   }
 
-  static async #as(handoff: string, session: Session, to: Target): Promise<Offered> {
+  static async #as(handoff: string, session: Session, to: Target, isAskedFor: boolean): Promise<Offered> {
     const { device, id } = session;
     const challenge = encode(device.http.around.random(16));
     const offer: Offer = { v: 1, handoff, session: id, epoch: session.heldEpoch(), from: device.did, to, challenge };
@@ -64,6 +61,8 @@ export class Offered {
     const offerHash = hash(JSON.stringify(offer));
     const audience = device.kept.servers.broker;
     const data = [agreed("baton.offer", { offer_hash: offerHash })];
+    // Before anything can come of it: a page that was loaded anew knows what was offered, and who named the target.
+    await device.setHanding(id, { handoff, isAskedFor });
     try {
       await device.presenting(async () => {
         const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
@@ -73,17 +72,22 @@ export class Offered {
       // The answer to the same offer may have been lost before.
       const standing = error instanceof Refused && ["handoff.state", "handoff.exists"].includes(error.code) ? await Offered.#same(session, offer) : undefined;
       if (!standing) throw error;
+      await device.setHanding(id, { handoff: standing.id, isAskedFor: false });
       return standing;
     }
-    return new Offered(session, offer, offerHash);
+    return new Offered(session, offer, offerHash, isAskedFor);
   }
 
-  /** What this device has offered of a session and is under way: how a page that was loaded anew goes on where it was. */
+  /** What this device has offered of a session, and not taken back, and is under way: how a page that was loaded anew goes on where it was. */
   static async standing(session: Session): Promise<Offered | undefined> {
-    for (const shown of await all(session.device)) {
-      if (shown.offer === null || shown.session !== session.id) continue;
+    const { device, id, chain } = session;
+    const handing = await device.handing(id);
+    if (!handing) return undefined;
+    for (const shown of await all(device)) {
+      if (shown.offer === null || shown.session !== id) continue;
       const { offer, hash } = readOffer(shown.offer);
-      if (offer.from === session.device.did && offer.session === session.id) return new Offered(session, offer, hash, session.agreed === offer.handoff);
+      const isOwn = offer.from === device.did && offer.session === id && offer.epoch === chain.epoch;
+      if (isOwn && offer.handoff === handing.handoff) return new Offered(session, offer, hash, handing.isAskedFor);
     }
     return undefined;
   }
@@ -193,6 +197,7 @@ export class Offered {
 
   async #reclaim(): Promise<void> {
     const { session } = this;
+    session.needOneHistory();
     const signed = await session.sign(session.chain.epoch + 1, { kind: "reclaim", handoff: this.id });
     await session.take(await this.#post("reclaim", { statement: signed.text }), signed);
     session.hold();
@@ -200,6 +205,8 @@ export class Offered {
 
   /** Withdraws the offer. */
   async cancel(): Promise<void> {
+    // Whatever the broker makes of it.
+    await this.session.device.setHanding(this.session.id, undefined);
     await this.#post("cancel", {});
   }
 

@@ -17,7 +17,9 @@ export class Requested {
   ) {}
 
   /** Asks whoever holds it to hand it to this device. Full devices alone may. */
-  static async make({ device, id: session }: Session): Promise<Requested> {
+  static async make(wanted: Session): Promise<Requested> {
+    wanted.needOneHistory();
+    const { device, id: session } = wanted;
     const handoff = newId("hof", device.http.seconds() * 1000, device.http.around.random);
     try {
       await device.broker({ scope: "handoff:accept", path: `/v1/sessions/${session}/request`, session, json: { handoff } });

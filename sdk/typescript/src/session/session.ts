@@ -12,7 +12,7 @@ import { keyStatement, type SessionKey } from "./key.js";
 import { fit, readNeeds, type Needs, type Taker } from "./needs.js";
 import { makeEnvelope, needAccepted, readChain, readContent, readKeys } from "./reading.js";
 import type { Present } from "../presence.js";
-import { Turns } from "../store.js";
+import { Turns, type Pin } from "../store.js";
 import { sealUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
 import { openView, sealView, type SealedView } from "./view.js";
 import { Heard } from "./volatile.js";
@@ -40,6 +40,9 @@ export interface Listed {
 
 /** After how many updates a write is a snapshot: whoever reads the session begins there. */
 const SNAPSHOT_EVERY = 32;
+/** The keys of a history, as far as its last statement that is known. */
+type Known = { last: string; keys: Map<number, SessionKey> } | undefined;
+
 /** A session as this device knows it. */
 export class Session {
   content: Uint8Array = new Uint8Array();
@@ -69,8 +72,8 @@ export class Session {
    * and this is the broker's.
    */
   #fork: undefined | "known" | { other: string };
-  /** @internal The last handoff by which this device agreed to what another had asked for. */
-  agreed: string | undefined;
+  /** The last statement that this device had seen of another history, which is over. */
+  #over: string | undefined;
   readonly #turns = new Turns();
 
   private constructor(
@@ -114,7 +117,7 @@ export class Session {
 
   /** Reads a session with all its checks: chain and acceptances, keys from members of the log, every update after the last snapshot. */
   static load(device: Device, id: string): Promise<Session> {
-    return Session.#read(device, id, new Map());
+    return Session.#read(device, id, undefined);
   }
 
   /**
@@ -122,10 +125,10 @@ export class Session {
    * device had is in its own session, or document, until it reads anew.
    */
   static loadOther(device: Device, id: string): Promise<Session> {
-    return Session.#read(device, id, new Map(), true);
+    return Session.#read(device, id, undefined, true);
   }
 
-  static async #read(device: Device, id: string, known: Map<number, SessionKey>, other = false): Promise<Session> {
+  static async #read(device: Device, id: string, known: Known, other = false): Promise<Session> {
     try {
       return await Session.#readOnce(device, id, known, other);
     } catch (error) {
@@ -135,22 +138,28 @@ export class Session {
     }
   }
 
-  static async #readOnce(device: Device, id: string, known: Map<number, SessionKey>, other: boolean): Promise<Session> {
+  static async #readOnce(device: Device, id: string, known: Known, other: boolean): Promise<Session> {
     const shown = await device.broker<{ holder: string | null; last_snapshot: number | null }>({ scope: "session:read", path: `/v1/sessions/${id}` });
     const members = await device.members();
     const chain = await readChain(device, members, id);
-    const { keys, recipients, added } = await readKeys(device, members, chain, known, await device.pin(id));
+    const mayEnd = (by: string): boolean => members.live.includes(by) && members.tierOf(by) === "full";
+    const look = async (): Promise<{ seen: Pin | undefined; fork: { other: string } | undefined; over: string | undefined }> => {
+      const seen = await device.pin(id);
+      if (!seen || chain.continues(seen.chain)) return { seen, fork: undefined, over: undefined };
+      // What was seen of another history says nothing about this one.
+      if (chain.hasEnded(seen.chain, mayEnd)) return { seen: undefined, fork: undefined, over: seen.chain };
+      if (!other) throw new Refused("handoff.forked", "another chain than was seen before");
+      return { seen: undefined, fork: { other: seen.chain }, over: undefined };
+    };
+    // Before its keys: those of another history are not these.
+    await look();
+    const before = known && chain.continues(known.last) ? known.keys : new Map<number, SessionKey>();
+    const { keys, recipients, added } = await readKeys(device, members, chain, before, await device.pin(id));
     const session = new Session(device, id, chain, keys, recipients);
     session.#added = added;
     // Looked at last: what another tab has seen meanwhile is what counts.
-    const seen = await device.pin(id);
-    if (seen && !chain.continues(seen.chain)) {
-      if (!other) throw new Refused("handoff.forked", "another chain than was seen before");
-      session.#fork = { other: seen.chain };
-    }
-    session.agreed = seen?.agreed;
-    // What was seen of another history says nothing about this one.
-    const pin = session.isForked || (seen && chain.hasEnded(seen.chain)) ? undefined : seen;
+    const { seen: pin, fork, over } = await look();
+    [session.#fork, session.#over] = [fork, over];
     const snapshot = shown.last_snapshot ?? 0;
     const { head, content, needs, wrote, sinceSnapshot, lastBy, beside, used } = await readContent(device, members, { chain, keys, snapshot, pin });
     Object.assign(session, { head, content, wrote, beside, used });
@@ -170,7 +179,7 @@ export class Session {
    * it keeps more, that is all. A document does it by itself.
    */
   async acknowledge(): Promise<void> {
-    if (this.#snapshotSeen === 0 || !this.device.isNewSnapshot(this.id, this.#snapshotSeen)) return;
+    if (this.isForked || this.#snapshotSeen === 0 || !this.device.isNewSnapshot(this.id, this.#snapshotSeen)) return;
     const { seq, hash } = this.head;
     await this.post("acknowledge", "session:read", { seq, hash }).catch(() => undefined);
   }
@@ -384,7 +393,10 @@ export class Session {
     return this.alone(async () => {
       await this.acknowledge();
       this.wrote.clear();
+      const { chain, content } = this;
       await this.#follow();
+      // What stood in another history, which is over, is not in this one, and not lost either.
+      if (!this.chain.continues(chain.last)) this.beside.push({ device: this.device.did, epoch: chain.epoch, content, counts: false });
     });
   }
 
@@ -394,13 +406,14 @@ export class Session {
   }
 
   async #follow(): Promise<void> {
-    const fresh = await Session.#read(this.device, this.id, this.keys).catch((error: unknown) => {
+    const fresh = await Session.#read(this.device, this.id, { last: this.chain.last, keys: this.keys }).catch((error: unknown) => {
       if (error instanceof Refused && error.code === "handoff.forked") [this.#fork, this.#held] = [this.#fork ?? "known", undefined];
       throw error;
     });
     this.#fork = undefined;
-    const { chain, keys, recipients, head, content, beside, used, agreed } = fresh;
-    Object.assign(this, { chain, keys, recipients, head, content, beside, used, agreed });
+    const { chain, keys, recipients, head, content, beside, used } = fresh;
+    this.#over = fresh.#over;
+    Object.assign(this, { chain, keys, recipients, head, content, beside, used });
     for (const writer of fresh.wrote) this.wrote.add(writer);
     this.#lastBy = fresh.#lastBy;
     this.#snapshotSeen = fresh.#snapshotSeen;
@@ -413,6 +426,7 @@ export class Session {
 
   /** Ends the session for good. */
   async end(): Promise<void> {
+    this.needOneHistory();
     await this.post("end", "session:write", {});
     this.#held = undefined;
   }
@@ -458,8 +472,9 @@ export class Session {
       const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
       return this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation });
     });
-    await this.take(answer, signed);
+    if (typeof this.#fork === "object") this.#over = this.#fork.other;
     this.#fork = undefined;
+    await this.take(answer, signed);
     this.keys.set(key.version, key);
     this.recipients = recipients;
     this.hold();
@@ -493,7 +508,8 @@ export class Session {
   }
 
   /** @internal What this device shows of the session, for those who have it. */
-  sealView(view: Uint8Array): Promise<SealedView> {
+  async sealView(view: Uint8Array): Promise<SealedView> {
+    this.needOneHistory();
     return sealView(this.id, this.device.did, this.key, this.device.http.around.random(12), view);
   }
 
@@ -586,17 +602,9 @@ export class Session {
     return this.device.broker({ scope, path: `/v1/sessions/${this.id}/${verb}`, session: this.id, json });
   }
 
-  /** @internal This device agrees to what another has asked for. */
-  agree(handoff: string): Promise<void> {
-    return this.alone(() => {
-      this.agreed = handoff;
-      return this.#pin();
-    });
-  }
-
   #pin(): Promise<void> {
-    const { chain, head, used, agreed } = this;
-    const pin = { chain: chain.last, n: chain.length, seq: head.seq, hash: head.hash, used, added: [...this.#added], ...(agreed === undefined ? {} : { agreed }) };
-    return this.device.setPin(this.id, pin, (known) => chain.hasEnded(known));
+    const { chain, head, used } = this;
+    const pin = { chain: chain.last, n: chain.length, seq: head.seq, hash: head.hash, used, added: [...this.#added] };
+    return this.device.setPin(this.id, pin, chain, this.#over);
   }
 }

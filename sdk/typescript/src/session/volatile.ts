@@ -28,7 +28,7 @@ export class Heard {
     const may = (by: string): boolean => !chain.released && (by === chain.holder || (chain.mode === "shared" && recipients.has(by)));
     const { by, content } = await openUpdate(update, key, may);
     const last = this.#last.get(by);
-    if (last && (update.epoch < last.epoch || (update.epoch === last.epoch && update.seq <= last.seq))) return undefined;
+    if (last?.epoch === update.epoch && update.seq <= last.seq) return undefined;
     this.#last.set(by, { epoch: update.epoch, seq: update.seq });
     return content;
   }
