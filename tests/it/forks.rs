@@ -1,10 +1,12 @@
 //! Two histories of one session, each accepted by the broker: it was set up again from an older copy, or it lies. Whoever sees both writes into neither, and
 //! loses nothing.
 
+use crate::merging::{hand_over, text, write};
 use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
-use baton_sdk::{Session, Written};
+use baton_sdk::{Document, Session, Written};
 use baton_service::testing::{ManualClock, On};
+use serde_json::json;
 
 /// So long that a lease lapses; in steps, for the feed of news must not go stale.
 async fn lapse(clock: &ManualClock, server: &Server) {
@@ -108,4 +110,63 @@ async fn who_sees_two_histories_writes_into_neither_until_a_claim_names_both() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_out_ends_no_fork() {
     Box::pin(fork(true)).await;
+}
+
+/// A document's text comes together, whichever history it was written in; of a register the value in the history that goes on counts, however far the other
+/// had come, and who had set another is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_come_together_after_a_fork() {
+    let clock = ManualClock::start();
+    let server = Server::start_at(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let (phone, tablet) = (server.full(&mut person, "Phone").await, server.full(&mut person, "Tablet").await);
+    let mut here = Document::open(&laptop).await.unwrap();
+    write(&here, 0, "common ");
+    here.save().await.unwrap();
+    let id = here.session().id().clone();
+
+    let stopped = server.stop().await;
+    let (file, copy) = (stopped.file("broker.db"), stopped.file("copy.db"));
+    std::fs::copy(&file, &copy).unwrap();
+    let server = stopped.start(clock.clock(), false).await.unwrap();
+    // To and fro, so that this history comes further than the other will.
+    let (mut from, mut to) = (&laptop, &phone);
+    for _ in 0..4 {
+        here = hand_over(&mut here, to).await;
+        std::mem::swap(&mut from, &mut to);
+    }
+    assert_eq!(here.session().epoch(), 5);
+    write(&here, 0, "there ");
+    here.set("position", &json!(1)).unwrap();
+    here.save().await.unwrap();
+
+    let stopped = server.stop().await;
+    std::fs::copy(&copy, &file).unwrap();
+    let server = stopped.start(clock.clock(), false).await.unwrap();
+    lapse(&clock, &server).await;
+    let mut theirs = Document::of(Session::load(&tablet, &id).await.unwrap()).await.unwrap().0;
+    theirs.session_mut().claim().await.unwrap();
+    write(&theirs, 0, "here ");
+    theirs.set("position", &json!(2)).unwrap();
+    theirs.save().await.unwrap();
+
+    assert!(here.follow().await.unwrap_err().is("handoff.forked"));
+    assert!(here.save().await.is_err_and(|why| why.is("handoff.forked")) || !here.session().is_held());
+    lapse(&clock, &server).await;
+    Session::load_other(&laptop, &id).await.unwrap().claim().await.unwrap();
+    for _ in 0..2 {
+        // And once more as after a start, from what it has kept.
+        let (document, changes) = Document::of(Session::load(&laptop, &id).await.unwrap()).await.unwrap();
+        let outdone: Vec<_> = changes.outdone.iter().map(|one| (one.name.as_str(), one.value.clone())).collect();
+        assert!(outdone.is_empty() || outdone == [("position", json!(1))]);
+        here = document;
+        assert_eq!(here.state().get("position"), Some(json!(2)));
+        assert!(["common ", "there ", "here "].iter().all(|word| text(&here).contains(word)), "{}", text(&here));
+    }
+    here.set("position", &json!(3)).unwrap();
+    here.save().await.unwrap();
+    theirs.follow().await.unwrap();
+    assert_eq!(theirs.state().get("position"), Some(json!(3)));
+    assert_eq!(text(&theirs), text(&here));
 }

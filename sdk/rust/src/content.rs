@@ -75,6 +75,7 @@ impl Session {
         }
         let keys = read_keys(device, &members, &chain, pin.as_ref()).await?;
         let mut session = Self::begun(device.clone(), id.clone(), chain, keys);
+        session.was_other = over.is_some() || pin.as_ref().is_some_and(|pin| pin.was_other);
         session.over = over;
         let snapshot = shown["last_snapshot"].as_i64().unwrap_or(0);
         session.read_from(&members, snapshot, pin.as_ref()).await?;

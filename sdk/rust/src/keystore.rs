@@ -48,6 +48,9 @@ pub struct Pin {
     /// Digests of envelopes outside the chain that were taken while who added them was live.
     #[serde(default)]
     pub added: BTreeSet<String>,
+    /// It had seen another history, which is over, and its document has not been brought over yet.
+    #[serde(default)]
+    pub was_other: bool,
 }
 
 /// A handoff that this device has offered, and the person has not taken back.

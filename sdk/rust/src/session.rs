@@ -56,6 +56,8 @@ pub struct Session {
     pub(crate) fork: Fork,
     /// The last statement that this device had seen of another history, which is over.
     pub(crate) over: Option<String>,
+    /// And its document has not been brought over yet.
+    pub(crate) was_other: bool,
 }
 
 /// Whether this device has seen two histories of a session: then it writes nothing into either.
@@ -153,6 +155,7 @@ impl Session {
             snapshot_seen: 0,
             fork: Fork::None,
             over: None,
+            was_other: false,
         }
     }
 
@@ -373,7 +376,7 @@ impl Session {
             }
         };
         if let Fork::Other(known) = std::mem::take(&mut self.fork) {
-            self.over = Some(known);
+            (self.over, self.was_other) = (Some(known), true);
         }
         self.take(&answer, &statement, digest).await?;
         self.keys.insert(key.version, key);
@@ -391,6 +394,7 @@ impl Session {
             hash: self.head.hash.clone(),
             used: self.used,
             added: self.added.clone(),
+            was_other: self.was_other,
         };
         self.device.set_pin(self.id.as_str(), pin, &self.chain, self.over.as_deref())
     }

@@ -34,6 +34,8 @@ export interface Pin {
   used?: number;
   /** Digests of envelopes outside its chain that were taken. */
   added: string[];
+  /** It had seen another history, which is over, and its document has not been brought over yet. */
+  wasOther?: boolean;
 }
 
 /** A handoff that this device has offered, and the person has not taken back. */

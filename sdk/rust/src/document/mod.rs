@@ -144,7 +144,7 @@ impl Document {
 
     /// Of which this is elsewhere as well.
     fn keep_of_which(&self, there: &[u8]) -> Result<(), Error> {
-        replica::keep(&self.session.device, self.session.id(), (self.session.epoch(), &self.state), there)
+        replica::keep(&self.session.device, self.session.id(), (self.session.epoch(), &self.state), there, self.session.was_other)
     }
 
     /// Reads what others wrote since, into what is here.
@@ -158,6 +158,9 @@ impl Document {
         let kept = replica::take_in_or_set_aside(&self.session.device, self.session.id(), &mut self.state)?;
         self.was_one |= kept == replica::Kept::TakenIn;
         self.meanwhile.1.append(&mut self.session.wrote);
+        if self.session.was_other {
+            self.state.lay_down(self.session.epoch());
+        }
         let mut late = Vec::new();
         match self.state.merge(self.session.content(), self.session.epoch()) {
             Ok(merged) => {
@@ -165,6 +168,11 @@ impl Document {
                 self.was_one = true;
                 self.merged.clone_from(&self.session.head().hash);
                 self.state.settle(self.session.content());
+                if self.session.was_other {
+                    self.keep()?;
+                    self.session.was_other = false;
+                    self.session.keep_pin()?;
+                }
             }
             // Somebody wrote what is none over it. What this device has of it goes on.
             Err(Error::NotADocument) if self.was_one => {

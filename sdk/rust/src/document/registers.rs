@@ -140,6 +140,14 @@ impl Registers {
         overtaken.into_iter().map(|(name, own)| own.outdone(name)).collect()
     }
 
+    /// What was set at epochs to which this history has not come was set in another, which is over: it is told as outdone.
+    pub fn lay_down(&mut self, after: i64) {
+        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.all).into_iter().partition(|(_, one)| one.epoch <= after);
+        self.all = stay;
+        self.unsaved.retain(|name, _| !go.contains_key(name));
+        self.overtaken.extend(go);
+    }
+
     pub fn parse(text: &[u8]) -> Option<Self> {
         // By our own reader first: no name twice, nothing nested without end.
         let read = json::object(text, MOST * (LONGEST.0 + LONGEST.1 + 512) * 2).ok()?;

@@ -52,7 +52,7 @@ impl Replica {
 
     /// Keeps it as it is now.
     pub fn keep(&self) -> Result<(), Error> {
-        keep(&self.device, &self.session, (self.epoch, &self.state), &[])
+        keep(&self.device, &self.session, (self.epoch, &self.state), &[], false)
     }
 
     /// Keeps a session's document no more, whether or not it can be opened: what was not saved is gone.
@@ -61,15 +61,19 @@ impl Replica {
     }
 }
 
-/// Keeps a document at its epoch, with whatever another window has kept of it meanwhile; of which the session has `there`.
-pub fn keep(device: &Device, session: &SessionId, (epoch, state): (i64, &State), there: &[u8]) -> Result<(), Error> {
+/// Keeps a document at its epoch, with whatever another window has kept of it meanwhile; of which the session has `there`. What was kept may be of another history,
+/// which is over (`was_other`): then its registers of later epochs are laid down.
+pub fn keep(device: &Device, session: &SessionId, (epoch, state): (i64, &State), there: &[u8], was_other: bool) -> Result<(), Error> {
     device.alone_with_replicas(|| {
         let mut whole = state.copy()?;
         let before = match take_in(device, session, &mut whole) {
             Err(Damaged::Here) => None,
             other => other?,
         };
-        let mut plain = epoch.max(before.unwrap_or(1)).to_be_bytes().to_vec();
+        if was_other {
+            whole.lay_down(epoch);
+        }
+        let mut plain = if was_other { epoch } else { epoch.max(before.unwrap_or(1)) }.to_be_bytes().to_vec();
         // Registers that are nowhere else yet stand before the document.
         whole.settle(there);
         let unsaved = whole.unsaved();

@@ -182,6 +182,11 @@ impl State {
         Ok(())
     }
 
+    /// The history is over in which registers were set at later epochs than this.
+    pub(super) fn lay_down(&mut self, after: i64) {
+        self.registers.lay_down(after);
+    }
+
     /// The session has this; what is no document has nothing.
     pub(super) fn settle(&mut self, content: &[u8]) {
         if let Some(written) = split(content).and_then(|(registers, _)| Registers::parse(registers)) {

@@ -119,7 +119,7 @@ export class Document {
 
   /** Of which `there` is elsewhere as well. */
   #keep(there: Uint8Array): Promise<void> {
-    return keep(this.session.device, this.session.id, this.session.chain.epoch, this.state, there);
+    return keep(this.session.device, this.session.id, this.session.chain.epoch, this.state, there, this.session.wasOther);
   }
 
   /** Reads what others wrote since, into what is here. */
@@ -135,6 +135,7 @@ export class Document {
     // What this device has written itself, in another tab or before it was started again.
     const kept = await takeInOrSetAside(session.device, session.id, this.state);
     this.#wasOne ||= kept === "taken in";
+    if (session.wasOther) this.state.layDown(session.chain.epoch);
     const late: Late[] = [];
     this.#noteWriters();
     try {
@@ -142,6 +143,10 @@ export class Document {
       this.#merged = session.head.hash;
       this.state.settle(session.content);
       this.#wasOne = true;
+      if (session.wasOther) {
+        await this.keep();
+        await session.broughtOver();
+      }
     } catch (error) {
       if (!this.#wasOne || !isRefused(error, "state.form")) throw error;
       // Somebody wrote what is none over it. What this device has of it goes on.

@@ -120,6 +120,16 @@ export class Registers {
     return overtaken.map(([name, own]) => outdoneOf(name, own));
   }
 
+  /** What was set at epochs to which this history has not come was set in another, which is over: it is told as outdone. */
+  layDown(after: number): void {
+    for (const [name, one] of this.#all) {
+      if (one.epoch <= after) continue;
+      this.#all.delete(name);
+      this.#unsaved.delete(name);
+      this.#overtaken.set(name, one);
+    }
+  }
+
   /** Takes in those that count; says whether any did, and which did not: those of an epoch after `until` were set in none, and do not. */
   merge(other: Registers, until: number): { moved: boolean; outdone: Outdone[] } {
     let moved = false;

@@ -60,16 +60,20 @@ export class Replica {
   }
 }
 
-/** Keeps a document, with whatever another tab has kept of it meanwhile; of which the session has `there`. */
-export function keep(device: Device, session: string, epoch: number, state: State, there?: Uint8Array): Promise<void> {
+/**
+ * Keeps a document, with whatever another tab has kept of it meanwhile; of which the session has `there`. What was kept may be of another history, which is over
+ * (`wasOther`): then its registers of later epochs are laid down.
+ */
+export function keep(device: Device, session: string, epoch: number, state: State, there?: Uint8Array, wasOther = false): Promise<void> {
   return device.store.alone(async () => {
     const whole = state.copy();
     const before = await takeIn(device, session, whole).catch((error: unknown) => setAside(device, session, error));
+    if (wasOther) whole.layDown(epoch);
     if (there) whole.settle(there);
     const [unsaved, content] = [whole.unsaved(), whole.encode()];
     const plain = new Uint8Array(HEAD + unsaved.length + content.length);
     const head = new DataView(plain.buffer);
-    head.setBigUint64(0, BigInt(Math.max(epoch, before ?? 1)));
+    head.setBigUint64(0, BigInt(wasOther ? epoch : Math.max(epoch, before ?? 1)));
     head.setUint32(8, unsaved.length);
     plain.set(unsaved, HEAD);
     plain.set(content, HEAD + unsaved.length);

@@ -118,6 +118,11 @@ export class State {
     this.#registers.takeUnsaved(Registers.parse(unsaved));
   }
 
+  /** @internal The history is over in which registers were set at later epochs than this. */
+  layDown(after: number): void {
+    this.#registers.layDown(after);
+  }
+
   /** @internal The session has this; what is no document has nothing. */
   settle(content: Uint8Array): void {
     try {

@@ -74,6 +74,8 @@ export class Session {
   #fork: undefined | "known" | { other: string };
   /** The last statement that this device had seen of another history, which is over. */
   #over: string | undefined;
+  /** And its document has not been brought over yet. */
+  #wasOther = false;
   readonly #turns = new Turns();
 
   private constructor(
@@ -159,7 +161,7 @@ export class Session {
     session.#added = added;
     // Looked at last: what another tab has seen meanwhile is what counts.
     const { seen: pin, fork, over } = await look();
-    [session.#fork, session.#over] = [fork, over];
+    [session.#fork, session.#over, session.#wasOther] = [fork, over, over !== undefined || pin?.wasOther === true];
     const snapshot = shown.last_snapshot ?? 0;
     const { head, content, needs, wrote, sinceSnapshot, lastBy, beside, used } = await readContent(device, members, { chain, keys, snapshot, pin });
     Object.assign(session, { head, content, wrote, beside, used });
@@ -197,6 +199,17 @@ export class Session {
   /** Whether this device has seen another history of it than this one: nothing is written until a full device's {@link claim} has named both. */
   get isForked(): boolean {
     return this.#fork !== undefined;
+  }
+
+  /** @internal Whether this device had seen another history, which is over, and its document has not been brought over yet. */
+  get wasOther(): boolean {
+    return this.#wasOther;
+  }
+
+  /** @internal It has. */
+  broughtOver(): Promise<void> {
+    this.#wasOther = false;
+    return this.#pin();
   }
 
   /** @internal */
@@ -412,7 +425,7 @@ export class Session {
     });
     this.#fork = undefined;
     const { chain, keys, recipients, head, content, beside, used } = fresh;
-    this.#over = fresh.#over;
+    [this.#over, this.#wasOther] = [fresh.#over, fresh.#wasOther];
     Object.assign(this, { chain, keys, recipients, head, content, beside, used });
     for (const writer of fresh.wrote) this.wrote.add(writer);
     this.#lastBy = fresh.#lastBy;
@@ -472,7 +485,7 @@ export class Session {
       const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
       return this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation });
     });
-    if (typeof this.#fork === "object") this.#over = this.#fork.other;
+    if (typeof this.#fork === "object") [this.#over, this.#wasOther] = [this.#fork.other, true];
     this.#fork = undefined;
     await this.take(answer, signed);
     this.keys.set(key.version, key);
@@ -604,7 +617,7 @@ export class Session {
 
   #pin(): Promise<void> {
     const { chain, head, used } = this;
-    const pin = { chain: chain.last, n: chain.length, seq: head.seq, hash: head.hash, used, added: [...this.#added] };
+    const pin = { chain: chain.last, n: chain.length, seq: head.seq, hash: head.hash, used, added: [...this.#added], ...(this.#wasOther ? { wasOther: true } : {}) };
     return this.device.setPin(this.id, pin, chain, this.#over);
   }
 }
