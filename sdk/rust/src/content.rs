@@ -88,6 +88,8 @@ impl Session {
         session.fork = fork;
         if !session.is_forked() {
             session.keep_pin()?;
+            // From here on what it keeps is of this history.
+            session.over = None;
         }
         session.snapshot_seen = snapshot;
         Ok(session)

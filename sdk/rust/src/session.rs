@@ -379,6 +379,7 @@ impl Session {
             (self.over, self.was_other) = (Some(known), true);
         }
         self.take(&answer, &statement, digest).await?;
+        self.over = None;
         self.keys.insert(key.version, key);
         self.recipients = recipients;
         self.hold(self.chain.epoch());

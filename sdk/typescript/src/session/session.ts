@@ -172,6 +172,8 @@ export class Session {
     const holds = chain.holder === device.did && !chain.released && shown.holder === device.did;
     session.#held = holds && !session.isForked ? chain.epoch : undefined;
     if (!session.isForked) await session.#pin();
+    // From here on what it keeps is of this history.
+    session.#over = undefined;
     session.#snapshotSeen = snapshot;
     return session;
   }
@@ -425,7 +427,7 @@ export class Session {
     });
     this.#fork = undefined;
     const { chain, keys, recipients, head, content, beside, used } = fresh;
-    [this.#over, this.#wasOther] = [fresh.#over, fresh.#wasOther];
+    this.#wasOther = fresh.#wasOther;
     Object.assign(this, { chain, keys, recipients, head, content, beside, used });
     for (const writer of fresh.wrote) this.wrote.add(writer);
     this.#lastBy = fresh.#lastBy;
@@ -488,6 +490,7 @@ export class Session {
     if (typeof this.#fork === "object") [this.#over, this.#wasOther] = [this.#fork.other, true];
     this.#fork = undefined;
     await this.take(answer, signed);
+    this.#over = undefined;
     this.keys.set(key.version, key);
     this.recipients = recipients;
     this.hold();
