@@ -1,5 +1,5 @@
 //! Deterministic simulation: devices that run the SDK, a network that loses, repeats, delays and cuts, clocks that differ, devices that die, and the server
-//! itself, which answers one request at a time (F10, F26 to F30). Each seed is one life of one session; the same seed is the same life.
+//! itself, which answers one request at a time and starts anew between two (F10, F26 to F30). Each seed is one life of one session; the same seed is the same life.
 //!
 //! `make sim SEEDS=10000` runs more; a seed that fails is named, and `BATON_SEED=n` runs it by itself.
 
@@ -37,7 +37,8 @@ const TOGETHER: u64 = 20;
 
 /// What the lives of one server share.
 struct Stage {
-    server: Server,
+    /// None only while it is started anew.
+    server: Option<Server>,
     clock: ManualClock,
     person: Person,
     devices: Vec<Kept>,
@@ -53,11 +54,22 @@ impl Stage {
         for n in 0..DEVICES {
             devices.push(server.full(&mut person, &format!("Device {n}")).await.kept());
         }
-        Self { server, clock, person, devices, network: Network::new().unwrap() }
+        Self { server: Some(server), clock, person, devices, network: Network::new().unwrap() }
     }
 }
 
 impl Stage {
+    fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    /// The server goes between two requests, with all that it has in memory, and comes back.
+    async fn start_server_anew(&mut self) {
+        let server = self.server.take().unwrap();
+        self.server = Some(server.restart().await);
+        self.server().running.identity.pump().await.unwrap();
+    }
+
     /// To the server and back, at the server's time.
     async fn carry(&self, sent: Sent) -> Result<Came, Error> {
         let date = Some(self.clock.clock().now().secs());
@@ -123,7 +135,7 @@ impl<'a> World<'a> {
         if seed.is_multiple_of(REVOKED) {
             // Approving wants a passkey, and a person who has just shown it.
             stage.person.unlock().await.unwrap();
-            let leaves = stage.server.full(&mut stage.person, &format!("Leaves {seed}")).await;
+            let leaves = stage.server.as_ref().unwrap().full(&mut stage.person, &format!("Leaves {seed}")).await;
             out = Some((all.len(), leaves.enrolled().device_id));
             all.push(leaves.kept());
         }
@@ -162,6 +174,10 @@ impl<'a> World<'a> {
                 let _ = self.deliver(stray).await;
             }
             5 if self.words > 4 => self.revoke().await,
+            6 if self.chance.one_in(4) => {
+                self.stage.start_server_anew().await;
+                let _ = writeln!(self.story, "the server starts anew");
+            }
             _ => self.live(n).await,
         }
     }
@@ -169,7 +185,7 @@ impl<'a> World<'a> {
     /// Time goes by, and identity says that nothing is new.
     async fn pass(&mut self, secs: i64) {
         self.stage.clock.advance_secs(secs);
-        self.stage.server.running.identity.pump().await.unwrap();
+        self.stage.server().running.identity.pump().await.unwrap();
         let _ = writeln!(self.story, "{secs} s");
     }
 
@@ -295,7 +311,7 @@ impl<'a> World<'a> {
         for _ in 0..5 {
             self.pass(40).await;
         }
-        self.stage.server.running.broker.sweep().await.unwrap();
+        self.stage.server().running.broker.sweep().await.unwrap();
         let mut holder = None;
         for n in &here {
             self.calmly(*n, Some(Deed::Follow)).await;
@@ -427,7 +443,7 @@ async fn lives(odd: u64) {
             live(&mut stage, seed).await;
         }
         // I1, I2, I5, I7 to I9, over everything that these lives left.
-        checker::check(stage.server.dir()).await;
+        checker::check(stage.server().dir()).await;
     }
 }
 
