@@ -173,7 +173,15 @@ async fn writing() {
         rig.refuse(&rig.to_broker(&foreign, method, &path, scope, None).await, 404, "not_found", "not found").await;
     }
     // EVT-10: ids are what they are.
-    for id in ["ses_x", "*", "hof_019b0000000070008000000000000000", "ses_019B0000000070008000000000000000"] {
+    for id in [
+        "ses_x",
+        "*",
+        "%3E",
+        "ses_.",
+        "ses_019b0000000070008000000000000000.%3E",
+        "hof_019b0000000070008000000000000000",
+        "ses_019B0000000070008000000000000000",
+    ] {
         let ask = rig.to_broker(&rig.laptop, "GET", &format!("/v1/sessions/{id}"), "session:read", None).await;
         rig.refuse(&ask, 400, "input.id", "id").await;
     }

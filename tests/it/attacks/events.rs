@@ -1,6 +1,6 @@
 //! Event streams: EVT-01 to EVT-04, EVT-06, EVT-07, EVT-09.
 
-use super::{Ask, Rig};
+use super::{Ask, Rig, race};
 use crate::middle::Middle;
 use crate::support::Server;
 use baton_sdk::{Ended, Session};
@@ -25,9 +25,16 @@ async fn opening() {
         rig.refuse(&upgrade(events().await).header("origin", origin), 403, "stream.origin", "origin").await;
     }
     rig.refuse(&upgrade(Ask::new("GET", rig.broker("/v1/events")).header("cookie", "baton=x")), 401, "invalid_token", "missing").await;
-    let mut future = upgrade(events().await);
-    future.url += "?cursor=99999";
-    rig.refuse_but(&future, 409, "stream.gap", "gap", &["used_once"]).await;
+    for elsewhere in ["99999", "-5", "9223372036854775807"] {
+        let mut future = upgrade(events().await);
+        future.url += &format!("?cursor={elsewhere}");
+        rig.refuse_but(&future, 409, "stream.gap", "gap", &["used_once"]).await;
+    }
+    // EVT-04: a token stands in no URL, beside a proof or instead of one.
+    let mut in_url = upgrade(events().await);
+    in_url.url += "?access_token=secret";
+    rig.refuse(&in_url, 400, "input.token_in_url", "token in url").await;
+    rig.refuse(&upgrade(Ask::new("GET", rig.broker("/v1/events?ticket=x&access_token=secret"))), 400, "input.token_in_url", "token in url").await;
 
     // A ticket counts once, and only from where it was fetched.
     let ticket =
@@ -35,6 +42,10 @@ async fn opening() {
     let ticket = rig.allow(&ticket).await["ticket"].as_str().unwrap().to_owned();
     let with_ticket = |origin: &str| upgrade(Ask::new("GET", rig.broker(&format!("/v1/events?ticket={ticket}"))).header("origin", origin));
     rig.refuse(&with_ticket("https://evil.example"), 403, "stream.origin", "origin").await;
+    rig.refuse(&with_ticket("null"), 403, "stream.origin", "origin").await;
+    let mut from_nowhere = with_ticket("x");
+    from_nowhere.headers.retain(|(name, _)| *name != "origin");
+    rig.refuse(&from_nowhere, 403, "stream.origin", "origin").await;
     let mut request = rig.broker(&format!("/v1/events?ticket={ticket}")).replacen("http", "ws", 1).into_client_request().unwrap();
     request.headers_mut().insert("origin", "https://app.example".parse().unwrap());
     let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
@@ -65,6 +76,26 @@ async fn resuming_misses_nothing() {
     let mut stream = rig.tv.events(Some(0)).await.unwrap();
     let event = stream.next().await.unwrap();
     assert_eq!((event.seq, event.kind.as_str(), event.session), (1, "other", None));
+}
+
+/// EVT-03: a ticket is good for half a minute, and of many who show it at once one is let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_is_good_once_and_not_for_long() {
+    let clock = ManualClock::start();
+    let rig = Rig::at(Server::start_at(On::Sqlite, clock.clock()).await).await;
+    let ticket = async || {
+        let ask = rig.to_broker(&rig.laptop, "POST", "/v1/events/tickets", "session:read", Some(&json!({}))).await;
+        let ticket = rig.allow(&ask).await["ticket"].as_str().unwrap().to_owned();
+        upgrade(Ask::new("GET", rig.broker(&format!("/v1/events?ticket={ticket}"))))
+    };
+    let (late, in_time) = (ticket().await, ticket().await);
+    clock.advance_secs(29);
+    rig.server.running.identity.pump().await.unwrap();
+    let answers = race(vec![in_time; 8]).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 101).count(), 1);
+    assert!(answers.iter().all(|answer| answer.status == 101 || answer.code == "stream.ticket"));
+    clock.advance_secs(1);
+    rig.refuse(&late, 401, "stream.ticket", "ticket").await;
 }
 
 /// EVT-01: a stream does not outlive its token, and tells nothing of what happens after that.

@@ -6,9 +6,9 @@ use crate::support::Server;
 use baton_protocol::handoff::chain::{Act, Statement};
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::handoff::wire::{Offer, claim_data, offer_data};
-use baton_protocol::id::HandoffId;
+use baton_protocol::id::{HandoffId, SessionId};
 use baton_protocol::key::hash;
-use baton_protocol::session::Head;
+use baton_protocol::session::{Head, Mode};
 use baton_protocol::signer::Signer as _;
 use baton_protocol::time::Millis;
 use baton_sdk::{Device, Session, Waiting, seal};
@@ -233,5 +233,85 @@ async fn accepting_what_is_over() {
                 rig.refuse(&ask, status, code, reason).await;
             }
         }
+    }
+}
+
+/// ECC-13: a session's key goes to nobody but live devices of the person, in whatever step it is brought in.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_for_live_devices_of_the_person() {
+    let mut rig = Rig::new(On::Sqlite).await;
+    let tablet = rig.server.full(&mut rig.person, "Tablet").await;
+    let lost = rig.server.full(&mut rig.person, "Lost").await;
+    let foreign = rig.server.full(&mut rig.server.person().await, "Foreign").await;
+    assert!(rig.person.revoke(&lost.enrolled().device_id).await.unwrap());
+    let session = rig.session().await;
+    let path = |verb: &str| format!("/v1/sessions/{}/{verb}", session.id());
+    let to = |device: &Device| seal::seal("a key", &[&rig.laptop, device].map(|one| (one.did().clone(), one.signer().key().clone()))).unwrap();
+    let app = rig.laptop.members().await.unwrap().log.app().to_owned();
+    let offered = session.offer(Target::Device(tablet.did().clone())).await.unwrap();
+    Waiting::list(&tablet).await.unwrap().pop().unwrap().accept().await.unwrap();
+    for (device, is_one) in [(&foreign, false), (&lost, false), (&tablet, true)] {
+        let envelope = to(device);
+        let digest = hash(envelope.as_bytes());
+        let act = Act::Open { app: app.clone(), subject: rig.laptop.subject().into(), mode: Mode::Exclusive, envelope: digest.clone() };
+        let new = SessionId::new(rig.server.http().now(), baton_sdk::system_entropy().bytes());
+        let draft = Statement { v: 1, session: new, epoch: 1, prev: None, device: rig.laptop.did().clone(), act }.draft();
+        let open = draft.clone().signed(&rig.laptop.signer().sign_now(draft.signing_input()));
+        let (rekey, _) = rig.said(&rig.laptop, &session, 1, Act::Rekey { key_version: 2, envelope: digest.clone() }).await;
+        let only = sealed_to(device);
+        let release = Act::Release {
+            handoff: offered.id().clone(),
+            head: session.head().clone(),
+            key_version: 1,
+            envelope: Some(hash(only.as_bytes())),
+            to: tablet.did().clone(),
+        };
+        let (release, _) = rig.said(&rig.laptop, &session, 1, release).await;
+        for (path, scope, body) in [
+            ("/v1/sessions".into(), "session:write", json!({"statement": open, "envelope": envelope})),
+            (path("envelopes"), "session:write", json!({"key_version": 1, "envelope": only})),
+            (format!("/v1/handoffs/{}/seal", offered.id()), "handoff:offer", json!({"statement": release, "envelope": only})),
+            (path("rekey"), "session:write", json!({"statement": rekey, "envelope": envelope})),
+        ] {
+            let ask = rig.step(&rig.laptop, &path, scope, &body).await;
+            // Of the two that write this chain, the first to come wins.
+            if is_one && !path.ends_with("rekey") {
+                rig.allow(&ask).await;
+            } else if !is_one {
+                rig.refuse(&ask, 403, "state.recipient", "recipient").await;
+            }
+        }
+    }
+}
+
+/// F28: what arrives in another order than it was sent. An acceptance after the revocation that followed it is none; an acknowledgement after the receipt that
+/// followed it takes nothing back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_out_of_order() {
+    for on in [On::Sqlite, On::Postgres] {
+        let mut rig = Rig::new(on).await;
+        let tablet = rig.server.full(&mut rig.person, "Tablet").await;
+        let mut session = rig.session().await;
+        let offered = session.offer(Target::Device(rig.tv.did().clone())).await.unwrap();
+        let waiting = Waiting::list(&rig.tv).await.unwrap().pop().unwrap();
+        let shown = rig.tv.present(&rig.tv.servers().broker, &waiting.offer().challenge, &[waiting.data()], &[]).await.unwrap();
+        let accept = rig.step(&rig.tv, &format!("/v1/handoffs/{}/accept", offered.id()), "handoff:accept", &json!({"presentation": shown})).await;
+        assert!(rig.person.revoke(&rig.tv.enrolled().device_id).await.unwrap());
+        rig.refuse(&accept, 401, "invalid_token", "standing").await;
+        session.write(b"00:44").await.unwrap();
+
+        let offered = session.offer(Target::Device(tablet.did().clone())).await.unwrap();
+        let waiting = Waiting::list(&tablet).await.unwrap().pop().unwrap();
+        waiting.accept().await.unwrap();
+        session.seal(&offered).await.unwrap();
+        let head = session.head().clone();
+        let path = format!("/v1/sessions/{}/acknowledge", session.id());
+        let fetched = rig.step(&tablet, &path, "session:read", &json!({"seq": head.seq, "hash": head.hash})).await;
+        let mut there = waiting.complete().await.unwrap();
+        rig.allow(&fetched).await;
+        assert_eq!((there.is_held(), there.content()), (true, &b"00:44"[..]));
+        there.write(b"00:45").await.unwrap();
+        session.follow().await.unwrap();
+        assert_eq!((session.is_held(), session.content()), (false, &b"00:45"[..]));
     }
 }
