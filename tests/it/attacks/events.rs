@@ -27,7 +27,7 @@ async fn opening() {
     rig.refuse(&upgrade(Ask::new("GET", rig.broker("/v1/events")).header("cookie", "baton=x")), 401, "invalid_token", "missing").await;
     for elsewhere in ["99999", "-5", "9223372036854775807"] {
         let mut future = upgrade(events().await);
-        future.url += &format!("?cursor={elsewhere}");
+        future.url = format!("{}?cursor={elsewhere}", future.url);
         rig.refuse_but(&future, 409, "stream.gap", "gap", &["used_once"]).await;
     }
     // EVT-04: a token stands in no URL, beside a proof or instead of one.
