@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -354,19 +354,23 @@ async fn a_stream_outlives_its_token() {
         vec![frame.to_owned()]
     });
     let laptop = server.full(&mut server.person().await, "Laptop").await;
-    let (opened, heard) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let opened = Arc::new(AtomicUsize::new(0));
+    let (tells, mut told) = mpsc::unbounded_channel();
     let mut listening = laptop.listen(None);
-    let (opens, hears) = (opened.clone(), heard.clone());
+    let opens = opened.clone();
     let listens = tokio::spawn(async move {
         loop {
             match listening.next().await.unwrap() {
-                Heard::Open => opens.fetch_add(1, Ordering::Relaxed),
-                _ => 0,
-            };
-            hears.notify_one();
+                Heard::Open => {
+                    opens.fetch_add(1, Ordering::Relaxed);
+                    tells.send(None).unwrap();
+                }
+                Heard::Told(Told::Event(event)) => tells.send(event.session).unwrap(),
+                _ => {}
+            }
         }
     });
-    heard.notified().await;
+    assert_eq!(told.recv().await, Some(None), "it is open");
     // A quarter of an hour, of tokens that live five minutes.
     for round in 1..=3 {
         for _ in 0..72 {
@@ -376,6 +380,9 @@ async fn a_stream_outlives_its_token() {
         // By a clock that is not the machine's it is looked at with what comes next.
         Session::open(&laptop, b"0").await.unwrap();
         renewals.wait_for(|count| *count >= round).await.unwrap();
+        // And what is told after the answer is heard after it: from here on time may pass again.
+        let after = Session::open(&laptop, b"0").await.unwrap().id().to_string();
+        while told.recv().await.unwrap().as_ref() != Some(&after) {}
     }
     listens.abort();
     assert_eq!(opened.load(Ordering::Relaxed), 1);
