@@ -375,11 +375,12 @@ impl Session {
                 other => break other?,
             }
         };
-        if let Fork::Other(known) = std::mem::take(&mut self.fork) {
-            (self.over, self.was_other) = (Some(known), true);
+        // It is ended once the broker's acceptance was seen, and not before.
+        if let Fork::Other(known) = &self.fork {
+            (self.over, self.was_other) = (Some(known.clone()), true);
         }
         self.take(&answer, &statement, digest).await?;
-        self.over = None;
+        (self.fork, self.over) = (Fork::None, None);
         self.keys.insert(key.version, key);
         self.recipients = recipients;
         self.hold(self.chain.epoch());

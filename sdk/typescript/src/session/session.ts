@@ -487,10 +487,10 @@ export class Session {
       const presentation = await device.present({ audience, nonce: await device.nonce(audience), data });
       return this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation });
     });
+    // It is ended once the broker's acceptance was seen, and not before.
     if (typeof this.#fork === "object") [this.#over, this.#wasOther] = [this.#fork.other, true];
-    this.#fork = undefined;
     await this.take(answer, signed);
-    this.#over = undefined;
+    [this.#fork, this.#over] = [undefined, undefined];
     this.keys.set(key.version, key);
     this.recipients = recipients;
     this.hold();
