@@ -101,22 +101,20 @@ pub fn filled_with<'a, T>(
 /// A value of a row.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
-    /// A text.
-    Text(&'a str),
+    /// A text, which may be missing.
+    Text(Option<&'a str>),
     /// A number.
     Number(i64),
-    /// A text that may be missing.
-    Maybe(Option<&'a str>),
 }
 
 impl<'a> From<&'a str> for Value<'a> {
     fn from(text: &'a str) -> Self {
-        Self::Text(text)
+        Self::Text(Some(text))
     }
 }
 impl<'a> From<Option<&'a str>> for Value<'a> {
     fn from(text: Option<&'a str>) -> Self {
-        Self::Maybe(text)
+        Self::Text(text)
     }
 }
 impl From<i64> for Value<'_> {
@@ -166,7 +164,6 @@ impl<'a> Together<'a> {
             let query = values.into_iter().fold(sqlx::query(text), |query, value| match value {
                 Value::Text(text) => query.bind(text),
                 Value::Number(number) => query.bind(number),
-                Value::Maybe(text) => query.bind(text),
             });
             touched += query.execute(&mut *db).await?.rows_affected();
         }
