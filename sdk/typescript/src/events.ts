@@ -72,7 +72,7 @@ export interface Listening {
   outbox?: Outbox;
   /** Tells of what others say just now, where this device says nothing itself. */
   volatile?: boolean;
-  /** What tells that the page is back, shown again out of the browser's cache or on a network again; the window, where there is one. */
+  /** What tells that the page is off the network, on one again, or shown again out of the browser's cache; the window, where there is one. */
   window?: Pick<Window, "addEventListener" | "removeEventListener">;
   /** Ends the stream. */
   signal?: AbortSignal;
@@ -83,52 +83,63 @@ const PAUSE = 1000;
 const LONGEST_PAUSE = 30_000;
 const LONGEST_STREAM = 330_000;
 const REVOKED = 4403;
+const BROKEN = 1006;
 
 /**
  * Listens until `signal` ends it or the device is revoked (`status.revoked`). Connections that break are made again, from the last event that was
- * seen, with pauses that grow; at once when the page is back: a laptop that was closed has a connection that died without a word.
+ * seen, with pauses that grow; at once when the page is back: a laptop that was closed has a connection that died without a word. A page that is off the
+ * network has none.
  */
 export async function* listen(device: Device, listening: Listening = {}): AsyncGenerator<Frame, void> {
-  const back = new Back(listening.window);
+  const ways = new Ways(listening.window);
   try {
-    yield* connections(device, listening, back);
+    yield* connections(device, listening, ways);
   } finally {
-    back.stop();
+    ways.stop();
   }
 }
 
-/** Tells that a page is back. */
-class Back {
+const WAYS = ["pageshow", "online", "offline"];
+
+/** Tells that a page is gone from the network, or back: what connection it had is not to be trusted either way. */
+class Ways {
   readonly #window: Listening["window"];
-  #acts = new Set<() => void>();
-  readonly #tell = (): void => {
-    for (const act of this.#acts) act();
+  #acts = new Set<(isBack: boolean) => void>();
+  readonly #tell = ({ type }: Event): void => {
+    for (const act of this.#acts) act(type !== "offline");
   };
 
   constructor(window = "addEventListener" in globalThis ? (globalThis as unknown as Listening["window"]) : undefined) {
     this.#window = window;
-    for (const event of ["pageshow", "online"]) window?.addEventListener(event, this.#tell);
+    for (const event of WAYS) window?.addEventListener(event, this.#tell);
   }
 
   /** Runs `act` each time, until what is given is called. */
-  on(act: () => void): () => void {
+  on(act: (isBack: boolean) => void): () => void {
     this.#acts.add(act);
     return () => this.#acts.delete(act);
   }
 
   stop(): void {
-    for (const event of ["pageshow", "online"]) this.#window?.removeEventListener(event, this.#tell);
+    for (const event of WAYS) this.#window?.removeEventListener(event, this.#tell);
   }
 }
 
-async function* connections(device: Device, listening: Listening, back: Back): AsyncGenerator<Frame, void> {
+async function* connections(device: Device, listening: Listening, ways: Ways): AsyncGenerator<Frame, void> {
   const { signal } = listening;
   let last = listening.cursor;
   let pause = PAUSE;
   while (!signal?.aborted) {
+    let isBack = false;
+    let woken = (): void => undefined;
+    const back = new Promise<void>((resolve) => (woken = resolve));
+    const forget = ways.on((now) => {
+      isBack ||= now;
+      if (now) woken();
+    });
     const began = device.http.around.now();
     try {
-      for await (const frame of connection(device, last, listening, back)) {
+      for await (const frame of connection(device, last, listening, ways)) {
         if (frame.type === "event") {
           pause = PAUSE;
           if (last !== undefined && frame.seq <= last) continue;
@@ -148,12 +159,9 @@ async function* connections(device: Device, listening: Listening, back: Back): A
     // One that ended with its token is no failure.
     if (around.now() - began > LONGEST_PAUSE) pause = PAUSE;
     // Jitter, so that many who lost one server do not come back as one.
-    let woken = (): void => undefined;
-    const forget = back.on(() => woken());
-    const isBack = new Promise<boolean>((resolve) => (woken = () => resolve(true)));
-    const early = await Promise.race([around.pause(pause * share(around.random)), isBack]);
+    if (!isBack) await Promise.race([around.pause(pause * share(around.random)), back]);
     forget();
-    pause = early ? PAUSE : Math.min(pause * 2, LONGEST_PAUSE);
+    pause = isBack ? PAUSE : Math.min(pause * 2, LONGEST_PAUSE);
   }
 }
 
@@ -163,7 +171,7 @@ function share(random: Random): number {
   return (high * 256 + low) / 65535;
 }
 
-async function* connection(device: Device, cursor: number | undefined, { presence, outbox, volatile = outbox !== undefined, signal }: Listening, back: Back): AsyncGenerator<Frame, void> {
+async function* connection(device: Device, cursor: number | undefined, { presence, outbox, volatile = outbox !== undefined, signal }: Listening, ways: Ways): AsyncGenerator<Frame, void> {
   const ask = (scope: string): Promise<{ ticket: string }> => device.broker({ scope, path: "/v1/events/tickets", json: {} });
   // Who joined before it asked for presence is told of the rest all the same.
   const least = outbox ? "session:read session:write" : "session:read";
@@ -222,7 +230,12 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
   // A stream ends with its token, which lives five minutes. One that does not has broken without a word.
   let broken = setTimeout(() => socket.close(), LONGEST_STREAM);
   signal?.addEventListener("abort", close);
-  const forget = back.on(close);
+  // Whoever waits for a dead connection to say that it is closed waits long.
+  const forget = ways.on(() => {
+    close();
+    closed ??= BROKEN;
+    wake();
+  });
   try {
     for (;;) {
       const frame = frames.shift();

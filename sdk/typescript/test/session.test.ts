@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Asked, Http, Offered, Requested, Session, Waiting, listen, type Device, type Frame, type SessionEvent, type Socket, type Surroundings } from "../src/index.js";
+import { Asked, Http, Offered, Outbox, Requested, Session, Waiting, listen, type Device, type Frame, type SessionEvent, type Socket, type Surroundings } from "../src/index.js";
 import { utf8 } from "../src/base64url.js";
 import { around, full, limited, restarted, handOver, refusal, text } from "./people.js";
 import { Server, Terminal } from "./server.js";
@@ -228,27 +228,49 @@ test("a connection that breaks is made again, and nothing is told twice or left 
   assert.equal(opened, 3);
 });
 
-test("a page that is back has its connection made anew, and waits for nothing", async () => {
+test("a page that is back has its connection made anew at once, and off the network it has none", async () => {
   const laptop = await full(server, "Laptop");
-  let [opened, paused] = [0, 0];
+  let paused = 0;
+  const opened: Socket[] = [];
   const counting: Surroundings = {
     ...around,
-    socket: (url) => (opened++, around.socket(url)),
+    // Each is dead when it is closed, and does not say so.
+    socket: (url) => {
+      const socket = around.socket(url);
+      const close = socket.close.bind(socket);
+      socket.close = (): void => {
+        socket.onclose = null;
+        close();
+      };
+      opened.push(socket);
+      return socket;
+    },
     // As long as nobody is back, for ever.
     pause: () => (paused++, new Promise(() => undefined)),
   };
   const window = new EventTarget() as unknown as Window;
   const listening = await restarted(laptop, new Http(counting));
+  const outbox = new Outbox();
   const stop = new AbortController();
-  const frames = listen(listening, { window, signal: stop.signal });
+  const frames = listen(listening, { window, outbox, signal: stop.signal });
   assert.equal((await frames.next()).value?.type, "open");
+  assert.equal(listening.lines.size, 1);
+  // What it had died with the lid closed.
+  for (const event of ["pageshow", "online"]) {
+    window.dispatchEvent(new Event(event));
+    assert.equal((await frames.next()).value?.type, "open", event);
+  }
+  assert.deepEqual([opened.length, paused], [3, 0]);
   const next = frames.next();
-  // What it had dies with the lid closed; the pause after that is cut short as well.
-  window.dispatchEvent(new Event("pageshow"));
+  window.dispatchEvent(new Event("offline"));
+  assert.equal(listening.lines.size, 0, "nothing is written into a stream that leads nowhere");
   while (paused === 0) await new Promise(setImmediate);
+  window.dispatchEvent(new Event("offline"));
+  await new Promise(setImmediate);
+  assert.equal(opened.length, 3);
   window.dispatchEvent(new Event("online"));
   assert.equal((await next).value?.type, "open");
-  assert.deepEqual([opened, paused], [2, 1]);
+  assert.deepEqual([opened.length, paused], [4, 1]);
   stop.abort();
 });
 
