@@ -1,14 +1,17 @@
 //! Who is there, and what a person's switches keep from whom: by the broker and by sealing.
 
 use crate::manage::page;
+use crate::middle::Deed;
 use crate::support::Server;
 use baton_protocol::event::{Present, Status};
 use baton_protocol::handoff::machine::{Reason, Target};
 use baton_sdk::http::Request;
 use baton_sdk::{Device, Error, Session, Told, Unasked, Waiting};
+use baton_service::base::system_clock;
 use baton_service::testing::{ManualClock, On};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// The next that a stream tells of who is there.
 async fn told(events: &mut baton_sdk::Events) -> Vec<Present> {
@@ -150,6 +153,33 @@ async fn a_person_decides_who_is_seen_and_what_is_mirrored() {
     }
 }
 
+/// What a person lets nobody see is sealed to nobody: a broker that would show it all the same has nothing to show.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_is_to_see_is_not_sealed_to_anybody() {
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
+    let mut person = server.person().await;
+    let laptop = server.full(&mut person, "Laptop").await;
+    let session = Session::open(&laptop, b"The General").await.unwrap();
+    let page = page(&server, laptop.subject());
+    let switches = format!("/v1/manage/devices/{}/switches", laptop.did());
+    let (said, mut sent) = mpsc::unbounded_channel();
+    middle.meddle(move |seen| {
+        if seen.path == "/broker/v1/presence" {
+            said.send(serde_json::from_slice::<Value>(&seen.body).unwrap()).unwrap();
+        }
+        Deed::Pass
+    });
+    for (off, views) in
+        [(json!({}), true), (json!({"mirroring": false}), false), (json!({"mirroring": true}), true), (json!({"visible": false}), false)]
+    {
+        page.tell(&switches, &off).await.unwrap();
+        laptop.members().await.unwrap();
+        laptop.say_present(Status::Online, Some((&session, Some(b"00:43")))).await.unwrap();
+        let said = sent.recv().await.unwrap();
+        assert_eq!((said["session"].as_str(), said["view"].is_object()), (Some(session.id().as_str()), views), "{off}");
+    }
+}
+
 /// Without sync a device has what it holds and what is handed to it by name, and nothing else: not even by a key it was given before.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_sync_the_sessions_of_the_others_stay_away() {
@@ -196,7 +226,7 @@ async fn accepted_all_the_same(device: &Device, handoff: &str) -> Error {
     posts(device, &format!("/v1/handoffs/{handoff}/accept"), "handoff:accept", &json!({})).await.unwrap_err()
 }
 
-async fn posts(device: &Device, path: &str, scope: &str, body: &serde_json::Value) -> Result<serde_json::Value, Error> {
+async fn posts(device: &Device, path: &str, scope: &str, body: &Value) -> Result<Value, Error> {
     let broker = &device.servers().broker;
     let token = device.token(broker, scope, None).await?;
     let body = Some(("application/json", body.to_string().into_bytes()));

@@ -59,8 +59,8 @@ pub async fn list(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Va
     Ok(Json(json!({"devices": devices})))
 }
 
-/// `GET /v1/switches`: who is given no keys but of what it holds (less than identity's list of live devices, never more), and what this device itself
-/// may do unasked.
+/// `GET /v1/switches`: who is given no keys but of what it holds (less than identity's list of live devices, never more), and of this device itself what it
+/// may do unasked, and whether it shows the others anything.
 pub async fn switches(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Json<Value>, Problem> {
     let mut acting = Acting::begin(&broker, &ask, "session:read").await?;
     let (log, me) = (acting.log().to_owned(), acting.device().clone());
@@ -69,7 +69,7 @@ pub async fn switches(State(broker): State<Arc<Broker>>, ask: Ask) -> Result<Jso
     let own = off.get(me.as_str()).copied().unwrap_or(Switches::UNTOUCHED);
     let mut devices: Vec<_> = off.into_iter().filter(|(_, switches)| !switches.sync).map(|(device, _)| device).collect();
     devices.sort();
-    Ok(Json(json!({"without_sync": devices, "unasked": {"gives": own.gives, "takes": own.takes}})))
+    Ok(Json(json!({"without_sync": devices, "unasked": {"gives": own.gives, "takes": own.takes}, "shows": own.shows()})))
 }
 
 /// The devices that are there, as one of them may see the others.
@@ -77,7 +77,7 @@ pub async fn others(broker: &Broker, db: &mut AnyConnection, log: &str, viewer: 
     let off = switches::of_log(db, log).await?;
     let shown = |mut present: Present| {
         let switches = off.get(&present.device).copied().unwrap_or(Switches::UNTOUCHED);
-        if !switches.mirroring {
+        if !switches.shows() {
             (present.session, present.view) = (None, None);
         }
         (switches.visible && present.device != viewer).then_some(present)

@@ -29,6 +29,11 @@ impl Switches {
     /// As long as nobody has switched anything.
     pub const UNTOUCHED: Self = Self { visible: true, mirroring: true, sync: true, gives: false, takes: false };
 
+    /// Whether the others see what it shows.
+    pub const fn shows(self) -> bool {
+        self.visible && self.mirroring
+    }
+
     /// Whether any device may do more than before: only somebody who is there says so.
     pub const fn allows_more_than(self, before: Self) -> bool {
         (self.sync && !before.sync) || (self.gives && !before.gives) || (self.takes && !before.takes)

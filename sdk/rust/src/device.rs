@@ -71,6 +71,8 @@ pub struct Members {
     pub without_sync: BTreeSet<Did>,
     /// What the person lets this device do unasked.
     pub unasked: Unasked,
+    /// Whether the person lets the others see what this device shows.
+    pub shows: bool,
     /// The person is replacing the root; told to full devices.
     pub replace_root: Option<ReplaceRoot>,
 }
@@ -81,6 +83,13 @@ struct Switches {
     without_sync: BTreeSet<Did>,
     #[serde(default)]
     unasked: Unasked,
+    /// Not said by an older broker.
+    #[serde(default = "yes")]
+    shows: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// What the person lets a device do without asking at it, by the broker's word: it moves no session to anybody who is not theirs.
@@ -275,10 +284,10 @@ impl Device {
 
     /// Reads the device log, checks all of it, and checks that it goes on from what this device saw before; and who of it may be sealed to.
     pub async fn members(&self) -> Result<Arc<Members>, Error> {
-        let (read, Switches { without_sync, unasked }) = try_join(self.log(), self.switches()).await?;
+        let (read, Switches { without_sync, unasked, shows }) = try_join(self.log(), self.switches()).await?;
         let (log, answer) = read;
         let labels = answer.directory.unwrap_or_default();
-        let members = Arc::new(Members { log, live: answer.live, labels, without_sync, unasked, replace_root: answer.replace_root });
+        let members = Arc::new(Members { log, live: answer.live, labels, without_sync, unasked, shows, replace_root: answer.replace_root });
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.http.now(), members.clone()));
         Ok(members)
     }

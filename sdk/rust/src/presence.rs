@@ -9,12 +9,16 @@ use serde_json::json;
 
 impl Device {
     /// Says how this device is, and which session it has in front, with what it shows of it (a title, a position; at most
-    /// [`MAX_VIEW`](baton_protocol::view::MAX_VIEW) bytes): sealed to those who have the session. Counts for 45 s, or as long as a stream of events is open.
+    /// [`MAX_VIEW`](baton_protocol::view::MAX_VIEW) bytes): sealed to those who have the session, and to nobody while the person lets this device show nothing.
+    /// Counts for 45 s, or as long as a stream of events is open.
     pub async fn say_present(&self, status: Status, shows: Option<(&Session, Option<&[u8]>)>) -> Result<(), Error> {
         let mut body = json!({"status": status});
         if let Some((session, view)) = shows {
             body["session"] = session.id().as_str().into();
-            if let Some(view) = view {
+            // What nobody is to see is not left to the broker to keep from them.
+            if let Some(view) = view
+                && self.recent_members().await.is_ok_and(|members| members.shows)
+            {
                 body["view"] = serde_json::to_value(session.seal_view(view)?).map_err(|_| Error::Answer("view"))?;
             }
         }

@@ -23,8 +23,9 @@ export interface Unasked {
 
 interface Switches {
   without_sync: string[];
-  /** Not said by an older broker. */
+  /** These are not said by an older broker. */
   unasked?: Unasked;
+  shows?: boolean;
 }
 
 /** The log as this device checked it, and who of it identity says is live: it may leave some out, it cannot add any. */
@@ -36,6 +37,8 @@ export interface Members extends DeviceLog {
   withoutSync: string[];
   /** What the person lets this device do without asking at it. */
   unasked: Unasked;
+  /** Whether the person lets the others see what this device shows. */
+  shows: boolean;
   /** The person is replacing the root; told to full devices. See {@link Device.agree}. */
   replaceRoot?: ReplaceRoot;
 }
@@ -280,9 +283,9 @@ export class Device {
 
   /** Its log as identity has it now, checked, and held against what it saw before; and who of it may be sealed to. */
   async members(): Promise<Members> {
-    const [{ log, answer }, { without_sync: withoutSync, unasked = { gives: false, takes: false } }] = await Promise.all([this.#log(), this.#switches()]);
+    const [{ log, answer }, { without_sync: withoutSync, unasked = { gives: false, takes: false }, shows = true }] = await Promise.all([this.#log(), this.#switches()]);
     const live = answer.live.filter((did) => log.members.some((member) => member.device === did));
-    const members = { ...log, live, labels: answer.directory ?? [], withoutSync, unasked, ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
+    const members = { ...log, live, labels: answer.directory ?? [], withoutSync, unasked, shows, ...(answer.replace_root ? { replaceRoot: answer.replace_root } : {}) };
     this.#recent = { at: this.http.seconds(), members };
     return members;
   }

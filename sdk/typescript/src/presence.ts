@@ -21,13 +21,14 @@ export interface Present {
 /** What a device has in front. */
 export interface Showing {
   session: Session;
-  /** What it shows: a title, a position; at most 2046 bytes, sealed to those who have the session. */
+  /** What it shows: a title, a position; at most 2046 bytes, sealed to those who have the session, and to nobody while the person lets this device show nothing. */
   view?: Uint8Array;
 }
 
 /** Says how this device is. Counts for 45 s, or as long as it listens to events. */
 export async function sayPresent(device: Device, status: Status, showing?: Showing): Promise<void> {
-  const view = showing?.view && (await showing.session.sealView(showing.view));
+  // What nobody is to see is not left to the broker to keep from them.
+  const view = showing?.view && (await shows(device)) ? await showing.session.sealView(showing.view) : undefined;
   const said = { status, ...(showing ? { session: showing.session.id } : {}) };
   const say = (json: object): Promise<unknown> => device.broker({ scope: "presence", path: "/v1/presence", json });
   await say(view ? { ...said, view } : said).catch((error: unknown) => {
@@ -35,6 +36,13 @@ export async function sayPresent(device: Device, status: Status, showing?: Showi
     if (!(error instanceof Refused) || error.code !== "state.rekey_required") throw error;
     return say(said);
   });
+}
+
+async function shows(device: Device): Promise<boolean> {
+  return device.recentMembers().then(
+    (members) => members.shows,
+    () => false,
+  );
 }
 
 /** The person's other devices that are there, as far as the person lets this one see them. */

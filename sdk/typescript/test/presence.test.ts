@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Session, keepPresent, listen, presentDevices, sayPresent, type Frame, type Present } from "../src/index.js";
+import { Http, Session, keepPresent, listen, presentDevices, sayPresent, type Frame, type Present, type Surroundings } from "../src/index.js";
 import { utf8 } from "../src/base64url.js";
 import { Page } from "./page.js";
-import { full, limited, refusal } from "./people.js";
+import { around, full, limited, refusal, restarted } from "./people.js";
 import { Server } from "./server.js";
 
 let server: Server;
@@ -43,6 +43,25 @@ test("the others see what is in front, and open what is shown of it", async () =
   assert.ok(!(await there(frames)).some(({ device }) => device === laptop.did));
   assert.deepEqual(await presentDevices(tv), [], "a limited device sees nobody");
   stop.abort();
+});
+
+test("while the person lets a device show nothing it seals nothing", async () => {
+  const laptop = await full(server, "Laptop");
+  const session = await Session.open(laptop, utf8("The General"));
+  const said: string[] = [];
+  const letting = (shows: boolean): Surroundings => ({
+    ...around,
+    fetch: async (input, init) => {
+      if (String(input).endsWith("/v1/presence")) said.push(String(init?.body));
+      const answer = await around.fetch(input, init);
+      return String(input).endsWith("/v1/switches") && answer.ok ? Response.json({ ...((await answer.json()) as object), shows }, answer) : answer;
+    },
+  });
+  for (const shows of [true, false]) {
+    const device = await restarted(laptop, new Http(letting(shows)));
+    await sayPresent(device, "online", { session: await Session.load(device, session.id), view: utf8("00:43") });
+    assert.equal("view" in JSON.parse(said.at(-1) ?? ""), shows);
+  }
 });
 
 test("a page is away while it is hidden, and tells anew when it is back", async () => {

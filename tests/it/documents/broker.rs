@@ -188,7 +188,7 @@ fn manage() -> Vec<Op> {
 fn presence() -> Vec<Op> {
     vec![
         op("GET /broker/v1/switches", "The person's devices that are given no keys but of what they hold.")
-            .answers(200, &json!({"without_sync": ["did"], "unasked": {"gives": "bool", "takes": "bool"}})),
+            .answers(200, &json!({"without_sync": ["did"], "unasked": {"gives": "bool", "takes": "bool"}, "shows": "bool"})),
         op("GET /broker/v1/presence", "The person's other devices that are there, as far as this one may see them.")
             .answers(200, &json!({"devices": ["#Present"]})),
         op("POST /broker/v1/presence", "How this device is and which session it has in front: for 45 seconds, or as long as it has a stream.")
