@@ -1,6 +1,6 @@
 //! Sessions that hold documents: what two devices wrote is all there in the end, whoever was first, and whoever was away.
 
-use crate::middle::{Deed, Middle};
+use crate::middle::Deed;
 use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
 use baton_sdk::document::{Late, Outcome, Outdone, Replica, State};
@@ -162,10 +162,7 @@ async fn two_windows_write_into_one_document() {
 /// Away from the network everything stays where it was written, and is saved once there is one, also when the server had it already and only its answer was lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_offline_is_saved_later() {
-    let middle = Middle::listen().await;
-    let url = middle.url.clone();
-    let server = Server::start_with(On::Sqlite, system_clock(), |config| config.public_url = url).await;
-    middle.before(server.direct());
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
     let mut person = server.person().await;
     let laptop = server.full(&mut person, "Laptop").await;
     let mut document = Document::open(&laptop).await.unwrap();
@@ -266,20 +263,32 @@ async fn who_is_revoked_while_away_keeps_what_they_wrote() {
     let clock = ManualClock::start();
     let server = Server::start_at(On::Sqlite, clock.clock()).await;
     let mut person = server.person().await;
-    let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+    let (memory, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+    let dir = tempfile::tempdir().unwrap();
+    let path = kept_in_a_file(&memory, dir.path());
+    let start = || started(&server, &path);
+    let laptop = start();
     let mut document = Document::open(&laptop).await.unwrap();
+    let id = document.session().id().clone();
     let shared = Document::open(&phone).await.unwrap();
-    write(&document, 0, "written on a boat");
+    write(&document, 0, " and on deck");
     document.keep().unwrap();
+    // Started anew on a boat.
+    let replica = Replica::load(&start(), &id).unwrap().unwrap();
+    let doc = replica.state().doc();
+    doc.get_or_insert_text("notes").insert(&mut doc.transact_mut(), 0, "written on a boat");
+    replica.keep().unwrap();
     clock.advance_secs(30 * 24 * 3600);
     person.unlock().await.unwrap();
     person.revoke(&laptop.enrolled().device_id).await.unwrap();
     server.running.identity.pump().await.unwrap();
+    // Neither the run from before nor another gets it in, and both leave it where it is.
     assert_eq!(document.save().await.unwrap_err().code(), Some("status.revoked"));
-    assert_eq!(notes(Replica::load(&laptop, document.session().id()).unwrap().unwrap().state()), "written on a boat");
+    assert_eq!(Session::load(&start(), &id).await.err().unwrap().code(), Some("status.revoked"));
+    assert_eq!(notes(Replica::load(&start(), &id).unwrap().unwrap().state()), "written on a boat and on deck");
     // The other device's is not harmed, and it claims what the one that is out had held.
     assert_eq!(text(&shared), "");
-    let mut session = Session::load(&phone, document.session().id()).await.unwrap();
+    let mut session = Session::load(&phone, &id).await.unwrap();
     session.claim().await.unwrap();
     let mut there = Document::of(session).await.unwrap().0;
     write(&there, 0, "goes on");

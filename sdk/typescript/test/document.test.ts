@@ -246,6 +246,28 @@ test("documents are there without a network", async () => {
   rmSync(dir, { recursive: true });
 });
 
+test("who is revoked while away keeps what they wrote", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "baton-document-"));
+  const store = (): FileStore => new FileStore(join(dir, "device.key"), "a passphrase");
+  const laptop = await full(server, "Boat", store());
+  const document = await Document.open(laptop);
+  const { id } = document.session;
+  document.doc.getText("notes").insert(0, " and on deck");
+  await document.keep();
+  // Started anew on a boat.
+  const start = async (): Promise<Device> => (await Device.load(store(), new Http(around))) ?? assert.fail();
+  const replica = (await Replica.load(await start(), id)) ?? assert.fail();
+  replica.doc.getText("notes").insert(0, "written on a boat");
+  await replica.keep();
+  await server.revoke(laptop);
+  // Neither the run from before nor another gets it in, and both leave it where it is.
+  await assert.rejects(document.save(), refusal("status.revoked"));
+  await assert.rejects(Session.load(await start(), id), refusal("status.revoked"));
+  const kept = (await Replica.load(await start(), id)) ?? assert.fail();
+  assert.equal(kept.doc.getText("notes").toJSON(), "written on a boat and on deck");
+  rmSync(dir, { recursive: true });
+});
+
 test("what is no document is said to be none, and kept", async () => {
   const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
   const bytes = await Session.open(laptop, utf8("00:43"));

@@ -182,6 +182,41 @@ test("a film moves from window to window, to a terminal and back", { timeout: 60
   }
 });
 
+test("who is revoked while away keeps what they wrote", { timeout: 300_000 }, async () => {
+  const person = await Person.at();
+  try {
+    const { page } = person;
+    await person.signUp(server.url);
+    await films.join(page, "laptop", "Laptop");
+    const laptop = await person.newWindow();
+    await laptop.goto(films.at("laptop"));
+    await plays(laptop, "The General, 0:00, here");
+    await page.goto(server.url);
+
+    await person.network(laptop, false);
+    await laptop.getByRole("status").getByText("No network").waitFor();
+    await laptop.getByLabel("Note at this place").fill("written on a boat");
+    await laptop.getByRole("button", { name: "Add note" }).click();
+    await plays(laptop, "kept on this device");
+    const note = laptop.locator("#notes").getByText("The General, 0:00: written on a boat");
+    await note.waitFor();
+    await page.getByRole("button", { name: "Revoke Laptop" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+    await page.getByRole("button", { name: "Revoke Laptop" }).waitFor({ state: "detached" });
+
+    // Refused when it is back, and after another start; what was written is there all the same.
+    await person.network(laptop, true);
+    await laptop.getByRole("status").getByText("This device was revoked").waitFor();
+    await note.waitFor();
+    await laptop.reload();
+    await laptop.getByRole("status").getByText("This device was revoked").waitFor();
+    await note.waitFor();
+    await plays(laptop, "The General, 0:00, kept on this device");
+  } finally {
+    await person.close();
+  }
+});
+
 test("what both sides write without a network comes together, and each is told of it in its language", { timeout: 600_000 }, async () => {
   const person = await Person.at();
   try {

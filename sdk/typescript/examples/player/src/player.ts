@@ -155,9 +155,12 @@ export class Player {
     return (this.#nextLook ??= this.#lastLook.then(() => {
       this.#nextLook = undefined;
       const look = this.#look().catch(async (error: unknown) => {
-        if (!isRefused(error, "transport")) throw error;
+        const isOut = isRefused(error, "status.revoked");
+        if (!isOut && !isRefused(error, "transport")) throw error;
+        // What was written here is the person's, whatever became of the device.
         if (!this.#reel) await this.#openKept();
         this.lose();
+        if (isOut) throw error;
       });
       this.#lastLook = look.catch(() => undefined);
       return look;
