@@ -2,7 +2,7 @@
 
 use crate::manage::page;
 use crate::merging::{kept_in_a_file, started};
-use crate::middle::{Deed, Middle};
+use crate::middle::Deed;
 use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
 use baton_sdk::{Asked, Device, Session, Waiting, Written};
@@ -101,10 +101,7 @@ async fn a_source_that_died_takes_back_what_nobody_took() {
 /// not, whatever the broker shows.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_named_the_target_is_known_after_a_start() {
-    let middle = Middle::listen().await;
-    let url = middle.url.clone();
-    let server = Server::start_with(On::Sqlite, system_clock(), |config| config.public_url = url).await;
-    middle.before(server.direct());
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
     let mut person = server.person().await;
     let laptop = server.full(&mut person, "Laptop").await;
     for asked_for in [false, true] {

@@ -1,7 +1,7 @@
 //! What a device, a person and an operator live through: renewal, lapses, reclaim, keystores, restarts, staleness.
 
 use crate::attacks::Rig;
-use crate::middle::{Deed, Middle};
+use crate::middle::Deed;
 use crate::support::{Server, http};
 use baton::demo::{SCOPES, claims};
 use baton_protocol::credential::Tier;
@@ -222,10 +222,7 @@ async fn a_newcomer_is_let_in_and_told() {
 /// Whoever lets a newcomer in and is not answered does it again, and the others hear of it once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_is_let_in_once() {
-    let middle = Middle::listen().await;
-    let url = middle.url.clone();
-    let server = Server::start_with(On::Sqlite, system_clock(), |config| config.public_url = url).await;
-    middle.before(server.direct());
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
     let mut person = server.person().await;
     let laptop = server.full(&mut person, "Laptop").await;
     let mut session = Session::open(&laptop, b"00:43").await.unwrap();

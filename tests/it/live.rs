@@ -1,7 +1,7 @@
 //! What devices say to each other just now: at once to whoever listens, sealed, and kept by nobody.
 
 use crate::attacks::Rig;
-use crate::middle::{Deed, Middle};
+use crate::middle::Deed;
 use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
 use baton_protocol::key::hash;
@@ -278,10 +278,7 @@ async fn what_a_session_needs_takes_no_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_goes_over_the_stream() {
     for on in [On::Sqlite, On::Postgres] {
-        let middle = Middle::listen().await;
-        let url = middle.url.clone();
-        let server = Server::start_with(on, system_clock(), |config| config.public_url = url).await;
-        middle.before(server.direct());
+        let (server, middle) = Server::behind(on, system_clock()).await;
         let mut person = server.person().await;
         let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
         let posts = Arc::new(AtomicUsize::new(0));
@@ -344,10 +341,8 @@ async fn what_is_written_goes_over_the_stream() {
 /// A stream goes on with another token for as long as somebody listens.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_outlives_its_token() {
-    let (middle, clock) = (Middle::listen().await, ManualClock::start());
-    let url = middle.url.clone();
-    let server = Server::start_with(On::Sqlite, clock.clock(), |config| config.public_url = url).await;
-    middle.before(server.direct());
+    let clock = ManualClock::start();
+    let (server, middle) = Server::behind(On::Sqlite, clock.clock()).await;
     let (renewed, mut renewals) = watch::channel(0);
     middle.meddle_with_frames(move |frame| {
         renewed.send_modify(|count| *count += i32::from(frame.contains(r#""type":"renewed""#)));

@@ -1,7 +1,7 @@
 //! PRV-01, PRV-02: the whole story, refusals and all, with somebody in the middle who notes every secret that crosses the wire. None of them is in
 //! any log, at any level, and none in any column of any database.
 
-use crate::middle::{Deed, Middle, Seen};
+use crate::middle::{Deed, Seen};
 use crate::support::{Server, logs};
 use axum::http::HeaderMap;
 use baton_service::base::system_clock;
@@ -80,10 +80,7 @@ fn words(text: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_logged_or_stored() {
-    let middle = Middle::listen().await;
-    let url = middle.url.clone();
-    let server = Server::start_with(On::Sqlite, system_clock(), |config| config.public_url = url).await;
-    middle.before(server.direct());
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
     let noted = Arc::new(Mutex::new(Noted::default()));
     let notes = noted.clone();
     middle.meddle(move |seen: &Seen| {

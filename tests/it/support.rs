@@ -1,6 +1,7 @@
 //! A server of one's own for each test: real HTTP on a free port, a fresh database, and people and devices to go with it.
 
 use crate::documents::Documented;
+use crate::middle::Middle;
 use baton::config::{Config, Flags};
 use baton::demo::{SCOPES, Story, claims, enrol_here};
 use baton::person::Person;
@@ -74,6 +75,14 @@ impl Server {
     /// Starts one with a clock of the test's own.
     pub async fn start_at(on: On, clock: Clock) -> Self {
         Self::start_with(on, clock, |_| {}).await
+    }
+
+    /// Starts one that everybody talks to through somebody in the middle.
+    pub async fn behind(on: On, clock: Clock) -> (Self, Middle) {
+        let middle = Middle::listen().await;
+        let server = Self::start_with(on, clock, |config| config.public_url.clone_from(&middle.url)).await;
+        middle.before(server.direct());
+        (server, middle)
     }
 
     /// Starts one with another configuration than usual; a public URL of one's own leads to [`Self::direct`].

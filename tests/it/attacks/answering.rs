@@ -2,7 +2,7 @@
 
 use super::holders::query;
 use super::{Ask, Rig};
-use crate::middle::{Deed, Middle, Seen};
+use crate::middle::{Deed, Seen};
 use crate::support::{RELYING_KEY, Server};
 use baton_protocol::credential::VCT;
 use baton_protocol::jose::{Draft, Typ, Unverified};
@@ -115,10 +115,8 @@ impl Elsewhere {
 /// KB-14: by the link, by what the verifier itself signs, and by a redirect, a device sends nothing anywhere else.
 #[tokio::test(flavor = "multi_thread")]
 async fn kb_14_nothing_goes_to_another_address() {
-    let (middle, elsewhere) = (Middle::listen().await, Elsewhere::new());
-    let url = middle.url.clone();
-    let server = Server::start_with(On::Sqlite, system_clock(), |config| config.public_url = url).await;
-    middle.before(server.direct());
+    let elsewhere = Elsewhere::new();
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
     let rig = Rig::at(server).await;
     let verifier = format!("{}/verifier", rig.server.public_url);
     let percent = |text: &str| text.replace(':', "%3A").replace('/', "%2F");

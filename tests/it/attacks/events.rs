@@ -1,7 +1,6 @@
 //! Event streams: EVT-01 to EVT-04, EVT-06, EVT-07, EVT-09.
 
 use super::{Ask, Rig, race};
-use crate::middle::Middle;
 use crate::support::Server;
 use baton_sdk::{Ended, Session};
 use baton_service::base::system_clock;
@@ -191,10 +190,7 @@ async fn a_talking_client_is_shown_out() {
 /// EVT-07: what is told twice is heard once; what is told out of order, or left out, is a gap that is said, and nothing after it is believed.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_is_heard_once_and_in_order() {
-    let middle = Middle::listen().await;
-    let url = middle.url.clone();
-    let server = Server::start_with(On::Sqlite, system_clock(), |config| config.public_url = url).await;
-    middle.before(server.direct());
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
     let laptop = server.full(&mut server.person().await, "Laptop").await;
     let mut session = Session::open(&laptop, b"0").await.unwrap();
     // As many come after it as are read: none is on its way when the next is meddled with.

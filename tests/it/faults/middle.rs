@@ -15,14 +15,6 @@ use baton_sdk::{Device, Session, Waiting, Written, system_entropy};
 use baton_service::base::system_clock;
 use baton_service::testing::{ManualClock, On};
 
-async fn behind(on: On) -> (Server, Middle) {
-    let middle = Middle::listen().await;
-    let url = middle.url.clone();
-    let server = Server::start_with(on, system_clock(), |config| config.public_url = url).await;
-    middle.before(server.direct());
-    (server, middle)
-}
-
 /// Plays a session from one device to another and back; what `wrote` says was acknowledged is there at the end.
 async fn there_and_back(server: &Server, middle: &Middle, meddle: impl FnMut(&Seen) -> Deed + Send + 'static) {
     let mut person = server.person().await;
@@ -52,7 +44,7 @@ async fn there_and_back(server: &Server, middle: &Middle, meddle: impl FnMut(&Se
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_lost() {
     for (on, seed) in [(On::Sqlite, 7u32), (On::Sqlite, 77), (On::Postgres, 777)] {
-        let (server, middle) = behind(on).await;
+        let (server, middle) = Server::behind(on, system_clock()).await;
         // A fixed sequence for each seed; never twice in a row, for clients give up after a few tries.
         let (mut state, mut lost) = (seed, false);
         there_and_back(&server, &middle, move |_| {
@@ -67,7 +59,7 @@ async fn answers_are_lost() {
 /// F27: a proxy sends everything twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_come_twice() {
-    let (server, middle) = behind(On::Sqlite).await;
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
     there_and_back(&server, &middle, |_| Deed::Twice).await;
 }
 
@@ -75,10 +67,7 @@ async fn requests_come_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_believes_no_list_but_a_fresh_one() {
     let clock = ManualClock::start();
-    let middle = Middle::listen().await;
-    let url = middle.url.clone();
-    let server = Server::start_with(On::Sqlite, clock.clock(), |config| config.public_url = url).await;
-    middle.before(server.direct());
+    let (server, middle) = Server::behind(On::Sqlite, clock.clock()).await;
     let mut person = server.person().await;
     let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
     let list_url = format!("{}/identity/v1/status-lists/1", server.public_url);
@@ -124,7 +113,7 @@ async fn a_device_believes_no_list_but_a_fresh_one() {
 /// root signed it; and a limited device that answers an offer to any full one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_checks_whom_the_broker_shows() {
-    let (server, middle) = behind(On::Sqlite).await;
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
     let mut person = server.person().await;
     let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
     let tv = server.limited(&mut person, "Television").await;
@@ -172,7 +161,7 @@ async fn a_source_checks_whom_the_broker_shows() {
 /// ECC-14: what a device has seen is not taken back, whoever serves it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_seen_is_not_taken_back() {
-    let (server, middle) = behind(On::Sqlite).await;
+    let (server, middle) = Server::behind(On::Sqlite, system_clock()).await;
     let laptop = server.full(&mut server.person().await, "Laptop").await;
     let mut session = Session::open(&laptop, b"1").await.unwrap();
     for content in [b"2", b"3"] {
