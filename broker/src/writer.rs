@@ -43,8 +43,8 @@ pub struct Writing(pub Arc<Broker>);
 /// Appends an update together with those of others. `Err` gives the candidate back, to be decided by itself.
 pub async fn append(broker: &Arc<Broker>, candidate: Candidate, update: &SealedUpdate) -> Result<Result<(), Problem>, Box<Candidate>> {
     let (told, wait) = oneshot::channel();
-    // A snapshot may let others go: that is looked at by itself.
-    if update.place.kind != Kind::Update {
+    // A snapshot may let others go, and now and then there has to be one: that is looked at by itself.
+    if update.place.kind != Kind::Update || updates::is_mark(update.place.seq) {
         return Err(Box::new(candidate));
     }
     let (once, hash) = (candidate.once(broker.base.now()), update.hash());

@@ -2,10 +2,9 @@
 
 use crate::manage::page;
 use crate::middle::Deed;
-use crate::support::Server;
+use crate::support::{Server, posts};
 use baton_protocol::event::{Present, Status};
 use baton_protocol::handoff::machine::{Reason, Target};
-use baton_sdk::http::Request;
 use baton_sdk::{Device, Error, Session, Told, Unasked, Waiting};
 use baton_service::base::system_clock;
 use baton_service::testing::{ManualClock, On};
@@ -224,14 +223,6 @@ async fn without_sync_the_sessions_of_the_others_stay_away() {
 /// What somebody meets who accepts what they were not shown.
 async fn accepted_all_the_same(device: &Device, handoff: &str) -> Error {
     posts(device, &format!("/v1/handoffs/{handoff}/accept"), "handoff:accept", &json!({})).await.unwrap_err()
-}
-
-async fn posts(device: &Device, path: &str, scope: &str, body: &Value) -> Result<Value, Error> {
-    let broker = &device.servers().broker;
-    let token = device.token(broker, scope, None).await?;
-    let body = Some(("application/json", body.to_string().into_bytes()));
-    let request = Request { method: "POST", url: format!("{broker}{path}"), service: broker, token: Some(token), body };
-    device.http().proven(&request, device.signer()).await
 }
 
 /// Whoever held a session once has no part in it either: neither to end nor to claim it, nor to let others in.

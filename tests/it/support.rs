@@ -9,10 +9,12 @@ use baton::serve::{self, Running};
 use baton_protocol::enrolment::Kind;
 use baton_protocol::ports::Clock;
 use baton_sdk::enroll::Enrolling;
+use baton_sdk::http::Request;
 use baton_sdk::keystore::{Kept, Keystore};
-use baton_sdk::{Device, Http, Servers};
+use baton_sdk::{Device, Error, Http, Servers};
 use baton_service::base::{system_clock, system_entropy};
 use baton_service::testing::{On, urls};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -217,6 +219,15 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// What a device posts to the broker, whatever the SDK would.
+pub async fn posts(device: &Device, path: &str, scope: &str, body: &Value) -> Result<Value, Error> {
+    let broker = &device.servers().broker;
+    let token = device.token(broker, scope, None).await?;
+    let body = Some(("application/json", body.to_string().into_bytes()));
+    let request = Request { method: "POST", url: format!("{broker}{path}"), service: broker, token: Some(token), body };
+    device.http().proven(&request, device.signer()).await
 }
 
 /// An HTTP client for a device.

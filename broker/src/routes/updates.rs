@@ -52,6 +52,10 @@ pub async fn write(broker: &Arc<Broker>, candidate: Candidate, update: &SealedUp
     }
     let is_member = session.is_shared() && acting.is_member().await?;
     session.may_write(acting.device(), is_member, place.epoch, place.key_version).map_err(refused(&session))?;
+    let is_due = place.kind != Kind::Snapshot && updates::is_mark(place.seq);
+    if is_due && !updates::has_snapshot_before(&mut acting.tx, &session.session_id, place.seq).await.internal()? {
+        return Err(StateRefusal::Quota.into());
+    }
     let device = acting.device().clone();
     if !updates::append(&mut acting.tx, update, &device, acting.now).await.internal()? {
         return Err(refused(&session)(StateRefusal::Conflict.into()));

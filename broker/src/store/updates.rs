@@ -136,6 +136,19 @@ pub async fn list(db: &mut AnyConnection, session: &Session, after: i64) -> Resu
     Ok(rows.into_iter().filter_map(Row::read).collect())
 }
 
+/// At every so many updates it is looked at whether there was a snapshot among them: whoever reads begins at one.
+const STRIDE: i64 = 256;
+
+/// Whether a snapshot is due at this number, unless there is one among those before it.
+pub const fn is_mark(seq: i64) -> bool {
+    seq % STRIDE == 0
+}
+
+/// Whether there is one: without, small updates without end would be a session that nobody can read.
+pub async fn has_snapshot_before(db: &mut AnyConnection, session: &str, mark: i64) -> Result<bool, Error> {
+    Ok(last_snapshot(db, session).await? >= mark - STRIDE)
+}
+
 /// Number of the newest snapshot.
 pub async fn last_snapshot(db: &mut AnyConnection, session: &str) -> Result<i64, Error> {
     sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM updates WHERE session_id = $1 AND kind = 'snapshot'").bind(session).fetch_one(db).await

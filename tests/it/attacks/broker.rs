@@ -1,7 +1,9 @@
 //! Section K over HTTP.
 
 use super::{Rig, race};
+use crate::support::posts;
 use baton_protocol::handoff::machine::Target;
+use baton_protocol::session::{Kind, Place, SealedUpdate};
 use baton_protocol::signer::Signer as _;
 use baton_sdk::{Device, Session, Waiting};
 use baton_service::testing::On;
@@ -65,7 +67,7 @@ async fn one_acceptor(on: On) {
     let mut rig = Rig::new(on).await;
     let mut session = rig.session().await;
     let mut devices = Vec::new();
-    for n in 0..4 {
+    for n in 0..8 {
         devices.push(rig.server.full(&mut rig.person, &format!("Tablet {n}")).await);
     }
     let offered = session.offer(Target::AnyFull).await.unwrap();
@@ -104,14 +106,20 @@ async fn revocation_and_acceptance(on: On) {
         let session = rig.session().await;
         let (path, waiting, offered) = offered(&rig, &session, Target::Device(rig.tv.did().clone())).await;
         let shown = presentation(&rig, &waiting, &waiting.offer().challenge, true).await;
-        let first = rig.to_broker(&rig.tv, "POST", &path, "handoff:accept", Some(&json!({"presentation": shown}))).await;
-        let second = rig.to_broker(&rig.tv, "POST", &path, "handoff:accept", Some(&json!({"presentation": shown}))).await;
+        let accept = async || rig.to_broker(&rig.tv, "POST", &path, "handoff:accept", Some(&json!({"presentation": shown}))).await;
+        let mut copies = Vec::new();
+        for _ in 0..32 {
+            copies.push(accept().await);
+        }
+        let later = accept().await;
         let victim = if revoke_source { rig.laptop.enrolled().device_id } else { rig.tv.enrolled().device_id };
-        let (answer, revoked) = tokio::join!(first.send(), rig.person.revoke(&victim));
+        let (answers, revoked) = tokio::join!(race(copies), rig.person.revoke(&victim));
         assert!(revoked.unwrap());
-        assert!(answer.status == 200 || ["handoff.offer_void", "invalid_token"].contains(&answer.code.as_str()), "{}", answer.body);
+        for answer in answers {
+            assert!(answer.status == 200 || ["handoff.offer_void", "invalid_token"].contains(&answer.code.as_str()), "{}", answer.body);
+        }
         // Whatever came first: now nothing goes on.
-        let later = second.send().await;
+        let later = later.send().await;
         assert!(["handoff.offer_void", "invalid_token"].contains(&later.code.as_str()), "{}", later.body);
         let over = Session::load(&keeper, session.id()).await.unwrap();
         assert!(over.is_over(&offered).await.unwrap());
@@ -261,7 +269,7 @@ async fn late_edits_have_a_bound() {
     let nth = |n: u16| {
         let [high, low] = n.to_be_bytes();
         let iv = baton_protocol::b64::encode([high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        json!(baton_protocol::session::SealedUpdate { iv, ..late.clone() })
+        json!(SealedUpdate { iv, ..late.clone() })
     };
     let keep = async |n: u16| rig.to_broker(&rig.laptop, "POST", &path, "session:write", Some(&nth(n))).await;
     for n in 0..255 {
@@ -273,6 +281,34 @@ async fn late_edits_have_a_bound() {
     // The same once more is there already.
     rig.allow(&keep(255).await).await;
     assert_eq!(session.branches().await.unwrap().len(), 256);
+}
+
+/// BRK-13: small states without end, and no snapshot among them, come to an end; with one they go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_states_have_a_bound() {
+    let rig = Rig::new(On::Sqlite).await;
+    let mut session = rig.session().await;
+    let path = format!("/v1/sessions/{}/updates", session.id());
+    let first = session.draft_write(b"").await.unwrap();
+    let next = |last: &SealedUpdate, kind| SealedUpdate {
+        place: Place { seq: last.place.seq + 1, prev: last.hash(), kind, ..last.place.clone() },
+        ..last.clone()
+    };
+    let write = async |update: &SealedUpdate| posts(&rig.laptop, &path, "session:write", &json!(update)).await;
+    let mut last = first;
+    write(&last).await.unwrap();
+    while last.place.seq < 511 {
+        last = next(&last, Kind::Update);
+        write(&last).await.unwrap();
+    }
+    let one_more = rig.to_broker(&rig.laptop, "POST", &path, "session:write", Some(&json!(next(&last, Kind::Update)))).await;
+    rig.refuse(&one_more, 507, "state.quota", "quota").await;
+    last = next(&last, Kind::Snapshot);
+    write(&last).await.unwrap();
+    while last.place.seq < 768 {
+        last = next(&last, Kind::Update);
+        write(&last).await.unwrap();
+    }
 }
 
 /// BRK-16: nobody says for another device that it is there, keeps its session alive, or sees who of other people is.
