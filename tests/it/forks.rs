@@ -2,11 +2,13 @@
 //! loses nothing.
 
 use crate::merging::{hand_over, text, write};
+use crate::middle::Deed;
 use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
 use baton_sdk::{Document, Session, Written};
 use baton_service::testing::{ManualClock, On};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 
 /// So long that a lease lapses; in steps, for the feed of news must not go stale.
 async fn lapse(clock: &ManualClock, server: &Server) {
@@ -110,6 +112,56 @@ async fn who_sees_two_histories_writes_into_neither_until_a_claim_names_both() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_out_ends_no_fork() {
     Box::pin(fork(true)).await;
+}
+
+/// A claim ends a fork once the broker's acceptance of it was seen: with another in its place nothing is written, though the session is shared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_acceptance_is_forged_ends_no_fork() {
+    let clock = ManualClock::start();
+    let (server, middle) = Server::behind(On::Sqlite, clock.clock()).await;
+    let mut person = server.person().await;
+    let (laptop, tablet) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Tablet").await);
+    let id = Session::open_shared(&laptop, b"0").await.unwrap().id().clone();
+    let stopped = server.stop().await;
+    let (file, copy) = (stopped.file("broker.db"), stopped.file("copy.db"));
+    std::fs::copy(&file, &copy).unwrap();
+    let server = stopped.start(clock.clock(), false).await.unwrap();
+    Session::load(&laptop, &id).await.unwrap().rekey().await.unwrap();
+    let stopped = server.stop().await;
+    std::fs::copy(&copy, &file).unwrap();
+    let server = stopped.start(clock.clock(), false).await.unwrap();
+    lapse(&clock, &server).await;
+    Session::load(&tablet, &id).await.unwrap().claim().await.unwrap();
+    lapse(&clock, &server).await;
+
+    let mut other = Session::load_other(&laptop, &id).await.unwrap();
+    let another = Arc::new(Mutex::new(None));
+    let seen = another.clone();
+    middle.meddle(move |asked| {
+        let mut seen = seen.lock().unwrap();
+        let mut answer: Value = serde_json::from_slice(&asked.answer).unwrap_or_default();
+        match &*seen {
+            None if asked.path.ends_with("/statements") => *seen = Some(answer["statements"][0]["accepted"].clone()),
+            Some(another) if asked.path.ends_with("/claim") => {
+                answer["accepted"] = another.clone();
+                return Deed::Replace(answer.to_string().into_bytes());
+            }
+            _ => {}
+        }
+        Deed::Pass
+    });
+    Session::load_other(&laptop, &id).await.unwrap();
+    assert!(another.lock().unwrap().is_some());
+    assert!(other.claim().await.is_err());
+    assert!(other.is_forked() && !other.is_held());
+    let before = server.dump(&["used_once"]).await;
+    assert!(other.write(b"on").await.unwrap_err().is("handoff.forked"));
+    assert!(other.volatile(b"on").await.unwrap_err().is("handoff.forked"));
+    assert_eq!(server.dump(&["used_once"]).await, before);
+    // The broker had taken it all the same, and shows that it did: then it is over.
+    let mut session = Session::load(&laptop, &id).await.unwrap();
+    assert!(session.is_held() && !session.is_forked());
+    assert!(matches!(session.write(b"on").await.unwrap(), Written::Session(_)));
 }
 
 /// A document's text comes together, whichever history it was written in; of a register the value in the history that goes on counts, however far the other

@@ -21,7 +21,7 @@ after(() => server.stop());
 
 type Answer = Record<string, unknown>;
 /** Changes what the broker answers on a path. */
-type Lie = { on: RegExp; tell: (truth: Answer) => Answer };
+type Lie = { on: RegExp; tell: (truth: Answer) => Answer; insteadOfRefusals?: true };
 
 /** The same device behind somebody who changes answers, while there is something to change, and notes what is asked. */
 async function lied(device: Device): Promise<{ device: Device; lies: Lie[]; asked: string[] }> {
@@ -33,8 +33,8 @@ async function lied(device: Device): Promise<{ device: Device; lies: Lie[]; aske
       asked.push(`${init?.method ?? "GET"} ${new URL(url).pathname.replace("/broker/v1/", "")}`);
       const answer = await around.fetch(input, init);
       const lie = lies.find(({ on }) => on.test(url));
-      if (!lie || !answer.ok) return answer;
-      return new Response(JSON.stringify(lie.tell((await answer.json()) as Answer)), { status: answer.status, headers: answer.headers });
+      if (!lie || !(answer.ok || lie.insteadOfRefusals)) return answer;
+      return new Response(JSON.stringify(lie.tell((await answer.json()) as Answer)), { status: 200, headers: answer.headers });
     },
   };
   return { device: await restarted(device, new Http(between)), lies, asked };
@@ -75,20 +75,22 @@ test("what a source signed for is all there, or nothing is taken", async () => {
   assert.equal(text(taken), "4");
 });
 
+/** Of a session of which this shows the first statement alone, and the content that it began with. */
+const BEGINNING: Lie[] = [
+  { on: /statements\?from=0$/, tell: (truth) => ({ statements: (truth["statements"] as object[]).slice(0, 1) }) },
+  { on: /statements\?from=1$/, tell: () => ({ statements: [] }) },
+  { on: /updates\?/, tell: (truth) => ({ updates: (truth["updates"] as SealedUpdate[]).filter(({ seq }) => seq === 1) }) },
+  { on: /envelopes$/, tell: (truth) => ({ envelopes: (truth["envelopes"] as { key_version: number }[]).filter(({ key_version }) => key_version === 1) }) },
+  { on: /sessions\/ses_[0-9a-f]+$/, tell: (truth) => ({ ...truth, last_snapshot: 1 }) },
+];
+
 test("who sees two histories of a session writes into neither, and has what it had", async () => {
   const { device: laptop, lies } = await lied(await full(server, "Laptop"));
   const phone = await full(server, "Phone");
   const session = await Session.open(laptop, utf8("1"));
-  const hidden: Lie[] = [
-    { on: /statements\?from=0$/, tell: (truth) => ({ statements: (truth["statements"] as object[]).slice(0, 1) }) },
-    { on: /statements\?from=1$/, tell: () => ({ statements: [] }) },
-    { on: /updates\?/, tell: (truth) => ({ updates: (truth["updates"] as SealedUpdate[]).filter(({ seq }) => seq === 1) }) },
-    { on: /envelopes$/, tell: (truth) => ({ envelopes: (truth["envelopes"] as { key_version: number }[]).filter(({ key_version }) => key_version === 1) }) },
-    { on: /sessions\/ses_[0-9a-f]+$/, tell: (truth) => ({ ...truth, last_snapshot: 1 }) },
-  ];
   await session.rekey();
   await session.write(utf8("2"));
-  lies.push(...hidden);
+  lies.push(...BEGINNING);
   await assert.rejects(session.follow(), refusal("handoff.forked"));
   assert.deepEqual([text(session), session.isForked, session.isHeld], ["2", true, false]);
   const all = [session.write(utf8("3")), session.volatile(utf8("3")), Offered.make(session, { device: phone.did }), session.rekey(), session.claim(), session.heartbeat(), Session.load(laptop, session.id)];
@@ -100,6 +102,28 @@ test("who sees two histories of a session writes into neither, and has what it h
   lies.length = 0;
   await session.follow();
   assert.ok(session.isHeld && !session.isForked);
+  assert.equal((await session.write(utf8("3"))).to, "session");
+});
+
+test("a claim whose acceptance is forged ends no fork", async () => {
+  const [{ device: laptop, lies }, phone] = [await lied(await full(server, "Laptop")), await full(server, "Phone")];
+  const opened = await Session.open(phone, utf8("1"), { mode: "shared" });
+  await opened.rekey();
+  await opened.write(utf8("2"));
+  assert.equal(text(await Session.load(laptop, opened.id)), "2");
+  // From here on nobody holds it.
+  await server.revoke(phone);
+  lies.push(...BEGINNING);
+  const other = await Session.loadOther(laptop, opened.id);
+  const { statements } = await laptop.broker<{ statements: { accepted: string }[] }>({ scope: "session:read", path: `/v1/sessions/${opened.id}/statements?from=0` });
+  lies.push({ on: /claim$/, tell: () => ({ accepted: statements[0]?.accepted }), insteadOfRefusals: true });
+  await assert.rejects(other.claim(), refusal("handoff.statement"));
+  assert.deepEqual([text(other), other.isForked, other.isHeld], ["1", true, false]);
+  for (const one of [other.write(utf8("3")), other.volatile(utf8("3"))]) await assert.rejects(one, refusal("handoff.forked"));
+  // The truth is what it knew, and there its claim is accepted.
+  lies.length = 0;
+  const session = await Session.load(laptop, opened.id);
+  await session.claim();
   assert.equal((await session.write(utf8("3"))).to, "session");
 });
 
