@@ -254,7 +254,7 @@ impl Server {
     async fn device(&self, person: &mut Person, name: &str) -> Arc<Device> {
         let kept = Kept::fresh(Servers::at(&self.url), "baton-cli", &system_entropy());
         let http = Http::new(system_clock(), system_entropy()).unwrap();
-        enrol_here(person, http, Keystore::Memory, kept, &claims(name, Kind::Laptop)).await.unwrap()
+        enrol_here(person, http, Keystore::memory(), kept, &claims(name, Kind::Laptop)).await.unwrap()
     }
 }
 

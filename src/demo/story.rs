@@ -144,7 +144,7 @@ impl Story {
         );
 
         let claims = claims("Television", Kind::Tv);
-        let (mut asking, screen) = Enrolling::elsewhere(self.http()?, Keystore::Memory, self.kept(), &claims, SCOPES).await?;
+        let (mut asking, screen) = Enrolling::elsewhere(self.http()?, Keystore::memory(), self.kept(), &claims, SCOPES).await?;
         let pending = asking.redeem(None).await.err().context("issued before anybody approved")?;
         ensure!(pending.is("authorization_pending"), "polled too early: {pending}");
         let shown = person.open_elsewhere(&screen.user_code).await?;
@@ -166,7 +166,7 @@ impl Story {
     }
 
     async fn enrol_here(&self, person: &mut Person, name: &str, kind: Kind) -> anyhow::Result<Arc<Device>> {
-        enrol_here(person, self.http()?, Keystore::Memory, self.kept(), &claims(name, kind)).await
+        enrol_here(person, self.http()?, Keystore::memory(), self.kept(), &claims(name, kind)).await
     }
 
     async fn open(&self, teller: &mut Teller<'_>, cast: &Cast) -> anyhow::Result<Session> {

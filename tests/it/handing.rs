@@ -270,7 +270,7 @@ async fn a_session_goes_where_its_needs_are_met() {
     let mut able = async |name: &str, words: &[&str]| {
         let capabilities = words.iter().map(|&word| word.to_owned()).collect();
         let claims = DeviceClaims { capabilities, ..claims(name, Kind::Laptop) };
-        enrol_here(&mut person, server.http(), Keystore::Memory, server.kept(), &claims).await.unwrap()
+        enrol_here(&mut person, server.http(), Keystore::memory(), server.kept(), &claims).await.unwrap()
     };
     let laptop = able("Laptop", &["codec:canary-av1", "screen:large"]).await;
     let wall = able("Wall", &["codec:h264", "screen:large"]).await;

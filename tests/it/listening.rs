@@ -53,7 +53,7 @@ impl Wire for Away {
 
 fn over(device: &Device, wire: &Arc<Away>, entropy: Entropy) -> Arc<Device> {
     let http = Http::over(wire.clone(), system_clock(), entropy);
-    Arc::new(Device::from_kept(Keystore::Memory, device.kept(), http).unwrap().unwrap())
+    Arc::new(Device::from_kept(Keystore::memory(), device.kept(), http).unwrap().unwrap())
 }
 
 /// F12: a thousand devices lose one server at the same moment. When it is back, after ten seconds, they do not come as one, and nobody takes long.

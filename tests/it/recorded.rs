@@ -102,7 +102,7 @@ impl Wire for Player {
 
 fn started(kept: &Value, http: Http) -> Arc<Device> {
     let kept: Kept = serde_json::from_value(kept.clone()).unwrap();
-    Arc::new(Device::from_kept(Keystore::Memory, kept, http).unwrap().unwrap())
+    Arc::new(Device::from_kept(Keystore::memory(), kept, http).unwrap().unwrap())
 }
 
 /// The laptop opens a session, writes, and hands it to the television; what it writes after that goes beside; then the television reads everything anew.

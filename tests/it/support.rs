@@ -191,12 +191,12 @@ impl Server {
 
     /// A full device of a person.
     pub async fn full(&self, person: &mut Person, name: &str) -> Arc<Device> {
-        enrol_here(person, self.http(), Keystore::Memory, self.kept(), &claims(name, Kind::Laptop)).await.unwrap()
+        enrol_here(person, self.http(), Keystore::memory(), self.kept(), &claims(name, Kind::Laptop)).await.unwrap()
     }
 
     /// A limited device of a person.
     pub async fn limited(&self, person: &mut Person, name: &str) -> Arc<Device> {
-        let (mut asking, screen) = Enrolling::elsewhere(self.http(), Keystore::Memory, self.kept(), &claims(name, Kind::Tv), SCOPES).await.unwrap();
+        let (mut asking, screen) = Enrolling::elsewhere(self.http(), Keystore::memory(), self.kept(), &claims(name, Kind::Tv), SCOPES).await.unwrap();
         let shown = person.open_elsewhere(&screen.user_code).await.unwrap();
         person.approve(&shown, Some(&screen.check_code)).await.unwrap();
         asking.redeem(None).await.unwrap();

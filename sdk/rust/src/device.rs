@@ -34,8 +34,6 @@ pub struct Device {
     subject: String,
     status_uri: String,
     kept: Mutex<(Keystore, Kept)>,
-    /// Sealed documents, where the keystore is memory.
-    documents: Mutex<BTreeMap<String, Vec<u8>>>,
     /// The last snapshot of each session that it told the broker it has.
     acknowledged: Mutex<BTreeMap<String, i64>>,
     /// Held by who changes what is kept beside this device.
@@ -158,7 +156,6 @@ impl Device {
             signing,
             agreement,
             kept: Mutex::new((keystore, kept)),
-            documents: Mutex::default(),
             acknowledged: Mutex::default(),
             replicas_turn: Mutex::default(),
             tokens: Mutex::default(),
@@ -388,17 +385,11 @@ impl Device {
 
     /// The names of what [`Self::keep_replica`] keeps.
     pub(crate) fn replicas(&self) -> Result<Vec<String>, Error> {
-        match &self.kept.lock().unwrap_or_else(PoisonError::into_inner).0 {
-            Keystore::Memory => Ok(self.documents.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()),
-            Keystore::File(sealed) => sealed.documents(),
-        }
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).0.documents()
     }
 
     pub(crate) fn replica(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        match &self.kept.lock().unwrap_or_else(PoisonError::into_inner).0 {
-            Keystore::Memory => Ok(self.documents.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()),
-            Keystore::File(sealed) => sealed.document(name),
-        }
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).0.document(name)
     }
 
     /// Whether this snapshot of a session is newer than the last that this was asked of.
@@ -413,23 +404,13 @@ impl Device {
     /// Runs `act` while nobody else changes what is kept beside this device.
     pub(crate) fn alone_with_replicas<T>(&self, act: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let _turn = self.replicas_turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let _lock = match &self.kept.lock().unwrap_or_else(PoisonError::into_inner).0 {
-            Keystore::Memory => None,
-            Keystore::File(sealed) => Some(sealed.lock_documents()?),
-        };
+        let _lock = self.kept.lock().unwrap_or_else(PoisonError::into_inner).0.lock_documents()?;
         act()
     }
 
     /// Keeps something sealed beside the device, or no more.
     pub(crate) fn keep_replica(&self, name: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
-        match (&self.kept.lock().unwrap_or_else(PoisonError::into_inner).0, sealed) {
-            (Keystore::Memory, Some(sealed)) => {
-                drop(self.documents.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), sealed.into()));
-            }
-            (Keystore::Memory, None) => drop(self.documents.lock().unwrap_or_else(PoisonError::into_inner).remove(name)),
-            (Keystore::File(file), sealed) => file.keep_document(name, sealed)?,
-        }
-        Ok(())
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).0.keep_document(name, sealed)
     }
 
     /// What it saw last of a session.

@@ -16,6 +16,7 @@ use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
 /// What identity issued to the device.
@@ -118,10 +119,14 @@ fn key(text: &str) -> Result<SoftKey, Error> {
 /// A place to keep it, and documents beside it, which come sealed.
 pub enum Keystore {
     /// Gone when the process is.
-    Memory,
+    Memory(Memory),
     /// A sealed file.
     File(Sealed),
 }
+
+/// Documents beside a device that is kept nowhere. Its clones are one: a device that is made anew with one has what the last one kept.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 
 /// An open sealed file.
 pub struct Sealed {
@@ -141,6 +146,11 @@ struct File {
 }
 
 impl Keystore {
+    /// Kept nowhere.
+    pub fn memory() -> Self {
+        Self::Memory(Memory::default())
+    }
+
     /// A new file; refuses to replace one.
     pub fn create(path: &Path, passphrase: &str, kept: &Kept, entropy: &Entropy) -> Result<Self, Error> {
         if path.exists() {
@@ -169,9 +179,49 @@ impl Keystore {
     /// Keeps the present state.
     pub fn save(&self, kept: &Kept) -> Result<(), Error> {
         match self {
-            Self::Memory => Ok(()),
+            Self::Memory(_) => Ok(()),
             Self::File(sealed) => sealed.save(kept),
         }
+    }
+
+    /// The names of the documents.
+    pub(crate) fn documents(&self) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Memory(memory) => Ok(memory.all().keys().cloned().collect()),
+            Self::File(sealed) => sealed.documents(),
+        }
+    }
+
+    /// A document, as it was kept.
+    pub(crate) fn document(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        match self {
+            Self::Memory(memory) => Ok(memory.all().get(name).cloned()),
+            Self::File(sealed) => sealed.document(name),
+        }
+    }
+
+    /// Keeps one, or no more.
+    pub(crate) fn keep_document(&self, name: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
+        match (self, sealed) {
+            (Self::Memory(memory), Some(sealed)) => drop(memory.all().insert(name.into(), sealed.into())),
+            (Self::Memory(memory), None) => drop(memory.all().remove(name)),
+            (Self::File(file), sealed) => file.keep_document(name, sealed)?,
+        }
+        Ok(())
+    }
+
+    /// While this is held nobody in another process changes them.
+    pub(crate) fn lock_documents(&self) -> Result<Option<fs::File>, Error> {
+        match self {
+            Self::Memory(_) => Ok(None),
+            Self::File(sealed) => sealed.lock_documents().map(Some),
+        }
+    }
+}
+
+impl Memory {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,7 +231,7 @@ impl Sealed {
         with(&self.path, ".documents")
     }
 
-    pub(crate) fn documents(&self) -> Result<Vec<String>, Error> {
+    fn documents(&self) -> Result<Vec<String>, Error> {
         let folder = self.beside();
         match fs::read_dir(&folder) {
             // Whatever a run that died here left half done has a longer name.
@@ -191,7 +241,7 @@ impl Sealed {
         }
     }
 
-    pub(crate) fn document(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    fn document(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let path = self.beside().join(name);
         match fs::read(&path) {
             Ok(sealed) => Ok(Some(sealed)),
@@ -201,7 +251,7 @@ impl Sealed {
     }
 
     /// Nobody else changes these documents while this is held, in this program or another.
-    pub(crate) fn lock_documents(&self) -> Result<fs::File, Error> {
+    fn lock_documents(&self) -> Result<fs::File, Error> {
         let folder = self.beside();
         let lock = || {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
@@ -211,7 +261,7 @@ impl Sealed {
         lock().map_err(|error| failed(&folder, &error))
     }
 
-    pub(crate) fn keep_document(&self, name: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
+    fn keep_document(&self, name: &str, sealed: Option<&[u8]>) -> Result<(), Error> {
         let path = self.beside().join(name);
         match sealed {
             Some(sealed) => replace(&path, sealed, &self.entropy),

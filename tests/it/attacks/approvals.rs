@@ -257,7 +257,7 @@ async fn dev_17_a_name_is_text() {
     let claims = claims("Tablet", Kind::Tablet);
     let ask = async |reason: &str| {
         let introduction = Introduction { claims: &claims, reason: Some(reason) };
-        Enrolling::elsewhere(rig.server.http(), Keystore::Memory, rig.server.kept(), introduction, SCOPES).await
+        Enrolling::elsewhere(rig.server.http(), Keystore::memory(), rig.server.kept(), introduction, SCOPES).await
     };
     for reason in ["a\nb", "i\u{202e}Phone", "", &"x".repeat(201)] {
         assert!(ask(reason).await.err().is_some_and(|error| error.is("input.name")), "{reason:?}");

@@ -98,7 +98,7 @@ async fn polling() {
 async fn approving() {
     let mut rig = Rig::new(On::Sqlite).await;
     let (mut asking, screen) =
-        Enrolling::elsewhere(http(), Keystore::Memory, rig.server.kept(), &claims("Tablet", Kind::Tablet), SCOPES).await.unwrap();
+        Enrolling::elsewhere(http(), Keystore::memory(), rig.server.kept(), &claims("Tablet", Kind::Tablet), SCOPES).await.unwrap();
     let shown = rig.person.open_elsewhere(&screen.user_code).await.unwrap();
     let root = rig.person.unlock().await.unwrap();
     let mut other = shown.clone();
@@ -139,7 +139,7 @@ async fn the_limit_of_devices_holds(on: On) {
     let mut asked = Vec::new();
     for n in 0..3 {
         let (_, screen) =
-            Enrolling::elsewhere(rig.server.http(), Keystore::Memory, rig.server.kept(), &claims(&format!("Tablet {n}"), Kind::Tablet), SCOPES)
+            Enrolling::elsewhere(rig.server.http(), Keystore::memory(), rig.server.kept(), &claims(&format!("Tablet {n}"), Kind::Tablet), SCOPES)
                 .await
                 .unwrap();
         asked.push((rig.person.open_elsewhere(&screen.user_code).await.unwrap(), screen.check_code));
@@ -182,7 +182,7 @@ async fn a_phished_authorization_request_gives_nothing_without_its_redirect() {
     let kept = rig.server.kept();
     let attacker = kept.signing().unwrap();
     let (_, authorization) =
-        Enrolling::here(http(), Keystore::Memory, kept, &claims("Laptop 2", Kind::Laptop), SCOPES, "http://127.0.0.1:1/callback").await.unwrap();
+        Enrolling::here(http(), Keystore::memory(), kept, &claims("Laptop 2", Kind::Laptop), SCOPES, "http://127.0.0.1:1/callback").await.unwrap();
     let shown = rig.person.open_here(&authorization.request_uri).await.unwrap();
     let redirect = rig.person.approve(&shown, None).await.unwrap();
     assert!(redirect.is_some(), "the code goes to the victim's own machine");

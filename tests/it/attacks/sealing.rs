@@ -14,7 +14,7 @@ async fn a_restored_copy_seals_nothing_under_a_nonce_that_was_used() {
     let rig = Rig::new(On::Sqlite).await;
     let id = rig.session().await.id().clone();
     let kept = rig.laptop.kept();
-    let copy = || Arc::new(Device::from_kept(Keystore::Memory, kept.clone(), rig.server.http()).unwrap().unwrap());
+    let copy = || Arc::new(Device::from_kept(Keystore::memory(), kept.clone(), rig.server.http()).unwrap().unwrap());
     let (one, two) = (copy(), copy());
     let mut nonces = BTreeSet::new();
     for device in [&one, &two] {

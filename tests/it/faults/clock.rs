@@ -36,7 +36,7 @@ impl Hands {
     async fn full(&self, server: &Server, person: &mut Person, name: &str) -> Arc<Device> {
         let wall = self.wall.clone();
         let http = Http::new(Clock::new(move || Millis(wall.load(Ordering::SeqCst))), system_entropy()).unwrap();
-        enrol_here(person, http, Keystore::Memory, server.kept(), &claims(name, Kind::Laptop)).await.unwrap()
+        enrol_here(person, http, Keystore::memory(), server.kept(), &claims(name, Kind::Laptop)).await.unwrap()
     }
 
     /// Time passes.

@@ -64,7 +64,7 @@ async fn killed_at_every_step_of_an_enrolment() {
     let laptop = device(&process, &mut person, "Laptop").await;
     let kept = Kept::fresh(Servers::at(&process.url()), "baton-cli", &system_entropy());
     let asked = claims("Television", Kind::Tv);
-    let (mut asking, screen) = Enrolling::elsewhere(http(), Keystore::Memory, kept, &asked, SCOPES).await.unwrap();
+    let (mut asking, screen) = Enrolling::elsewhere(http(), Keystore::memory(), kept, &asked, SCOPES).await.unwrap();
     again(&mut process).await;
     let shown = person.open_elsewhere(&screen.user_code).await.unwrap();
     again(&mut process).await;

@@ -123,7 +123,7 @@ async fn of_an_approval_and_of_a_revocation() {
     let mut person = Person::new(&process.url(), system_entropy()).unwrap();
     person.sign_up().await.unwrap();
     let kept = Kept::fresh(Servers::at(&process.url()), "baton-cli", &system_entropy());
-    let (mut asking, screen) = Enrolling::elsewhere(http(), Keystore::Memory, kept, &claims("Television", Kind::Tv), SCOPES).await.unwrap();
+    let (mut asking, screen) = Enrolling::elsewhere(http(), Keystore::memory(), kept, &claims("Television", Kind::Tv), SCOPES).await.unwrap();
     let shown = person.open_elsewhere(&screen.user_code).await.unwrap();
     let root = person.unlock().await.unwrap();
     let offer = person.offer(&root, &shown, Some(&screen.check_code)).await.unwrap();

@@ -143,7 +143,7 @@ async fn a_source_checks_whom_the_broker_shows() {
     template.visible.status.status_list.uri = "http://169.254.169.254/identity/v1/status-lists/1".into();
     let issuer = person.unlock().await.unwrap().issuer("baton");
     enrolled.credential = sign_credential(&template, &signed.key, &issuer, &entropy).unwrap();
-    let turned = Device::from_kept(Keystore::Memory, kept, server.http()).unwrap().unwrap();
+    let turned = Device::from_kept(Keystore::memory(), kept, server.http()).unwrap().unwrap();
     let challenge = &waiting.offer().challenge;
     show(tablet.did(), turned.present(broker, challenge, &[waiting.data()], &[]).await.unwrap());
     assert!(session.seal(&offered).await.unwrap_err().is("status.invalid"), "STS-06");

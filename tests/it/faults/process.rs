@@ -104,5 +104,5 @@ impl Drop for Process {
 /// A full device.
 pub async fn device(process: &Process, person: &mut Person, name: &str) -> Arc<Device> {
     let kept = Kept::fresh(Servers::at(&process.url()), "baton-cli", &system_entropy());
-    enrol_here(person, http(), Keystore::Memory, kept, &claims(name, Kind::Laptop)).await.unwrap()
+    enrol_here(person, http(), Keystore::memory(), kept, &claims(name, Kind::Laptop)).await.unwrap()
 }

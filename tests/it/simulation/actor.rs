@@ -6,7 +6,7 @@ use baton_protocol::id::SessionId;
 use baton_protocol::key::Did;
 use baton_protocol::ports::{Clock, Entropy};
 use baton_sdk::document::{Outcome, Replica, State};
-use baton_sdk::keystore::{Kept, Keystore};
+use baton_sdk::keystore::{Kept, Keystore, Memory};
 use baton_sdk::yrs::{GetString as _, Text as _, Transact as _};
 use baton_sdk::{Device, Document, Error, Http, Offered, Session, Waiting};
 use serde_json::Value;
@@ -86,14 +86,29 @@ pub struct Actor {
 pub struct Plugged {
     pub link: Arc<Link>,
     pub device: Arc<Device>,
+    /// What is kept beside it.
+    documents: Memory,
+    clock: Clock,
+    entropy: Entropy,
 }
 
-/// A device as it starts: from what it keeps, at its own time, with chance of its own.
-pub fn plugged(kept: &Kept, clock: Clock, entropy: Entropy) -> Plugged {
-    let link = Arc::new(Link::default());
-    let http = Http::over(Arc::new(Linked(link.clone())), clock, entropy);
-    let device = Arc::new(Device::from_kept(Keystore::Memory, kept.clone(), http).unwrap().unwrap());
-    Plugged { link, device }
+impl Plugged {
+    /// A device as it starts: from what it keeps, at its own time, with chance of its own.
+    pub fn new(kept: &Kept, clock: Clock, entropy: Entropy) -> Self {
+        let (link, documents) = (Arc::new(Link::default()), Memory::default());
+        let device = start(kept, &link, &documents, (&clock, &entropy));
+        Self { link, device, documents, clock, entropy }
+    }
+
+    /// It starts anew, from what it has kept: no token, no key of a service and no idea of the time is left.
+    pub fn start_anew(&mut self) {
+        self.device = start(&self.device.kept(), &self.link, &self.documents, (&self.clock, &self.entropy));
+    }
+}
+
+fn start(kept: &Kept, link: &Arc<Link>, documents: &Memory, (clock, entropy): (&Clock, &Entropy)) -> Arc<Device> {
+    let http = Http::over(Arc::new(Linked(link.clone())), clock.clone(), entropy.clone());
+    Arc::new(Device::from_kept(Keystore::Memory(documents.clone()), kept.clone(), http).unwrap().unwrap())
 }
 
 impl Actor {

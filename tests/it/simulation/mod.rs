@@ -8,7 +8,7 @@ mod net;
 
 use crate::faults::checker;
 use crate::support::Server;
-use actor::{Actor, Deed, Plugged, Written, plugged};
+use actor::{Actor, Deed, Plugged, Written};
 use baton::person::Person;
 use baton_protocol::id::SessionId;
 use baton_protocol::ports::{Clock, Entropy};
@@ -144,7 +144,7 @@ impl<'a> World<'a> {
         let plugs: Vec<_> = all
             .iter()
             .enumerate()
-            .map(|(n, kept)| plugged(kept, skewed(&stage.clock, [0, 90, -90, 240][n]), entropy(seed * 100 + n as u64)))
+            .map(|(n, kept)| Plugged::new(kept, skewed(&stage.clock, [0, 90, -90, 240][n]), entropy(seed * 100 + n as u64)))
             .collect();
         // Opened while all is well.
         let opening = plugs[chance.below(DEVICES)].device.clone();
@@ -199,6 +199,8 @@ impl<'a> World<'a> {
                 self.stray.push(sent);
             }
         }
+        slot.doing = Doing::Changing;
+        slot.plugged.start_anew();
         slot.doing = Doing::Nothing(Box::new(Actor::started(slot.plugged.device.clone(), self.session.clone(), slot.written.clone())));
         let _ = writeln!(self.story, "{n} dies");
     }
