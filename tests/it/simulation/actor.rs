@@ -8,12 +8,34 @@ use baton_protocol::ports::{Clock, Entropy};
 use baton_sdk::document::{Outcome, Replica, State};
 use baton_sdk::keystore::{Kept, Keystore, Memory};
 use baton_sdk::yrs::{GetString as _, Text as _, Transact as _};
-use baton_sdk::{Device, Document, Error, Http, Offered, Session, Waiting};
+use baton_sdk::{Asked, Device, Document, Error, Http, Offered, Session, Waiting};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 
 /// The register of the word that was written last.
 const LAST: &str = "last";
+
+/// How far the last handoff has come, as the broker knows.
+#[derive(Clone, Copy)]
+pub enum Phase {
+    Nothing,
+    Offered,
+    Accepted,
+    Sealed,
+}
+
+impl Phase {
+    /// What the broker did last on this path, if that changes anything.
+    pub fn after(path: &str) -> Option<Self> {
+        Some(match path.rsplit('/').next()? {
+            "handoffs" => Self::Offered,
+            "accept" => Self::Accepted,
+            "seal" => Self::Sealed,
+            "complete" | "decline" | "cancel" | "reclaim" | "claim" => Self::Nothing,
+            _ => return None,
+        })
+    }
+}
 
 /// What a person may do next.
 #[derive(Debug, Clone)]
@@ -23,10 +45,12 @@ pub enum Deed {
     Follow,
     /// Reads on from what it has.
     ReadOn,
+    /// Where another device has it, this one asks for it.
     Offer(Target),
     Accept,
     Decline,
     Cancel,
+    /// What it has offered. Where it has offered nothing, it gives the session to whoever asks for it.
     Seal,
     Complete,
     Reclaim,
@@ -35,7 +59,19 @@ pub enum Deed {
 }
 
 impl Deed {
-    pub fn any(chance: &mut Chance, word: String, other: &Did) -> Self {
+    /// As often as not what comes next in a handoff, so that lives have some; else anything.
+    pub fn any(chance: &mut Chance, word: String, other: &Did, (actor, phase): (&Actor, Phase)) -> Self {
+        if chance.one_in(2) {
+            return match phase {
+                Phase::Offered if !actor.holds() => Self::Accept,
+                Phase::Accepted if actor.offered.is_some() => Self::Seal,
+                Phase::Sealed if actor.waiting.is_some() => Self::Complete,
+                Phase::Sealed if actor.offered.is_some() => Self::Reclaim,
+                Phase::Nothing if actor.holds() => Self::Offer(Target::Device(other.clone())),
+                Phase::Nothing => Self::Offer(Target::AnyFull),
+                _ => Self::Edit(word),
+            };
+        }
         match chance.below(24) {
             0..6 => Self::Edit(word),
             6 => Self::Follow,
@@ -124,6 +160,7 @@ impl Actor {
             let honest = match &error {
                 Error::Refused { status, .. } => *status < 500 || *status == 503,
                 Error::Check(_) => [
+                    "handoff.fenced",
                     "handoff.not_holder",
                     "handoff.no_key",
                     "handoff.state",
@@ -141,6 +178,13 @@ impl Actor {
             // What it has in memory may be behind: it reads anew.
             if matches!(deed, Deed::Follow | Deed::ReadOn | Deed::Complete) {
                 self.document = None;
+            }
+            // It may be over, as far as this device can tell; what it has offered is found again where it is not.
+            let is_over = !["none", "handoff.state"].contains(&code.as_str());
+            match deed {
+                Deed::Seal if is_over => self.offered = None,
+                Deed::Complete if is_over => self.waiting = None,
+                _ => {}
             }
         }
         self
@@ -180,7 +224,14 @@ impl Actor {
                 self.document().await?.follow().await?;
                 self.save().await?;
             }
-            Deed::Offer(to) => self.offered = Some(self.document().await?.session().offer(to.clone()).await?),
+            Deed::Offer(to) => {
+                let session = self.document().await?.session();
+                if session.is_held() {
+                    self.offered = Some(session.offer(to.clone()).await?);
+                } else {
+                    session.request().await?;
+                }
+            }
             Deed::Accept => {
                 if let Some(waiting) = Waiting::list(&self.device).await?.into_iter().find(|one| one.offer().session == self.session) {
                     let accepted = waiting.accept().await;
@@ -203,11 +254,14 @@ impl Actor {
                     let sealed = self.document().await?.session_mut().seal(&offered).await;
                     self.offered = Some(offered);
                     sealed?;
+                } else if let Some(asked) = Asked::list(&self.device).await?.into_iter().find(|one| *one.session() == self.session) {
+                    self.offered = Some(self.document().await?.session().agree(&asked).await?);
                 }
             }
             Deed::Complete => {
                 if let Some(waiting) = &self.waiting {
                     let session = waiting.complete().await?;
+                    self.waiting = None;
                     self.document = Some(Document::of(session).await?.0);
                 }
             }

@@ -8,7 +8,7 @@ mod net;
 
 use crate::faults::checker;
 use crate::support::Server;
-use actor::{Actor, Deed, Plugged, Written};
+use actor::{Actor, Deed, Phase, Plugged, Written};
 use baton::person::Person;
 use baton_protocol::id::SessionId;
 use baton_protocol::ports::{Clock, Entropy};
@@ -18,6 +18,7 @@ use baton_sdk::wire::{Came, Network, Sent, Wire as _};
 use baton_sdk::{Document, Error};
 use baton_service::testing::{ManualClock, On};
 use net::{Chance, Waits, lost};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::Pin;
@@ -27,7 +28,7 @@ use tokio::task::unconstrained;
 
 /// Lives in `make test`, and what happens in each.
 const SEEDS: u64 = 200;
-const STEPS: usize = 50;
+const STEPS: usize = 300;
 /// Full devices; one life in four has another that is revoked.
 const DEVICES: usize = 3;
 /// One life in so many has a device that is revoked.
@@ -106,6 +107,9 @@ struct World<'a> {
     words: usize,
     /// All write into it.
     shared: bool,
+    /// Of so many requests two come to nothing, another's answer is lost, and another comes twice.
+    weather: usize,
+    phase: Phase,
     out: Option<(usize, String)>,
     /// What happened, for whoever compares two lives.
     story: String,
@@ -154,13 +158,14 @@ impl<'a> World<'a> {
         })
         .await;
         let slots = plugs.into_iter().map(|plugged| Slot::new(plugged, session.clone())).collect();
-        Self { stage, chance, session, slots, stray: Vec::new(), words: 0, shared, out, story: String::new() }
+        let weather = [16, 64, 256][chance.below(3)];
+        Self { stage, chance, session, slots, stray: Vec::new(), words: 0, shared, weather, phase: Phase::Nothing, out, story: String::new() }
     }
 
     async fn step(&mut self) {
         let n = self.chance.below(self.slots.len());
         self.slots[n].cut = self.slots[n].cut.saturating_sub(1);
-        match self.chance.below(40) {
+        match self.chance.below(120) {
             0 => {
                 let secs = 1 + self.chance.below(20) as i64;
                 self.pass(secs).await;
@@ -221,7 +226,7 @@ impl<'a> World<'a> {
                 let other = (n + 1 + self.chance.below(self.slots.len() - 1)) % self.slots.len();
                 let to = self.slots[other].plugged.device.did().clone();
                 let word = format!("w{}", self.words);
-                let deed = Deed::any(&mut self.chance, word, &to);
+                let deed = Deed::any(&mut self.chance, word, &to, (&actor, self.phase));
                 self.words += usize::from(matches!(deed, Deed::Edit(_)));
                 let _ = writeln!(self.story, "{n} begins {}", name(&deed));
                 self.slots[n].doing = Doing::Something(Box::pin(unconstrained(actor.act(deed))));
@@ -233,7 +238,7 @@ impl<'a> World<'a> {
                 match waits {
                     Waits::Time(..) => drop(waits),
                     Waits::Answer(sent, answer) => {
-                        let fate = if self.slots[n].cut > 0 { 0 } else { self.chance.below(16) };
+                        let fate = if self.slots[n].cut > 0 { 0 } else { self.chance.below(self.weather) };
                         let came = match fate {
                             0 => Err(lost()),
                             1 => {
@@ -258,6 +263,9 @@ impl<'a> World<'a> {
     async fn deliver(&mut self, sent: Sent) -> Result<Came, Error> {
         let path = sent.url.split("://").nth(1).and_then(|rest| rest.split_once('/')).map(|(_, path)| nameless(path)).unwrap_or_default();
         let came = self.stage.carry(sent.clone()).await;
+        if sent.method == "POST" && came.as_ref().is_ok_and(|came| came.status < 300) {
+            self.phase = Phase::after(&path).unwrap_or(self.phase);
+        }
         let _ = writeln!(self.story, "{} {path} {}", sent.method, came.as_ref().map_or(0, |came| came.status));
         came
     }
@@ -287,9 +295,10 @@ impl<'a> World<'a> {
             self.poll(n);
         }
         assert!(matches!(self.slots[n].doing, Doing::Nothing(_)), "{n} waits for nobody and is not done\n{}", self.story);
-        // In a shared session whoever holds it brings in a new key, and the others wait for that.
-        let waits = self.shared;
-        let failed = self.at(n).failed.take().filter(|why| is_new && !(waits && why.contains("state.rekey_required")));
+        // In a shared session whoever holds it brings in a new key, or whoever takes it receives it, and the others wait for that.
+        let waits = |why: &str| ["state.rekey_required", "handoff.fenced"].iter().any(|code| why.contains(code));
+        let shared = self.shared;
+        let failed = self.at(n).failed.take().filter(|why| is_new && !(shared && waits(why)));
         assert_eq!(failed, None, "{n}, all being well");
     }
 
@@ -326,13 +335,16 @@ impl<'a> World<'a> {
             self.calmly(holder, Some(Deed::Claim)).await;
         }
         assert!(self.at(holder).holds(), "nobody can hold it any more");
-        for _ in 0..3 {
+        // What others wrote beside it comes in through whoever holds it, and reaches them from there.
+        for round in 0..4 {
+            let mut texts = BTreeSet::new();
             for n in here.iter().copied().filter(|n| *n != holder).chain([holder]) {
                 self.calmly(n, Some(Deed::Follow)).await;
+                texts.insert(self.at(n).text());
             }
-        }
-        for n in &here {
-            self.calmly(*n, Some(Deed::Follow)).await;
+            if round > 0 && texts.len() == 1 {
+                break;
+            }
         }
         let text = self.at(holder).text();
         for n in &here {

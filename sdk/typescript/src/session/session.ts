@@ -1,18 +1,19 @@
 /** A session on this device: opened here, taken over, claimed or followed. Content is bytes the app gives; each write is the whole of it. */
 
-import { Device, type Members } from "../device.js";
+import type { Device } from "../device.js";
 import { newId } from "../id.js";
 import { hash } from "../key.js";
 import { Refused } from "../refused.js";
 import { agreed } from "../credential.js";
 import { readBranches, type Branch } from "./branches.js";
 import { Chain, signStatement, type Act, type Mode, type Signed } from "./chain.js";
-import { sealEnvelope } from "./envelope.js";
-import { keyStatement, type SessionKey } from "./key.js";
+import type { SessionKey } from "./key.js";
 import { fit, readNeeds, type Needs, type Taker } from "./needs.js";
-import { makeEnvelope, needAccepted, readChain, readContent, readKeys } from "./reading.js";
+import { load, type Known, type Reading } from "./loading.js";
+import { isToItself, lookAfterKey, newKey, rekey } from "./recipients.js";
+import { makeEnvelope, needAccepted } from "./reading.js";
 import type { Present } from "../presence.js";
-import { Turns, type Pin } from "../store.js";
+import { Turns } from "../store.js";
 import { sealUpdate, updateHash, type Head, type SealedUpdate } from "./update.js";
 import { openView, sealView, type SealedView } from "./view.js";
 import { Heard } from "./volatile.js";
@@ -40,52 +41,63 @@ export interface Listed {
 
 /** After how many updates a write is a snapshot: whoever reads the session begins there. */
 const SNAPSHOT_EVERY = 32;
-/** The keys of a history, as far as its last statement that is known. */
-type Known = { last: string; keys: Map<number, SessionKey> } | undefined;
 
 /** A session as this device knows it. */
 export class Session {
-  content: Uint8Array = new Uint8Array();
-  #needs: Needs = readNeeds(undefined);
-  head: Head = { epoch: 1, seq: 0, hash: "" };
-  #held: number | undefined;
+  #known: Known;
   /** It was held here until somebody else was found to have it: what was meant for it goes beside. */
   #isLate = false;
   /** The last update whose answer did not come. */
   #unanswered: string | undefined;
-  #added = new Set<string>();
   readonly #heard = new Heard();
-  /** Other devices that wrote what this one had not seen before it was last read. */
-  wrote = new Set<string>();
-  /** In a shared session, what devices that are out wrote last and this one had not seen: no part of the content. */
-  beside: Branch[] = [];
-  /** Number of the last update that is content. */
-  used = 0;
-  /** Who wrote the last of what was read. */
-  #lastBy: string | undefined;
-  /** The last snapshot's number, as the broker says. */
-  #snapshotSeen = 0;
-  /** How many updates there are after the last snapshot: whoever reads reads them all. */
-  #sinceSnapshot = 0;
-  /**
-   * Whether this device has seen two histories of it, and writes nothing into either: `known`, this is the one it knew; else the last statement of that one,
-   * and this is the broker's.
-   */
-  #fork: undefined | "known" | { other: string };
-  /** The last statement that this device had seen of another history, which is over. */
-  #over: string | undefined;
-  /** And its document has not been brought over yet. */
-  #wasOther = false;
   readonly #turns = new Turns();
 
   private constructor(
     readonly device: Device,
     readonly id: string,
-    public chain: Chain,
-    public keys: Map<number, SessionKey>,
-    /** Who was given the newest key. */
-    public recipients: Set<string>,
-  ) {}
+    known: Known,
+  ) {
+    this.#known = known;
+  }
+
+  /** Its content, as this device has read or written it. */
+  get content(): Uint8Array {
+    return this.#known.content;
+  }
+
+  /** The last update of it. */
+  get head(): Head {
+    return this.#known.head;
+  }
+
+  /** Who held it, and holds it. */
+  get chain(): Chain {
+    return this.#known.chain;
+  }
+
+  get keys(): Map<number, SessionKey> {
+    return this.#known.keys;
+  }
+
+  /** Who was given the newest key. */
+  get recipients(): Set<string> {
+    return this.#known.recipients;
+  }
+
+  /** Other devices that wrote what this one had not seen before it was last read. */
+  get wrote(): Set<string> {
+    return this.#known.wrote;
+  }
+
+  /** In a shared session, what devices that are out wrote last and this one had not seen: no part of the content. */
+  get beside(): Branch[] {
+    return this.#known.beside;
+  }
+
+  /** Number of the last update that is content. */
+  get used(): number {
+    return this.#known.used;
+  }
 
   /** @internal Steps that change what is known of a session come one after another, however they are asked for. */
   alone<T>(act: () => Promise<T>): Promise<T> {
@@ -109,17 +121,32 @@ export class Session {
     const signed = await signStatement({ session: id, epoch: 1, prev: undefined, device: device.did, act }, device.signer);
     const answer = await device.broker<{ accepted: string }>({ scope: "session:write", path: "/v1/sessions", json: { statement: signed.text, envelope } });
     await needAccepted(device, answer.accepted, id, signed.hash);
-    const session = new Session(device, id, Chain.open(signed), new Map([[1, key]]), recipients);
-    session.head = { epoch: 1, seq: 0, hash: signed.hash };
-    session.#held = 1;
-    session.#needs = needed;
+    const session = new Session(device, id, {
+      chain: Chain.open(signed),
+      keys: new Map([[1, key]]),
+      recipients,
+      added: new Set(),
+      content: new Uint8Array(),
+      head: { epoch: 1, seq: 0, hash: signed.hash },
+      needs: needed,
+      wrote: new Set(),
+      beside: [],
+      used: 0,
+      lastBy: undefined,
+      sinceSnapshot: 0,
+      snapshot: 0,
+      held: 1,
+      fork: undefined,
+      over: undefined,
+      wasOther: false,
+    });
     await session.append(content, "snapshot");
     return session;
   }
 
   /** Reads a session with all its checks: chain and acceptances, keys from members of the log, every update after the last snapshot. */
   static load(device: Device, id: string): Promise<Session> {
-    return Session.#read(device, id, undefined);
+    return Session.#read(device, id, {});
   }
 
   /**
@@ -127,54 +154,14 @@ export class Session {
    * device had is in its own session, or document, until it reads anew.
    */
   static loadOther(device: Device, id: string): Promise<Session> {
-    return Session.#read(device, id, undefined, true);
+    return Session.#read(device, id, { other: true });
   }
 
-  static async #read(device: Device, id: string, known: Known, other = false): Promise<Session> {
-    try {
-      return await Session.#readOnce(device, id, known, other);
-    } catch (error) {
-      if (!(error instanceof Refused) || error.code !== "state.rollback") throw error;
-      // The session may have moved on between its chain and its content: then another look finds both together.
-      return Session.#readOnce(device, id, known, other);
-    }
-  }
-
-  static async #readOnce(device: Device, id: string, known: Known, other: boolean): Promise<Session> {
-    const shown = await device.broker<{ holder: string | null; last_snapshot: number | null }>({ scope: "session:read", path: `/v1/sessions/${id}` });
-    const members = await device.members();
-    const chain = await readChain(device, members, id);
-    const mayEnd = (by: string): boolean => members.live.includes(by) && members.tierOf(by) === "full";
-    const look = async (): Promise<{ seen: Pin | undefined; fork: { other: string } | undefined; over: string | undefined }> => {
-      const seen = await device.pin(id);
-      if (!seen || chain.continues(seen.chain)) return { seen, fork: undefined, over: undefined };
-      // What was seen of another history says nothing about this one.
-      if (chain.hasEnded(seen.chain, mayEnd)) return { seen: undefined, fork: undefined, over: seen.chain };
-      if (!other) throw new Refused("handoff.forked", "another chain than was seen before");
-      return { seen: undefined, fork: { other: seen.chain }, over: undefined };
-    };
-    // Before its keys: those of another history are not these.
-    await look();
-    const before = known && chain.continues(known.last) ? known.keys : new Map<number, SessionKey>();
-    const { keys, recipients, added } = await readKeys(device, members, chain, before, await device.pin(id));
-    const session = new Session(device, id, chain, keys, recipients);
-    session.#added = added;
-    // Looked at last: what another tab has seen meanwhile is what counts.
-    const { seen: pin, fork, over } = await look();
-    [session.#fork, session.#over, session.#wasOther] = [fork, over, over !== undefined || pin?.wasOther === true];
-    const snapshot = shown.last_snapshot ?? 0;
-    const { head, content, needs, wrote, sinceSnapshot, lastBy, beside, used } = await readContent(device, members, { chain, keys, snapshot, pin });
-    Object.assign(session, { head, content, wrote, beside, used });
-    session.#sinceSnapshot = sinceSnapshot;
-    session.#lastBy = lastBy;
-    session.#needs = needs;
-    if (pin && session.head.seq < pin.seq) throw new Refused("state.rollback", "rollback");
-    const holds = chain.holder === device.did && !chain.released && shown.holder === device.did;
-    session.#held = holds && !session.isForked ? chain.epoch : undefined;
+  static async #read(device: Device, id: string, reading: Reading): Promise<Session> {
+    const session = new Session(device, id, await load(device, id, reading));
     if (!session.isForked) await session.#pin();
     // From here on what it keeps is of this history.
-    session.#over = undefined;
-    session.#snapshotSeen = snapshot;
+    session.#known.over = undefined;
     return session;
   }
 
@@ -183,34 +170,34 @@ export class Session {
    * it keeps more, that is all. A document does it by itself.
    */
   async acknowledge(): Promise<void> {
-    if (this.isForked || this.#snapshotSeen === 0 || !this.device.isNewSnapshot(this.id, this.#snapshotSeen)) return;
+    if (this.isForked || this.#known.snapshot === 0 || !this.device.isNewSnapshot(this.id, this.#known.snapshot)) return;
     const { seq, hash } = this.head;
     await this.post("acknowledge", "session:read", { seq, hash }).catch(() => undefined);
   }
 
   /** @internal Who wrote its content. */
   get writer(): string {
-    return this.#lastBy ?? this.chain.holder;
+    return this.#known.lastBy ?? this.chain.holder;
   }
 
   /** Whether this device may write, as far as it knows. */
   get isHeld(): boolean {
-    return this.#held !== undefined;
+    return this.#known.held !== undefined;
   }
 
   /** Whether this device has seen another history of it than this one: nothing is written until a full device's {@link claim} has named both. */
   get isForked(): boolean {
-    return this.#fork !== undefined;
+    return this.#known.fork !== undefined;
   }
 
   /** @internal Whether this device had seen another history, which is over, and its document has not been brought over yet. */
   get wasOther(): boolean {
-    return this.#wasOther;
+    return this.#known.wasOther;
   }
 
   /** @internal It has. */
   broughtOver(): Promise<void> {
-    this.#wasOther = false;
+    this.#known.wasOther = false;
     return this.#pin();
   }
 
@@ -222,8 +209,8 @@ export class Session {
   /** The epoch at which this device writes; refused when it does not hold the session. */
   heldEpoch(): number {
     this.needOneHistory();
-    if (this.#held === undefined) throw new Refused("handoff.not_holder", "not the holder");
-    return this.#held;
+    if (this.#known.held === undefined) throw new Refused("handoff.not_holder", "not the holder");
+    return this.#known.held;
   }
 
   /** Whether this device may write though it does not hold the session. */
@@ -255,7 +242,7 @@ export class Session {
     // Under a new key everything is written anew: who has no other reads from there.
     let kind: "snapshot" | "update";
     try {
-      kind = (await this.#lookAfterKey()) ? "snapshot" : "update";
+      kind = (await lookAfterKey(this)) ? "snapshot" : "update";
     } catch (error) {
       // Somebody is out, and another has the session.
       if (!(error instanceof Refused) || error.code !== "handoff.fenced" || this.isSharedHere) throw error;
@@ -266,18 +253,18 @@ export class Session {
       return { to: "session", head: await this.append(content, kind) };
     } catch (error) {
       const code = error instanceof Refused ? error.code : "";
-      if (code === "handoff.fenced" && this.isSharedHere) this.#held = undefined;
+      if (code === "handoff.fenced" && this.isSharedHere) this.#known.held = undefined;
       else if (code === "handoff.fenced") return this.#late(content, (error as Refused).members["epoch"]);
       if (code === "state.conflict") {
         // An earlier write of its own, whose answer was lost, may have moved the head. Anything else, another tab's for one, is for the app to look at.
-        await this.#follow();
+        await this.readOn();
         this.heldEpoch();
         if (unanswered === undefined || unanswered !== this.head.hash) throw error;
         return { to: "session", head: await this.append(content, "update") };
       }
       if (code === "state.rekey_required") {
         try {
-          await this.#rekey();
+          await rekey(this);
         } catch (refused) {
           // Released meanwhile, in another window of this device.
           if (refused instanceof Refused && refused.code === "handoff.fenced") return this.#late(content);
@@ -297,13 +284,13 @@ export class Session {
 
   /** @internal All of the present content, written anew under a key that is good. */
   async snapshot(): Promise<void> {
-    await this.#lookAfterKey();
+    await lookAfterKey(this);
     try {
       await this.append(this.content, "snapshot");
     } catch (error) {
       if (!(error instanceof Refused) || error.code !== "state.rekey_required") throw error;
       // The broker knows of somebody who left, and this device did not yet.
-      await this.#rekey();
+      await rekey(this);
       await this.append(this.content, "snapshot");
     }
   }
@@ -320,12 +307,7 @@ export class Session {
   /** Refuses to seal anything under a key that somebody has who is out, and for a session that was released. */
   async #needToItself(): Promise<void> {
     if (this.chain.released) throw new Refused("handoff.fenced", "released");
-    if (!(await this.#isToItself())) throw new Refused("state.rekey_required", "somebody is out");
-  }
-
-  async #isToItself(): Promise<boolean> {
-    const members = await this.device.recentMembers();
-    return [...this.recipients].every((did) => this.#mayHaveKey(members, did));
+    if (!(await isToItself(this))) throw new Refused("state.rekey_required", "somebody is out");
   }
 
   /**
@@ -334,20 +316,16 @@ export class Session {
    */
   keepToItself(): Promise<void> {
     return this.alone(async () => {
-      if (this.isHeld && this.chain.mode === "shared" && (await this.#lookAfterKey())) await this.append(this.content, "snapshot");
+      if (this.isHeld && this.chain.mode === "shared" && (await lookAfterKey(this))) await this.append(this.content, "snapshot");
     });
   }
 
-  #mayHaveKey(members: Members, did: string): boolean {
-    return members.live.includes(did) && (did === this.device.did || did === this.chain.holder || Device.syncs(members, did));
-  }
-
   async #late(content: Uint8Array, epoch?: unknown): Promise<Written> {
-    this.#held = undefined;
+    this.#known.held = undefined;
     this.#isLate = true;
-    if (!(await this.#isToItself())) {
+    if (!(await isToItself(this))) {
       // Whoever has the session now has kept that device out of it, or will.
-      await this.#follow();
+      await this.readOn();
       return this.writeBeside(content);
     }
     await this.post("branches", "session:write", await this.#sealed(content, "update"));
@@ -358,44 +336,9 @@ export class Session {
   async writeBeside(content: Uint8Array): Promise<Written> {
     const epoch = this.chain.lastHeldBy(this.device.did);
     if (epoch === undefined) throw new Refused("handoff.not_holder", "never held it");
-    if (!(await this.#isToItself())) throw new Refused("state.rekey_required", "somebody is out");
+    if (!(await isToItself(this))) throw new Refused("state.rekey_required", "somebody is out");
     await this.post("branches", "session:write", await this.#sealed(content, "update", epoch));
     return { to: "branch", epoch: this.chain.epoch };
-  }
-
-  /**
-   * Nobody keeps a key who is out, whatever the broker says of it, and every full device has it: looks at the log, once a minute at most. True when
-   * there is a new key.
-   */
-  async #lookAfterKey(): Promise<boolean> {
-    const { device } = this;
-    const members = await device.recentMembers();
-    if (![...this.recipients].every((did) => this.#mayHaveKey(members, did))) {
-      await this.#rekey();
-      return true;
-    }
-    try {
-      await this.#letIn(members);
-    } catch (error) {
-      const isRecipient = (why: unknown): boolean => why instanceof Refused && why.code === "state.recipient";
-      if (!isRecipient(error)) throw error;
-      // Somebody of whom this device did not know is kept from it, or out; or the broker has not heard of a newcomer yet. Who may have it is looked
-      // at anew, and once more with the next write: it holds up nobody's.
-      await this.#letIn(await device.members()).catch((other: unknown) => {
-        if (!isRecipient(other)) throw other;
-      });
-    }
-    return false;
-  }
-
-  /** Gives the key to members who lack it. */
-  async #letIn(members: Members): Promise<void> {
-    const { device } = this;
-    const newcomers = Device.recipients(members, (member) => Device.syncs(members, member.device) && !this.recipients.has(member.device));
-    if (device.tier !== "full" || newcomers.length === 0) return;
-    const statement = await keyStatement(this.key, this.id, members.head, device.signer);
-    await this.post("envelopes", "session:write", { key_version: this.key.version, envelope: await sealEnvelope(statement, newcomers) });
-    for (const { device: did } of newcomers) this.recipients.add(did);
   }
 
   /** Tells the broker that this device is still there: a lease lasts 45 s. */
@@ -409,7 +352,7 @@ export class Session {
       await this.acknowledge();
       this.wrote.clear();
       const { chain, content } = this;
-      await this.#follow();
+      await this.readOn();
       // What stood in another history, which is over, is not in this one, and not lost either.
       if (!this.chain.continues(chain.last)) this.beside.push({ device: this.device.did, epoch: chain.epoch, content, counts: false });
     });
@@ -417,25 +360,18 @@ export class Session {
 
   /** @internal {@link follow}, of what is acknowledged elsewhere. */
   reread(): Promise<void> {
-    return this.alone(() => this.#follow());
+    return this.alone(() => this.readOn());
   }
 
-  async #follow(): Promise<void> {
-    const fresh = await Session.#read(this.device, this.id, { last: this.chain.last, keys: this.keys }).catch((error: unknown) => {
-      if (error instanceof Refused && error.code === "handoff.forked") [this.#fork, this.#held] = [this.#fork ?? "known", undefined];
+  /** @internal {@link reread}, within a turn. */
+  async readOn(): Promise<void> {
+    const { wrote } = this;
+    const fresh = await Session.#read(this.device, this.id, { known: { last: this.chain.last, keys: this.keys } }).catch((error: unknown) => {
+      if (error instanceof Refused && error.code === "handoff.forked") Object.assign(this.#known, { fork: this.#known.fork ?? "known", held: undefined });
       throw error;
     });
-    this.#fork = undefined;
-    const { chain, keys, recipients, head, content, beside, used } = fresh;
-    this.#wasOther = fresh.#wasOther;
-    Object.assign(this, { chain, keys, recipients, head, content, beside, used });
-    for (const writer of fresh.wrote) this.wrote.add(writer);
-    this.#lastBy = fresh.#lastBy;
-    this.#snapshotSeen = fresh.#snapshotSeen;
-    this.#added = fresh.#added;
-    this.#needs = fresh.#needs;
-    this.#sinceSnapshot = fresh.#sinceSnapshot;
-    this.#held = fresh.#held;
+    this.#known = fresh.#known;
+    for (const writer of wrote) this.wrote.add(writer);
     if (this.isHeld) this.#isLate = false;
   }
 
@@ -443,29 +379,12 @@ export class Session {
   async end(): Promise<void> {
     this.needOneHistory();
     await this.post("end", "session:write", {});
-    this.#held = undefined;
+    this.#known.held = undefined;
   }
 
   /** Brings in a new key: required after a revocation, and when the session leaves a limited device. */
   rekey(): Promise<void> {
-    return this.alone(() => this.#rekey());
-  }
-
-  async #rekey(): Promise<void> {
-    const epoch = this.heldEpoch();
-    const { key, envelope, recipients } = await this.#newKey();
-    const signed = await this.sign(epoch, { kind: "rekey", key_version: key.version, envelope: hash(envelope) });
-    try {
-      await this.take(await this.post("rekey", "session:write", { statement: signed.text, envelope }), signed);
-    } catch (error) {
-      if (!(error instanceof Refused) || !["handoff.statement", "handoff.forked"].includes(error.code)) throw error;
-      // The answer to an earlier one may have been lost: then its key is there.
-      await this.#follow();
-      if (this.chain.keyVersion < key.version) throw error;
-      return;
-    }
-    this.keys.set(key.version, key);
-    this.recipients = recipients;
+    return this.alone(() => rekey(this));
   }
 
   /** Claims a session that nobody holds, from the head this device knows, with a new key. On {@link loadOther another history} it ends the fork. */
@@ -475,10 +394,10 @@ export class Session {
 
   async #claim(): Promise<void> {
     const { device } = this;
-    if (this.#fork === "known") this.needOneHistory();
-    const also = typeof this.#fork === "object" ? { also: this.#fork.other } : {};
-    this.#key();
-    const { key, envelope, recipients } = await this.#newKey();
+    if (this.#known.fork === "known") this.needOneHistory();
+    const also = typeof this.#known.fork === "object" ? { also: this.#known.fork.other } : {};
+    if (!this.keys.has(this.chain.keyVersion)) throw new Refused("handoff.no_key", "no key");
+    const { key, envelope, recipients } = await newKey(this);
     const from = this.head;
     const signed = await this.sign(this.chain.epoch + 1, { kind: "claim", from, ...also, key_version: key.version, envelope: hash(envelope) });
     const audience = device.kept.servers.broker;
@@ -488,28 +407,27 @@ export class Session {
       return this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation });
     });
     // It is ended once the broker's acceptance was seen, and not before.
-    if (typeof this.#fork === "object") [this.#over, this.#wasOther] = [this.#fork.other, true];
+    if (typeof this.#known.fork === "object") [this.#known.over, this.#known.wasOther] = [this.#known.fork.other, true];
     await this.take(answer, signed);
-    [this.#fork, this.#over] = [undefined, undefined];
-    this.keys.set(key.version, key);
-    this.recipients = recipients;
+    [this.#known.fork, this.#known.over] = [undefined, undefined];
+    this.holdKey(key, recipients);
     this.hold();
     await this.append(this.content, "snapshot");
   }
 
   /** What the session needs of the device it is on, as its holder said last. */
   get needs(): Needs {
-    return this.#needs;
+    return this.#known.needs;
   }
 
   /** It needs this from the next write on. */
   require(needs: Needs): void {
-    this.#needs = readNeeds(needs);
+    this.#known.needs = readNeeds(needs);
   }
 
   /** What the app has to adapt to on this device. */
   get adapt(): string[] {
-    return fit(this.#needs, this.device.capabilities).adapt;
+    return fit(this.#known.needs, this.device.capabilities).adapt;
   }
 
   /**
@@ -519,7 +437,7 @@ export class Session {
   async takers(): Promise<Taker[]> {
     const members = await this.device.members();
     const theirs = members.labels.filter(({ device }) => device !== this.device.did && members.tierOf(device) !== undefined);
-    const fits = theirs.map(({ device, name, capabilities = [] }) => ({ device, name, ...fit(this.#needs, capabilities) }));
+    const fits = theirs.map(({ device, name, capabilities = [] }) => ({ device, name, ...fit(this.#known.needs, capabilities) }));
     return fits.filter(({ lacks }) => lacks.length === 0).map(({ device, name, adapt }) => ({ device, name, adapt }));
   }
 
@@ -558,15 +476,15 @@ export class Session {
 
   /** @internal Seals and sends one update at this session's head. */
   async append(content: Uint8Array, kind: "update" | "snapshot"): Promise<Head> {
-    const update = await this.#sealed(content, this.#sinceSnapshot < SNAPSHOT_EVERY ? kind : "snapshot");
+    const update = await this.#sealed(content, this.#known.sinceSnapshot < SNAPSHOT_EVERY ? kind : "snapshot");
     this.#unanswered = updateHash(update);
     // Over the stream where there is one; whatever comes of that but that it stands, it is posted, which takes it once alone.
     if (!(await [...this.device.lines].pop()?.write(update))) await this.post("updates", "session:write", update);
-    this.head = { epoch: update.epoch, seq: update.seq, hash: this.#unanswered };
+    this.#known.head = { epoch: update.epoch, seq: update.seq, hash: this.#unanswered };
     this.#unanswered = undefined;
-    this.content = content;
-    this.used = update.seq;
-    this.#sinceSnapshot = update.kind === "snapshot" ? 0 : this.#sinceSnapshot + 1;
+    this.#known.content = content;
+    this.#known.used = update.seq;
+    this.#known.sinceSnapshot = update.kind === "snapshot" ? 0 : this.#known.sinceSnapshot + 1;
     await this.#pin();
     return this.head;
   }
@@ -585,32 +503,28 @@ export class Session {
 
   /** @internal From here on this device holds the session, or no longer does. */
   hold(holds = true): void {
-    this.#held = holds ? this.chain.epoch : undefined;
+    this.#known.held = holds ? this.chain.epoch : undefined;
     if (holds) this.#isLate = false;
-  }
-
-  /** The key of a version, the newest if none is named. */
-  #key(version = this.chain.keyVersion): SessionKey {
-    const key = this.keys.get(version);
-    if (!key) throw new Refused("handoff.no_key", "no key");
-    return key;
   }
 
   /** @internal The newest key. */
   get key(): SessionKey {
-    return this.#key();
+    const key = this.keys.get(this.chain.keyVersion);
+    if (!key) throw new Refused("handoff.no_key", "no key");
+    return key;
   }
 
-  async #newKey(): Promise<{ key: SessionKey; envelope: string; recipients: Set<string> }> {
-    const key = { version: this.chain.keyVersion + 1, bytes: this.device.http.around.random(32) };
-    return { key, ...(await makeEnvelope(this.device, await this.device.members(), this.id, key)) };
+  /** @internal From here on this is the newest, and these have it. */
+  holdKey(key: SessionKey, recipients: Set<string>): void {
+    this.keys.set(key.version, key);
+    this.#known.recipients = recipients;
   }
 
   #sealed(content: Uint8Array, kind: SealedUpdate["kind"], epoch = this.chain.epoch): Promise<SealedUpdate> {
     this.needOneHistory();
-    const key = this.#key();
+    const { key } = this;
     const place = { session: this.id, epoch, seq: this.head.seq + 1, prev: this.head.hash, key_version: key.version, kind };
-    return sealUpdate(place, { content, needs: this.#needs }, this.device.signer, key, this.device.http.around.random(12));
+    return sealUpdate(place, { content, needs: this.#known.needs }, this.device.signer, key, this.device.http.around.random(12));
   }
 
   /** @internal */
@@ -620,7 +534,7 @@ export class Session {
 
   #pin(): Promise<void> {
     const { chain, head, used } = this;
-    const pin = { chain: chain.last, n: chain.length, seq: head.seq, hash: head.hash, used, added: [...this.#added], ...(this.#wasOther ? { wasOther: true } : {}) };
-    return this.device.setPin(this.id, pin, chain, this.#over);
+    const pin = { chain: chain.last, n: chain.length, seq: head.seq, hash: head.hash, used, added: [...this.#known.added], ...(this.#known.wasOther ? { wasOther: true } : {}) };
+    return this.device.setPin(this.id, pin, chain, this.#known.over);
   }
 }

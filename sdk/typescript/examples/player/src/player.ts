@@ -119,10 +119,10 @@ export class Player {
     try {
       if ((await this.document.save())?.to === "branch") say(words.beside);
     } catch (error) {
-      // It is kept here, for saving begins with that: until there is a network, or whoever holds the film has kept a lost device out of it.
+      // It is kept here, for saving begins with that: until there is a network, whoever holds the film has kept a lost device out of it, or whoever takes it has it.
       this.#isDirty = true;
       if (isRefused(error, "transport")) this.lose();
-      else if (!isRefused(error, "state.rekey_required")) throw error;
+      else if (!isRefused(error, "state.rekey_required") && !isRefused(error, "handoff.fenced")) throw error;
     }
   }
 
