@@ -295,6 +295,46 @@ async fn who_is_revoked_while_away_keeps_what_they_wrote() {
     assert!(matches!(there.save().await.unwrap(), Some(Written::Session(_))));
 }
 
+/// What a device sets of a session that another holds reaches nobody: it sees what all others see, and its person is told what it had set.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_without_holding_it_gives_way() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let memory = server.full(&mut person, "Laptop").await;
+    let (dir, phone) = (tempfile::tempdir().unwrap(), server.full(&mut person, "Phone").await);
+    let path = kept_in_a_file(&memory, dir.path());
+    let laptop = started(&server, &path);
+    let mut here = Document::open(&laptop).await.unwrap();
+    let id = here.session().id().clone();
+    here.set("position", &json!(43)).unwrap();
+    here.save().await.unwrap();
+    let mut there = hand_over(&mut here, &phone).await;
+    there.set("position", &json!(60)).unwrap();
+    there.save().await.unwrap();
+    here.follow().await.unwrap();
+    here.set("position", &json!(50)).unwrap();
+    assert_eq!(here.save().await.unwrap(), None, "there is nothing that anybody would take");
+    // Offline it had set another as well.
+    let mut replica = Replica::load(&laptop, &id).unwrap().unwrap();
+    assert_eq!(replica.state().get("position"), Some(json!(60)));
+    replica.set("rate", &json!(2)).unwrap();
+    replica.keep().unwrap();
+    let changes = here.follow().await.unwrap();
+    let outdone: Vec<_> = changes.outdone.iter().map(|one| (one.name.as_str(), one.value.clone())).collect();
+    assert_eq!((outdone, changes.changed), (vec![("position", json!(50)), ("rate", json!(2))], true));
+    here.keep().unwrap();
+    assert_eq!(here.follow().await.unwrap().outdone, []);
+    for document in [&here, &Document::of(Session::load(&started(&server, &path), &id).await.unwrap()).await.unwrap().0] {
+        assert_eq!((document.state().get("position"), document.state().get("rate")), (Some(json!(60)), None));
+    }
+    // Who holds it sets it.
+    there.follow().await.unwrap();
+    there.set("position", &json!(61)).unwrap();
+    there.save().await.unwrap();
+    assert_eq!(here.follow().await.unwrap().outdone, []);
+    assert_eq!(here.state().get("position"), Some(json!(61)));
+}
+
 /// Two runs that keep the same document at the same time: both are kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_two_runs_keep_is_all_kept() {

@@ -166,6 +166,35 @@ test("what was set here and overtaken is told once, also after another start; wh
   assert.deepEqual(await again(), [], "that one had reached the session");
 });
 
+test("what is set without holding it gives way, and is told", async () => {
+  const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
+  const here = await Document.open(laptop);
+  here.set("position", 43);
+  await here.save();
+  const { document: there } = await Document.of(await handOver(here.session, phone));
+  there.set("position", 60);
+  await there.save();
+  await here.follow();
+  here.set("position", 50);
+  assert.equal(await here.save(), undefined, "there is nothing that anybody would take");
+  // Offline it had set another as well.
+  const replica = (await Replica.load(laptop, here.session.id)) ?? assert.fail();
+  assert.equal(replica.get("position"), 60);
+  replica.set("rate", 2);
+  await replica.keep();
+  const changes = await here.follow();
+  assert.deepEqual([changes.outdone.map(({ name, value }) => [name, value]), changes.changed], [[["position", 50], ["rate", 2]], true]);
+  await here.keep();
+  assert.deepEqual((await here.follow()).outdone, []);
+  for (const document of [here, await reopened(here, laptop)]) assert.deepEqual([document.get("position"), document.get("rate")], [60, undefined]);
+  // Who holds it sets it.
+  await there.follow();
+  there.set("position", 61);
+  await there.save();
+  assert.deepEqual((await here.follow()).outdone, []);
+  assert.equal(here.get("position"), 61);
+});
+
 test("two windows of one device write into one document", async () => {
   const laptop = await full(server, "Laptop");
   const one = await Document.open(laptop);

@@ -19,6 +19,7 @@ const LAST: &str = "last";
 #[derive(Clone, Copy)]
 pub enum Phase {
     Nothing,
+    Asked,
     Offered,
     Accepted,
     Sealed,
@@ -28,6 +29,7 @@ impl Phase {
     /// What the broker did last on this path, if that changes anything.
     pub fn after(path: &str) -> Option<Self> {
         Some(match path.rsplit('/').next()? {
+            "request" => Self::Asked,
             "handoffs" => Self::Offered,
             "accept" => Self::Accepted,
             "seal" => Self::Sealed,
@@ -63,6 +65,7 @@ impl Deed {
     pub fn any(chance: &mut Chance, word: String, other: &Did, (actor, phase): (&Actor, Phase)) -> Self {
         if chance.one_in(2) {
             return match phase {
+                Phase::Asked if actor.holds() => Self::Seal,
                 Phase::Offered if !actor.holds() => Self::Accept,
                 Phase::Accepted if actor.offered.is_some() => Self::Seal,
                 Phase::Sealed if actor.waiting.is_some() => Self::Complete,
@@ -168,6 +171,7 @@ impl Actor {
                     "state.rollback",
                     "state.rekey_required",
                     "log.not_member",
+                    "status.revoked",
                 ]
                 .contains(&code.as_str()),
                 Error::Transport(_) => true,

@@ -348,7 +348,7 @@ impl<'a> World<'a> {
         }
         let text = self.at(holder).text();
         for n in &here {
-            assert_eq!(self.at(*n).text(), text, "{n} sees something else");
+            assert_eq!(self.at(*n).text(), text, "{n} sees something else\n{}", self.story);
         }
         let last = text.rsplit('[').next().unwrap().trim_end_matches(']');
         assert!(last.is_empty() || text.contains(&format!("{last} ")), "{last:?} was written by nobody: {text:?}");

@@ -144,7 +144,9 @@ impl Document {
 
     /// Of which this is elsewhere as well.
     fn keep_of_which(&self, there: &[u8]) -> Result<(), Error> {
-        replica::keep(&self.session.device, self.session.id(), (self.session.epoch(), &self.state), there, self.session.was_other)
+        let late = (!self.writes_into_it()).then(|| (self.session.content(), self.last_held()));
+        let standing = replica::Standing { there, was_other: self.session.was_other, late };
+        replica::keep(&self.session.device, self.session.id(), (self.session.epoch(), &self.state), standing)
     }
 
     /// Reads what others wrote since, into what is here.
@@ -168,6 +170,10 @@ impl Document {
                 self.was_one = true;
                 self.merged.clone_from(&self.session.head().hash);
                 self.state.settle(self.session.content());
+                if !self.writes_into_it() {
+                    let (span, device) = ((self.last_held(), self.session.epoch()), self.session.device.did());
+                    self.meanwhile.0 |= self.state.give_way(self.session.content(), span, device);
+                }
                 if self.session.was_other {
                     self.keep()?;
                     self.session.was_other = false;
@@ -325,6 +331,11 @@ impl Document {
             Written::Branch { .. } => self.beside.push((content.to_vec(), self.last_epoch())),
         }
         Ok(written)
+    }
+
+    /// The last epoch at which this device held the session; 0 when it never did.
+    fn last_held(&self) -> i64 {
+        self.session.chain.last_held_by(self.session.device.did()).unwrap_or(0)
     }
 
     /// Up to which what it writes counts.

@@ -110,7 +110,7 @@ impl Registers {
             let Some(ours) = self.all.get(&name) else { continue };
             match theirs.against(ours) {
                 Ordering::Equal => drop(self.unsaved.insert(name, theirs)),
-                Ordering::Less if self.told.get(&name) != Some(&theirs) => self.overtake(name, theirs),
+                Ordering::Less => self.overtake(name, theirs),
                 _ => {}
             }
         }
@@ -118,7 +118,7 @@ impl Registers {
 
     /// Another device's value stands where `own` was; one of this device's own other windows takes nothing from anybody.
     fn overtake(&mut self, name: String, own: Register) {
-        if self.all.get(&name).is_some_and(|stands| stands.by != own.by) {
+        if self.all.get(&name).is_some_and(|stands| stands.by != own.by) && self.told.get(&name) != Some(&own) {
             self.overtaken.insert(name, own);
         }
     }
@@ -146,6 +146,26 @@ impl Registers {
         self.all = stay;
         self.unsaved.retain(|name, _| !go.contains_key(name));
         self.overtaken.extend(go);
+    }
+
+    /// What this device set at an epoch at which it did not hold the session (it last did at `after`), and the session has not, counts for nobody else: what the
+    /// session has of it until now stands in its place, and it is told as outdone. Gives whether there was any.
+    pub fn give_way(&mut self, there: &Self, (after, until): (i64, i64), by: &Did) -> bool {
+        let is_late = |(name, one): (&String, &Register)| {
+            (one.by == by.as_str() && one.epoch > after && there.all.get(name) != Some(one)).then(|| name.clone())
+        };
+        let late: Vec<_> = self.all.iter().filter_map(is_late).collect();
+        for name in &late {
+            self.unsaved.remove(name);
+            let Some(own) = self.all.remove(name) else { continue };
+            if let Some(stands) = there.all.get(name).filter(|stands| stands.epoch <= until) {
+                self.all.insert(name.clone(), stands.clone());
+                self.overtake(name.clone(), own);
+            } else if self.told.get(name) != Some(&own) {
+                self.overtaken.insert(name.clone(), own);
+            }
+        }
+        !late.is_empty()
     }
 
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -231,6 +251,35 @@ mod tests {
         assert_eq!(ours.get("position").unwrap().value(), json!(43));
         let later = json!({"position": {"epoch": most, "n": 1, "by": did(2), "value": "0"}});
         assert!(!ours.merge(Registers::parse(later.to_string().as_bytes()).unwrap(), 2).0);
+    }
+
+    /// Who does not hold the session sets nothing in it that anybody else would take: then neither does it.
+    #[test]
+    fn what_was_set_too_late_gives_way() {
+        let (holder, other) = (did(1), did(2));
+        let mut there = Registers::default();
+        there.set("position", &json!(43), 2, &holder).unwrap();
+        let late = |other: &Did| {
+            let mut ours = there.clone();
+            ours.set("position", &json!(50), 2, other).unwrap();
+            ours.set("rate", &json!(2), 2, other).unwrap();
+            ours
+        };
+        let mut ours = late(&other);
+        assert!(ours.give_way(&there, (1, 2), &other));
+        assert_eq!(ours.text(), there.text());
+        assert!(!ours.is_unsaved() && !ours.give_way(&there, (1, 2), &other));
+        let told: Vec<_> = ours.take_overtaken().into_iter().map(|one| (one.name, one.value)).collect();
+        assert_eq!(told, [("position".into(), json!(50)), ("rate".into(), json!(2))]);
+        // What it set while it held it stays, and so does what the session has.
+        let mut ours = late(&other);
+        assert!(!ours.give_way(&there, (2, 2), &other));
+        assert!(!ours.clone().give_way(&ours.clone(), (1, 2), &other));
+        assert!(!ours.give_way(&there, (1, 2), &holder));
+        // What the session has of an epoch that there has not been stands for nothing.
+        let mut ours = late(&other);
+        assert!(ours.give_way(&there, (0, 1), &other));
+        assert_eq!(ours.get("position"), None);
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Replica {
 
     /// Keeps it as it is now.
     pub fn keep(&self) -> Result<(), Error> {
-        keep(&self.device, &self.session, (self.epoch, &self.state), &[], false)
+        keep(&self.device, &self.session, (self.epoch, &self.state), Standing::default())
     }
 
     /// Keeps a session's document no more, whether or not it can be opened: what was not saved is gone.
@@ -61,9 +61,20 @@ impl Replica {
     }
 }
 
-/// Keeps a document at its epoch, with whatever another window has kept of it meanwhile; of which the session has `there`. What was kept may be of another history,
-/// which is over (`was_other`): then its registers of later epochs are laid down.
-pub fn keep(device: &Device, session: &SessionId, (epoch, state): (i64, &State), there: &[u8], was_other: bool) -> Result<(), Error> {
+/// How a document stands to its session when it is kept.
+#[derive(Clone, Copy, Default)]
+pub struct Standing<'a> {
+    /// What of it is elsewhere as well.
+    pub there: &'a [u8],
+    /// What was kept may be of another history, which is over: then its registers of later epochs are laid down.
+    pub was_other: bool,
+    /// The session's content, and at which epoch this device last held it, where it does not write into it: what it set since gives way.
+    pub late: Option<(&'a [u8], i64)>,
+}
+
+/// Keeps a document at its epoch, with whatever another window has kept of it meanwhile.
+pub fn keep(device: &Device, session: &SessionId, (epoch, state): (i64, &State), standing: Standing<'_>) -> Result<(), Error> {
+    let Standing { there, was_other, late } = standing;
     device.alone_with_replicas(|| {
         let mut whole = state.copy()?;
         let before = match take_in(device, session, &mut whole) {
@@ -72,6 +83,9 @@ pub fn keep(device: &Device, session: &SessionId, (epoch, state): (i64, &State),
         };
         if was_other {
             whole.lay_down(epoch);
+        }
+        if let Some((content, after)) = late {
+            whole.give_way(content, (after, epoch), device.did());
         }
         let mut plain = if was_other { epoch } else { epoch.max(before.unwrap_or(1)) }.to_be_bytes().to_vec();
         // Registers that are nowhere else yet stand before the document.

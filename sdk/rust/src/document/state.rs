@@ -187,6 +187,12 @@ impl State {
         self.registers.lay_down(after);
     }
 
+    /// Of what this device set after it last held the session, at `after`, the session has what it has, until its epoch now.
+    pub(super) fn give_way(&mut self, content: &[u8], (after, until): (i64, i64), by: &Did) -> bool {
+        let there = split(content).and_then(|(registers, _)| Registers::parse(registers));
+        there.is_some_and(|there| self.registers.give_way(&there, (after, until), by))
+    }
+
     /// The session has this; what is no document has nothing.
     pub(super) fn settle(&mut self, content: &[u8]) {
         if let Some(written) = split(content).and_then(|(registers, _)| Registers::parse(registers)) {

@@ -119,7 +119,9 @@ export class Document {
 
   /** Of which `there` is elsewhere as well. */
   #keep(there: Uint8Array): Promise<void> {
-    return keep(this.session.device, this.session.id, this.session.chain.epoch, this.state, there, this.session.wasOther);
+    const { content, device, id, chain, wasOther } = this.session;
+    const late = this.#writesIntoIt ? undefined : { content, after: this.#lastHeld };
+    return keep(device, id, chain.epoch, this.state, { there, wasOther, late });
   }
 
   /** Reads what others wrote since, into what is here. */
@@ -143,6 +145,8 @@ export class Document {
       this.#merged = session.head.hash;
       this.state.settle(session.content);
       this.#wasOne = true;
+      const { content, chain, device } = session;
+      if (!this.#writesIntoIt && this.state.giveWay(content, this.#lastHeld, chain.epoch, device.did)) this.#meanwhile.changed = true;
       if (session.wasOther) {
         await this.keep();
         await session.broughtOver();
@@ -280,6 +284,11 @@ export class Document {
     if (written.to === "branch") this.#beside.push({ content, epoch: this.#lastEpoch });
     else this.#merged = written.head.hash;
     return written;
+  }
+
+  /** The last epoch at which this device held the session; 0 when it never did. */
+  get #lastHeld(): number {
+    return this.session.chain.lastHeldBy(this.session.device.did) ?? 0;
   }
 
   /** Up to which what it writes counts. */

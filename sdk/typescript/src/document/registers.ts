@@ -88,15 +88,19 @@ export class Registers {
     for (const [name, theirs] of other.#all) {
       const ours = this.#all.get(name);
       const order = ours ? against(theirs, ours) : 1;
-      const told = this.#told.get(name);
       if (order === 0) this.#unsaved.set(name, theirs);
-      else if (order < 0 && !(told && against(told, theirs) === 0)) this.#overtake(name, theirs);
+      else if (order < 0) this.#overtake(name, theirs);
     }
   }
 
   /** Another device's value stands where `own` was; one of this device's own other tabs takes nothing from anybody. */
   #overtake(name: string, own: Register): void {
-    if (this.#all.get(name)?.by !== own.by) this.#overtaken.set(name, own);
+    if (this.#all.get(name)?.by !== own.by && !this.#wasTold(name, own)) this.#overtaken.set(name, own);
+  }
+
+  #wasTold(name: string, own: Register): boolean {
+    const told = this.#told.get(name);
+    return told !== undefined && against(told, own) === 0;
   }
 
   /** What another copy of the same was told. */
@@ -128,6 +132,26 @@ export class Registers {
       this.#unsaved.delete(name);
       this.#overtaken.set(name, one);
     }
+  }
+
+  /**
+   * What this device set at an epoch at which it did not hold the session (it last did at `after`), and the session has not, counts for nobody else: what the
+   * session has of it until now stands in its place, and it is told as outdone. Gives whether there was any.
+   */
+  giveWay(there: Registers, after: number, until: number, by: string): boolean {
+    let gave = false;
+    for (const [name, own] of [...this.#all]) {
+      const stands = there.#all.get(name);
+      if (own.by !== by || own.epoch <= after || (stands && against(stands, own) === 0)) continue;
+      gave = true;
+      this.#unsaved.delete(name);
+      this.#all.delete(name);
+      if (stands && stands.epoch <= until) {
+        this.#all.set(name, stands);
+        this.#overtake(name, own);
+      } else if (!this.#wasTold(name, own)) this.#overtaken.set(name, own);
+    }
+    return gave;
   }
 
   /** Takes in those that count; says whether any did, and which did not: those of an epoch after `until` were set in none, and do not. */

@@ -60,15 +60,23 @@ export class Replica {
   }
 }
 
-/**
- * Keeps a document, with whatever another tab has kept of it meanwhile; of which the session has `there`. What was kept may be of another history, which is over
- * (`wasOther`): then its registers of later epochs are laid down.
- */
-export function keep(device: Device, session: string, epoch: number, state: State, there?: Uint8Array, wasOther = false): Promise<void> {
+/** How a document stands to its session when it is kept. */
+export interface Standing {
+  /** What of it is elsewhere as well. */
+  there?: Uint8Array;
+  /** What was kept may be of another history, which is over: then its registers of later epochs are laid down. */
+  wasOther?: boolean;
+  /** The session's content, and at which epoch this device last held it, where it does not write into it: what it set since gives way. */
+  late?: { content: Uint8Array; after: number } | undefined;
+}
+
+/** Keeps a document at its epoch, with whatever another tab has kept of it meanwhile. */
+export function keep(device: Device, session: string, epoch: number, state: State, { there, wasOther = false, late }: Standing = {}): Promise<void> {
   return device.store.alone(async () => {
     const whole = state.copy();
     const before = await takeIn(device, session, whole).catch((error: unknown) => setAside(device, session, error));
     if (wasOther) whole.layDown(epoch);
+    if (late) whole.giveWay(late.content, late.after, epoch, device.did);
     if (there) whole.settle(there);
     const [unsaved, content] = [whole.unsaved(), whole.encode()];
     const plain = new Uint8Array(HEAD + unsaved.length + content.length);

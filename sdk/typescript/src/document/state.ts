@@ -123,13 +123,16 @@ export class State {
     this.#registers.layDown(after);
   }
 
+  /** @internal Of what this device set after it last held the session, at `after`, the session has what it has, until its epoch now. */
+  giveWay(content: Uint8Array, after: number, until: number, by: string): boolean {
+    const there = registersOf(content);
+    return there !== undefined && this.#registers.giveWay(there, after, until, by);
+  }
+
   /** @internal The session has this; what is no document has nothing. */
   settle(content: Uint8Array): void {
-    try {
-      this.#registers.settle(Registers.parse(split(content).registers));
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-    }
+    const there = registersOf(content);
+    if (there) this.#registers.settle(there);
   }
 
   /** @internal Registers that were set here and that another's value took the place of before they were anywhere else: told once. */
@@ -166,6 +169,16 @@ function apply(doc: Doc, update: Uint8Array): void {
     applyUpdate(doc, update);
   } catch {
     throw new Refused("state.form", "document");
+  }
+}
+
+/** What is no document has none. */
+function registersOf(content: Uint8Array): Registers | undefined {
+  try {
+    return Registers.parse(split(content).registers);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    return undefined;
   }
 }
 
