@@ -3,7 +3,7 @@
 use crate::middle::Deed;
 use crate::support::Server;
 use baton_protocol::handoff::machine::Target;
-use baton_sdk::document::{Late, Outcome, Outdone, Replica, State};
+use baton_sdk::document::{Changes, Late, Outcome, Outdone, Replica, State};
 use baton_sdk::keystore::Keystore;
 use baton_sdk::yrs::{GetString as _, Text as _, Transact as _};
 use baton_sdk::{Device, Document, Session, Waiting, Written, system_entropy};
@@ -295,6 +295,37 @@ async fn who_is_revoked_while_away_keeps_what_they_wrote() {
     assert!(matches!(there.save().await.unwrap(), Some(Written::Session(_))));
 }
 
+/// And what nobody had seen in time is written over by nobody: whoever reads on finds it beside the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_wrote_that_is_out_stays() {
+    let server = Server::start(On::Sqlite).await;
+    let mut person = server.person().await;
+    let (laptop, phone) = (server.full(&mut person, "Laptop").await, server.full(&mut person, "Phone").await);
+    let other = server.full(&mut person, "Other").await;
+    let mut here = Document::open_shared(&laptop).await.unwrap();
+    let id = here.session().id().clone();
+    write(&here, 0, "bread");
+    here.save().await.unwrap();
+    let mut out = Document::of(Session::load(&other, &id).await.unwrap()).await.unwrap().0;
+    write(&out, 0, "butter, ");
+    out.save().await.unwrap();
+    person.revoke(&other.enrolled().device_id).await.unwrap();
+    let beside = |changes: &Changes| -> Vec<Vec<u8>> {
+        let content = |late: &Late| if let Outcome::Beside(content) = &late.outcome { Some(content.clone()) } else { None };
+        changes.late.iter().filter_map(content).collect()
+    };
+    let told = beside(&here.follow().await.unwrap());
+    assert_eq!(told.len(), 1);
+    write(&here, 0, "milk, ");
+    here.save().await.unwrap();
+    for device in [&laptop, &phone] {
+        let (mut document, changes) = Document::of(Session::load(device, &id).await.unwrap()).await.unwrap();
+        assert_eq!((text(&document).as_str(), beside(&changes)), ("milk, bread", told.clone()));
+        document.merge(&told[0]).unwrap();
+        assert!(text(&document).contains("butter, "), "if the person says so");
+    }
+}
+
 /// What a device sets of a session that another holds reaches nobody: it sees what all others see, and its person is told what it had set.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_set_without_holding_it_gives_way() {
@@ -319,14 +350,20 @@ async fn what_is_set_without_holding_it_gives_way() {
     assert_eq!(replica.state().get("position"), Some(json!(60)));
     replica.set("rate", &json!(2)).unwrap();
     replica.keep().unwrap();
+    let told = |changes: &Changes| changes.outdone.iter().map(|one| (one.name.clone(), one.value.clone())).collect::<Vec<_>>();
+    let both = [("position".to_owned(), json!(50)), ("rate".to_owned(), json!(2))];
+    // In this run or in another, once.
+    let (mut another, changes) = Document::of(Session::load(&started(&server, &path), &id).await.unwrap()).await.unwrap();
+    assert_eq!((&told(&changes)[..], changes.changed), (&both[..], true));
     let changes = here.follow().await.unwrap();
-    let outdone: Vec<_> = changes.outdone.iter().map(|one| (one.name.as_str(), one.value.clone())).collect();
-    assert_eq!((outdone, changes.changed), (vec![("position", json!(50)), ("rate", json!(2))], true));
-    here.keep().unwrap();
-    assert_eq!(here.follow().await.unwrap().outdone, []);
-    for document in [&here, &Document::of(Session::load(&started(&server, &path), &id).await.unwrap()).await.unwrap().0] {
+    assert_eq!((&told(&changes)[..], changes.changed), (&both[..], true));
+    for document in [&mut here, &mut another] {
+        let changes = document.follow().await.unwrap();
+        assert_eq!((told(&changes), changes.changed), (vec![], false));
         assert_eq!((document.state().get("position"), document.state().get("rate")), (Some(json!(60)), None));
     }
+    here.keep().unwrap();
+    assert_eq!(told(&Document::of(Session::load(&started(&server, &path), &id).await.unwrap()).await.unwrap().1), []);
     // Who holds it sets it.
     there.follow().await.unwrap();
     there.set("position", &json!(61)).unwrap();

@@ -52,7 +52,7 @@ pub async fn write(broker: &Arc<Broker>, candidate: Candidate, update: &SealedUp
     }
     let is_member = session.is_shared() && acting.is_member().await?;
     session.may_write(acting.device(), is_member, place.epoch, place.key_version).map_err(refused(&session))?;
-    let is_due = place.kind != Kind::Snapshot && updates::is_mark(place.seq);
+    let is_due = place.kind != Kind::Snapshot && updates::is_mark(place.seq) && place.seq == session.head().seq + 1;
     if is_due && !updates::has_snapshot_before(&mut acting.tx, &session.session_id, place.seq).await.internal()? {
         return Err(StateRefusal::Quota.into());
     }

@@ -159,7 +159,7 @@ impl Session {
             if !self.read_after(members, 0, snapshot, pin).await?
                 && let Some(last) = self.beside.pop()
             {
-                (self.content, self.used) = (last.content.unwrap_or_default(), self.head.seq);
+                (self.content, self.used, self.aside) = (last.content.unwrap_or_default(), self.head.seq, None);
             }
         }
         Ok(())
@@ -203,7 +203,9 @@ impl Session {
                 let is_out = self.is_shared() && is_new && !members.live.contains(&opened.by) && self.chain.holder_at(at.epoch) != Some(&opened.by);
                 if is_out {
                     self.beside = vec![Branch { device: opened.by, epoch: at.epoch, content: Some(opened.content), counts: false }];
+                    self.aside = Some(update.clone());
                 } else {
+                    self.aside = None;
                     (self.content, self.needs) = (opened.content, opened.needs);
                     self.beside.clear();
                     (is_read, self.used) = (true, at.seq);

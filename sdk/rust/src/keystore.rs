@@ -124,7 +124,7 @@ pub enum Keystore {
     File(Sealed),
 }
 
-/// Documents beside a device that is kept nowhere. Its clones are one: a device that is made anew with one has what the last one kept.
+/// Documents beside a device that is kept nowhere. Its clones are one: a device that is made anew with one has what the last one kept, which is to be gone by then.
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 

@@ -14,7 +14,7 @@ use baton_protocol::key::{Did, hash};
 use baton_protocol::needs::Needs;
 use baton_protocol::refusal::{Handoff, State};
 use baton_protocol::secret::Secret;
-use baton_protocol::session::{Head, Kind, Mode, SessionKey};
+use baton_protocol::session::{Head, Kind, Mode, SealedUpdate, SessionKey};
 use baton_protocol::signer::Signer as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +45,8 @@ pub struct Session {
     pub(crate) wrote: BTreeSet<Did>,
     /// In a shared session, what devices that are out wrote last and this one had not seen: no part of the content.
     pub(crate) beside: Vec<Branch>,
+    /// The last of that, as it stands in the session: it goes beside it before anything is written over it.
+    pub(crate) aside: Option<SealedUpdate>,
     /// How many updates there are after the last snapshot: whoever reads reads them all.
     pub(crate) since_snapshot: u32,
     /// Number of the last update that is content.
@@ -149,6 +151,7 @@ impl Session {
             is_late: false,
             wrote: BTreeSet::new(),
             beside: Vec::new(),
+            aside: None,
             since_snapshot: 0,
             used: 0,
             last_by: None,
@@ -376,6 +379,7 @@ impl Session {
             }
         };
         // It is ended once the broker's acceptance was seen, and not before.
+        check_accepted(&self.device, &answer, &self.id, &digest).await?;
         if let Fork::Other(known) = &self.fork {
             (self.over, self.was_other) = (Some(known.clone()), true);
         }

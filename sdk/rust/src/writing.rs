@@ -149,6 +149,7 @@ impl Session {
 
     pub(crate) async fn write_as(&mut self, content: &[u8], kind: Kind) -> Result<Head, Error> {
         let kind = if self.since_snapshot < SNAPSHOT_EVERY { kind } else { Kind::Snapshot };
+        self.keep_aside().await?;
         let update = self.sealed(content, kind).await?;
         self.unanswered = Some(update.hash());
         self.deliver(&update).await?;
@@ -159,6 +160,19 @@ impl Session {
         self.since_snapshot = if kind == Kind::Snapshot { 0 } else { self.since_snapshot + 1 };
         self.keep_pin()?;
         Ok(self.head.clone())
+    }
+
+    /// What the session has and this content has not, for whoever wrote it is out, is written over next: whoever reads it then finds it beside the session, where
+    /// nothing is forgotten.
+    async fn keep_aside(&mut self) -> Result<(), Error> {
+        let Some(update) = &self.aside else { return Ok(()) };
+        let kept = self.post("branches", "session:write", &serde_json::to_value(update).map_err(|_| Error::Answer("update"))?).await;
+        // Where there is no room the person was told of it all the same.
+        if !kept.as_ref().is_err_and(|full| full.is("state.quota")) {
+            kept?;
+        }
+        self.aside = None;
+        Ok(())
     }
 
     /// Over the stream where there is one; whatever comes of that but that it stands, it is posted, which takes it once alone.

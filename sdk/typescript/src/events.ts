@@ -140,6 +140,8 @@ async function* connections(device: Device, listening: Listening, ways: Ways): A
     const began = device.http.around.now();
     try {
       for await (const frame of connection(device, last, listening, ways)) {
+        // It came back before this one: that is done.
+        if (frame.type === "open") isBack = false;
         if (frame.type === "event") {
           pause = PAUSE;
           if (last !== undefined && frame.seq <= last) continue;

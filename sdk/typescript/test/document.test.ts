@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Device, Http, Session, enrolHere, redeemHere, type Surroundings } from "../src/index.js";
-import { Document, Replica } from "../src/document/index.js";
+import { Document, Replica, type Changes } from "../src/document/index.js";
 import { FileStore } from "../src/node.js";
 import { State } from "../src/document/state.js";
 import { utf8 } from "../src/base64url.js";
@@ -19,7 +19,12 @@ before(async () => {
 });
 after(() => server.stop());
 
-const notes = ({ doc }: Document): string => doc.getText("notes").toJSON();
+const notes = ({ doc }: Pick<Document, "doc">): string => doc.getText("notes").toJSON();
+const notesIn = (content: Uint8Array): string => {
+  const state = new State(new Uint8Array(4).fill(1));
+  state.merge(content, Infinity);
+  return notes(state);
+};
 const reopened = async ({ session: { id } }: Document, device: Device): Promise<Document> => (await Document.of(await Session.load(device, id))).document;
 
 test("who writes too late is merged", async () => {
@@ -166,6 +171,30 @@ test("what was set here and overtaken is told once, also after another start; wh
   assert.deepEqual(await again(), [], "that one had reached the session");
 });
 
+test("what a device wrote that is out, and nobody had seen, is written over by nobody", async () => {
+  const [laptop, phone, other] = [await full(server, "Laptop"), await full(server, "Phone"), await full(server, "Other")];
+  const here = await Document.open(laptop, { mode: "shared" });
+  here.doc.getText("notes").insert(0, "bread");
+  await here.save();
+  const out = await reopened(here, other);
+  out.doc.getText("notes").insert(0, "butter, ");
+  await out.save();
+  await server.revoke(other);
+  const besides = ({ late }: Changes): string[] => late.flatMap(({ outcome }) => (outcome.is === "beside" ? [notesIn(outcome.content)] : []));
+  assert.deepEqual(besides(await here.follow()), ["butter, bread"]);
+  here.doc.getText("notes").insert(0, "milk, ");
+  await here.save();
+  // Whoever reads it from here on finds it beside the session, and takes it in if the person says so.
+  for (const device of [laptop, phone]) {
+    const { document, changes } = await Document.of(await Session.load(device, here.session.id));
+    assert.deepEqual([notes(document), besides(changes)], ["milk, bread", ["butter, bread"]]);
+  }
+  const changes = await here.follow();
+  for (const { outcome } of changes.late) if (outcome.is === "beside") here.merge(outcome.content);
+  await here.save();
+  assert.match(notes(await reopened(here, phone)), /butter, /);
+});
+
 test("what is set without holding it gives way, and is told", async () => {
   const [laptop, phone] = [await full(server, "Laptop"), await full(server, "Phone")];
   const here = await Document.open(laptop);
@@ -182,11 +211,18 @@ test("what is set without holding it gives way, and is told", async () => {
   assert.equal(replica.get("position"), 60);
   replica.set("rate", 2);
   await replica.keep();
-  const changes = await here.follow();
-  assert.deepEqual([changes.outdone.map(({ name, value }) => [name, value]), changes.changed], [[["position", 50], ["rate", 2]], true]);
+  const told = ({ outdone, changed }: Changes): unknown => [outdone.map(({ name, value }) => [name, value]), changed];
+  const both = [[["position", 50], ["rate", 2]], true];
+  // In this run or in another, once.
+  const open = async (): Promise<{ document: Document; changes: Changes }> => Document.of(await Session.load(laptop, here.session.id));
+  const another = await open();
+  assert.deepEqual([told(another.changes), told(await here.follow())], [both, both]);
+  for (const document of [here, another.document]) {
+    assert.deepEqual(told(await document.follow()), [[], false]);
+    assert.deepEqual([document.get("position"), document.get("rate")], [60, undefined]);
+  }
   await here.keep();
-  assert.deepEqual((await here.follow()).outdone, []);
-  for (const document of [here, await reopened(here, laptop)]) assert.deepEqual([document.get("position"), document.get("rate")], [60, undefined]);
+  assert.deepEqual((await open()).changes.outdone, []);
   // Who holds it sets it.
   await there.follow();
   there.set("position", 61);

@@ -5,11 +5,12 @@ use baton_protocol::handoff::machine::{Declining, Target};
 use baton_protocol::id::SessionId;
 use baton_protocol::key::Did;
 use baton_protocol::ports::{Clock, Entropy};
-use baton_sdk::document::{Outcome, Replica, State};
+use baton_sdk::document::{Changes, Outcome, Replica, State};
 use baton_sdk::keystore::{Kept, Keystore, Memory};
 use baton_sdk::yrs::{GetString as _, Text as _, Transact as _};
 use baton_sdk::{Asked, Device, Document, Error, Http, Offered, Session, Waiting};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 /// The register of the word that was written last.
@@ -105,6 +106,10 @@ pub struct Written {
     pub acknowledged: Vec<String>,
     /// The session was here once.
     may: bool,
+    /// The word that it set last, unless that has reached the session.
+    pub set: Option<String>,
+    /// Words that others set and it saw standing, and those it was told of that they do not.
+    pub seen: BTreeSet<String>,
     /// What stands beside the document, as this device saw it last.
     pub beside: Vec<String>,
 }
@@ -191,6 +196,7 @@ impl Actor {
                 _ => {}
             }
         }
+        self.look();
         self
     }
 
@@ -211,10 +217,26 @@ impl Actor {
 
     async fn read(&mut self) -> Result<(), Error> {
         let (document, changes) = Document::of(Session::load(&self.device, &self.session).await?).await?;
+        self.note(&changes);
         let beside = changes.late.into_iter().filter_map(|late| if let Outcome::Beside(content) = late.outcome { Some(content) } else { None });
         self.written.lock().unwrap().beside = beside.map(|content| text_of(&content)).collect();
         self.document = Some(document);
         Ok(())
+    }
+
+    /// What it is told of the word that was written last.
+    fn note(&self, changes: &Changes) {
+        let late = changes.late.iter().filter_map(|late| if let Outcome::Merged(outdone) = &late.outcome { Some(outdone) } else { None }).flatten();
+        let told = changes.outdone.iter().chain(late).filter(|one| one.name == LAST);
+        self.written.lock().unwrap().seen.extend(told.filter_map(|one| one.value.as_str().map(str::to_owned)));
+    }
+
+    /// And what it sees of it, where that is another's.
+    fn look(&self) {
+        let stands = self.document.as_ref().and_then(|document| document.state().get(LAST)).and_then(|word| word.as_str().map(str::to_owned));
+        let mut written = self.written.lock().unwrap();
+        let others = stands.filter(|word| !written.kept.contains(word));
+        written.seen.extend(others);
     }
 
     async fn try_to(&mut self, deed: &Deed) -> Result<(), Error> {
@@ -225,7 +247,8 @@ impl Actor {
                 self.save().await?;
             }
             Deed::ReadOn => {
-                self.document().await?.follow().await?;
+                let changes = self.document().await?.follow().await?;
+                self.note(&changes);
                 self.save().await?;
             }
             Deed::Offer(to) => {
@@ -266,7 +289,9 @@ impl Actor {
                 if let Some(waiting) = &self.waiting {
                     let session = waiting.complete().await?;
                     self.waiting = None;
-                    self.document = Some(Document::of(session).await?.0);
+                    let (document, changes) = Document::of(session).await?;
+                    self.note(&changes);
+                    self.document = Some(document);
                 }
             }
             Deed::Reclaim => {
@@ -312,7 +337,11 @@ impl Actor {
                 replica.keep()?;
             }
         }
-        self.written.lock().unwrap().kept.push(word.to_owned());
+        {
+            let mut written = self.written.lock().unwrap();
+            written.kept.push(word.to_owned());
+            written.set = Some(word.to_owned());
+        }
         self.save().await
     }
 
@@ -329,10 +358,14 @@ impl Actor {
         }
         let document = self.document().await?;
         let saves = text(document.state());
-        document.save().await?;
+        let saved = document.save().await?;
+        let stands = document.state().get(LAST);
         let mut written = self.written.lock().unwrap();
         let acknowledged: Vec<_> = written.kept.iter().filter(|word| saves.contains(&format!("{word} "))).cloned().collect();
         written.acknowledged = acknowledged;
+        if matches!(saved, Some(baton_sdk::Written::Session(_))) {
+            written.set.take_if(|word| stands.as_ref().and_then(Value::as_str) == Some(word));
+        }
         Ok(())
     }
 

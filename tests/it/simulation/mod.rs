@@ -352,6 +352,13 @@ impl<'a> World<'a> {
         }
         let last = text.rsplit('[').next().unwrap().trim_end_matches(']');
         assert!(last.is_empty() || text.contains(&format!("{last} ")), "{last:?} was written by nobody: {text:?}");
+        // What a device set last reached the others, or somebody was told that it does not stand.
+        let seen: BTreeSet<_> = self.slots.iter().flat_map(|slot| slot.written.lock().unwrap().seen.clone()).collect();
+        for n in &here {
+            let set = self.slots[*n].written.lock().unwrap().set.clone();
+            let is_told = |word: &String| word == last || seen.contains(word);
+            assert!(set.as_ref().is_none_or(is_told), "{set:?}, set by {n}, is gone without a word\n{}", self.story);
+        }
         let beside = self.slots[holder].written.lock().unwrap().beside.concat();
         for n in all {
             let written = self.slots[n].written.lock().unwrap();

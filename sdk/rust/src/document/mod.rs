@@ -144,7 +144,7 @@ impl Document {
 
     /// Of which this is elsewhere as well.
     fn keep_of_which(&self, there: &[u8]) -> Result<(), Error> {
-        let late = (!self.writes_into_it()).then(|| (self.session.content(), self.last_held()));
+        let late = self.is_late().then(|| (self.session.content(), self.last_held()));
         let standing = replica::Standing { there, was_other: self.session.was_other, late };
         replica::keep(&self.session.device, self.session.id(), (self.session.epoch(), &self.state), standing)
     }
@@ -170,9 +170,11 @@ impl Document {
                 self.was_one = true;
                 self.merged.clone_from(&self.session.head().hash);
                 self.state.settle(self.session.content());
-                if !self.writes_into_it() {
-                    let (span, device) = ((self.last_held(), self.session.epoch()), self.session.device.did());
-                    self.meanwhile.0 |= self.state.give_way(self.session.content(), span, device);
+                let (span, device) = ((self.last_held(), self.session.epoch()), self.session.device.did());
+                if self.is_late() && self.state.give_way(self.session.content(), span, device) {
+                    self.meanwhile.0 = true;
+                    // Before it is told.
+                    self.keep()?;
                 }
                 if self.session.was_other {
                     self.keep()?;
@@ -331,6 +333,11 @@ impl Document {
             Written::Branch { .. } => self.beside.push((content.to_vec(), self.last_epoch())),
         }
         Ok(written)
+    }
+
+    /// Whether what this device sets now is too late: another holds the session. Of one with two histories this device's own may yet be the one that goes on.
+    fn is_late(&self) -> bool {
+        !self.writes_into_it() && !self.session.is_forked()
     }
 
     /// The last epoch at which this device held the session; 0 when it never did.

@@ -84,6 +84,8 @@ impl Registers {
         if !room || !is_name(name) || !register.is_sound() {
             return Err(Error::NotADocument);
         }
+        // Set once more it is told once more.
+        self.told.remove(name);
         self.unsaved.insert(name.to_owned(), register.clone());
         self.all.insert(name.to_owned(), register);
         Ok(())
@@ -104,21 +106,27 @@ impl Registers {
         serde_json::to_string(&all).unwrap_or_default()
     }
 
-    /// What was set here in an earlier run and is nowhere else yet. What has been outdone meanwhile is overtaken.
+    /// What was set here in an earlier run and is nowhere else yet. What has been outdone meanwhile is overtaken; what does not stand was before.
     pub fn take_unsaved(&mut self, other: Self) {
         for (name, theirs) in other.all {
-            let Some(ours) = self.all.get(&name) else { continue };
-            match theirs.against(ours) {
-                Ordering::Equal => drop(self.unsaved.insert(name, theirs)),
-                Ordering::Less => self.overtake(name, theirs),
-                _ => {}
+            match self.all.get(&name).map(|ours| theirs.against(ours)) {
+                Some(Ordering::Equal) => drop(self.unsaved.insert(name, theirs)),
+                Some(Ordering::Less) => self.overtake(name, theirs),
+                Some(Ordering::Greater) | None => self.give_up(name, theirs),
             }
         }
     }
 
     /// Another device's value stands where `own` was; one of this device's own other windows takes nothing from anybody.
     fn overtake(&mut self, name: String, own: Register) {
-        if self.all.get(&name).is_some_and(|stands| stands.by != own.by) && self.told.get(&name) != Some(&own) {
+        if self.all.get(&name).is_some_and(|stands| stands.by != own.by) {
+            self.give_up(name, own);
+        }
+    }
+
+    /// It stands no more, and that is told once.
+    fn give_up(&mut self, name: String, own: Register) {
+        if self.told.get(&name) != Some(&own) {
             self.overtaken.insert(name, own);
         }
     }
@@ -148,11 +156,11 @@ impl Registers {
         self.overtaken.extend(go);
     }
 
-    /// What this device set at an epoch at which it did not hold the session (it last did at `after`), and the session has not, counts for nobody else: what the
-    /// session has of it until now stands in its place, and it is told as outdone. Gives whether there was any.
+    /// What this device set at an epoch until now at which it did not hold the session (it last did at `after`), and the session has not, counts for nobody else: what
+    /// the session has of it stands in its place, and it is told as outdone. Gives whether there was any.
     pub fn give_way(&mut self, there: &Self, (after, until): (i64, i64), by: &Did) -> bool {
         let is_late = |(name, one): (&String, &Register)| {
-            (one.by == by.as_str() && one.epoch > after && there.all.get(name) != Some(one)).then(|| name.clone())
+            (one.by == by.as_str() && one.epoch > after && one.epoch <= until && there.all.get(name) != Some(one)).then(|| name.clone())
         };
         let late: Vec<_> = self.all.iter().filter_map(is_late).collect();
         for name in &late {
@@ -160,10 +168,8 @@ impl Registers {
             let Some(own) = self.all.remove(name) else { continue };
             if let Some(stands) = there.all.get(name).filter(|stands| stands.epoch <= until) {
                 self.all.insert(name.clone(), stands.clone());
-                self.overtake(name.clone(), own);
-            } else if self.told.get(name) != Some(&own) {
-                self.overtaken.insert(name.clone(), own);
             }
+            self.give_up(name.clone(), own);
         }
         !late.is_empty()
     }
@@ -276,10 +282,31 @@ mod tests {
         assert!(!ours.give_way(&there, (2, 2), &other));
         assert!(!ours.clone().give_way(&ours.clone(), (1, 2), &other));
         assert!(!ours.give_way(&there, (1, 2), &holder));
+        // Of a later epoch than this copy knows of, another window may hold it.
+        assert!(!late(&other).give_way(&there, (0, 1), &other));
         // What the session has of an epoch that there has not been stands for nothing.
+        let mut later = Registers::default();
+        later.set("position", &json!(43), 3, &holder).unwrap();
         let mut ours = late(&other);
-        assert!(ours.give_way(&there, (0, 1), &other));
+        assert!(ours.give_way(&later, (1, 2), &other));
         assert_eq!(ours.get("position"), None);
+        // It is told in another run as well, and also where what stands is this device's own.
+        let mut own = Registers::default();
+        own.set("position", &json!(10), 1, &other).unwrap();
+        let mut ours = own.clone();
+        ours.set("position", &json!(50), 2, &other).unwrap();
+        assert!(ours.give_way(&own, (1, 2), &other));
+        let mut started = Registers::parse(ours.text().as_bytes()).unwrap();
+        started.take_unsaved(Registers::parse(ours.unsaved_text().as_bytes()).unwrap());
+        for mut run in [ours, started] {
+            assert_eq!(run.get("position").unwrap().value(), json!(10));
+            assert_eq!(run.take_overtaken(), [Outdone { name: "position".into(), by: other.to_string(), value: json!(50) }]);
+            assert_eq!(run.take_overtaken(), []);
+            // The same once more is told once more.
+            run.set("position", &json!(50), 2, &other).unwrap();
+            assert!(run.give_way(&own, (1, 2), &other));
+            assert_eq!(run.take_overtaken().len(), 1);
+        }
     }
 
     #[test]

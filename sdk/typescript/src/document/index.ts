@@ -120,7 +120,7 @@ export class Document {
   /** Of which `there` is elsewhere as well. */
   #keep(there: Uint8Array): Promise<void> {
     const { content, device, id, chain, wasOther } = this.session;
-    const late = this.#writesIntoIt ? undefined : { content, after: this.#lastHeld };
+    const late = this.#isLate ? { content, after: this.#lastHeld } : undefined;
     return keep(device, id, chain.epoch, this.state, { there, wasOther, late });
   }
 
@@ -146,7 +146,11 @@ export class Document {
       this.state.settle(session.content);
       this.#wasOne = true;
       const { content, chain, device } = session;
-      if (!this.#writesIntoIt && this.state.giveWay(content, this.#lastHeld, chain.epoch, device.did)) this.#meanwhile.changed = true;
+      if (this.#isLate && this.state.giveWay(content, this.#lastHeld, chain.epoch, device.did)) {
+        this.#meanwhile.changed = true;
+        // Before it is told.
+        await this.keep();
+      }
       if (session.wasOther) {
         await this.keep();
         await session.broughtOver();
@@ -284,6 +288,11 @@ export class Document {
     if (written.to === "branch") this.#beside.push({ content, epoch: this.#lastEpoch });
     else this.#merged = written.head.hash;
     return written;
+  }
+
+  /** Whether what this device sets now is too late: another holds the session. Of one with two histories this device's own may yet be the one that goes on. */
+  get #isLate(): boolean {
+    return !this.#writesIntoIt && !this.session.isForked;
   }
 
   /** The last epoch at which this device held the session; 0 when it never did. */

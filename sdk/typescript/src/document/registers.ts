@@ -68,6 +68,8 @@ export class Registers {
     if (!room || !isName(name) || !isSound(register)) throw new Refused("state.form", "register");
     this.#all.set(name, register);
     this.#unsaved.set(name, register);
+    // Set once more it is told once more.
+    this.#told.delete(name);
   }
 
   text(): string {
@@ -83,24 +85,26 @@ export class Registers {
     return text(new Map([...this.#overtaken, ...this.#unsaved]));
   }
 
-  /** What was set here in an earlier run and is nowhere else yet. What has been outdone meanwhile is overtaken. */
+  /** What was set here in an earlier run and is nowhere else yet. What has been outdone meanwhile is overtaken; what does not stand was before. */
   takeUnsaved(other: Registers): void {
     for (const [name, theirs] of other.#all) {
       const ours = this.#all.get(name);
       const order = ours ? against(theirs, ours) : 1;
       if (order === 0) this.#unsaved.set(name, theirs);
       else if (order < 0) this.#overtake(name, theirs);
+      else this.#giveUp(name, theirs);
     }
   }
 
   /** Another device's value stands where `own` was; one of this device's own other tabs takes nothing from anybody. */
   #overtake(name: string, own: Register): void {
-    if (this.#all.get(name)?.by !== own.by && !this.#wasTold(name, own)) this.#overtaken.set(name, own);
+    if (this.#all.get(name)?.by !== own.by) this.#giveUp(name, own);
   }
 
-  #wasTold(name: string, own: Register): boolean {
+  /** It stands no more, and that is told once. */
+  #giveUp(name: string, own: Register): void {
     const told = this.#told.get(name);
-    return told !== undefined && against(told, own) === 0;
+    if (!told || against(told, own) !== 0) this.#overtaken.set(name, own);
   }
 
   /** What another copy of the same was told. */
@@ -135,21 +139,19 @@ export class Registers {
   }
 
   /**
-   * What this device set at an epoch at which it did not hold the session (it last did at `after`), and the session has not, counts for nobody else: what the
-   * session has of it until now stands in its place, and it is told as outdone. Gives whether there was any.
+   * What this device set at an epoch until now at which it did not hold the session (it last did at `after`), and the session has not, counts for nobody else: what
+   * the session has of it stands in its place, and it is told as outdone. Gives whether there was any.
    */
   giveWay(there: Registers, after: number, until: number, by: string): boolean {
     let gave = false;
     for (const [name, own] of [...this.#all]) {
       const stands = there.#all.get(name);
-      if (own.by !== by || own.epoch <= after || (stands && against(stands, own) === 0)) continue;
+      if (own.by !== by || own.epoch <= after || own.epoch > until || (stands && against(stands, own) === 0)) continue;
       gave = true;
       this.#unsaved.delete(name);
       this.#all.delete(name);
-      if (stands && stands.epoch <= until) {
-        this.#all.set(name, stands);
-        this.#overtake(name, own);
-      } else if (!this.#wasTold(name, own)) this.#overtaken.set(name, own);
+      if (stands && stands.epoch <= until) this.#all.set(name, stands);
+      this.#giveUp(name, own);
     }
     return gave;
   }

@@ -113,6 +113,8 @@ export interface Read {
   lastBy: string | undefined;
   /** In a shared session, what devices that are out wrote last and this one had not seen: no part of the content. */
   beside: { device: string; epoch: number; content: Uint8Array; counts: false }[];
+  /** The last of that, as it stands in the session: it goes beside it before anything is written over it. */
+  aside: SealedUpdate | undefined;
 }
 
 /** The content after every update from the last snapshot on, and where it stands. */
@@ -125,7 +127,7 @@ export async function readContent(device: Device, members: Members, reading: Rea
   // All of that is of devices that are out: then what was before it, and where nothing was, theirs.
   const all = await readAfter(device, members, reading, 0);
   const last = all.isRead ? undefined : all.beside.pop();
-  return { ...all, ...(last ? { content: last.content, used: all.head.seq } : {}) };
+  return { ...all, ...(last ? { content: last.content, used: all.head.seq, aside: undefined } : {}) };
 }
 
 /** Reads all updates after this one. */
@@ -143,6 +145,7 @@ async function readAfter(device: Device, members: Members, { chain, keys, snapsh
   let used = 0;
   let lastBy: string | undefined;
   let beside: Read["beside"] = [];
+  let aside: SealedUpdate | undefined;
   const isMember = (one: string): boolean => members.tierOf(one) === "full";
   // Where nothing can have been forgotten, the first update follows the chain's first statement.
   let last: Head | undefined = snapshot <= 1 && from === 0 ? head : undefined;
@@ -151,7 +154,7 @@ async function readAfter(device: Device, members: Members, { chain, keys, snapsh
     const { updates } = await device.broker<{ updates: SealedUpdate[] }>({ scope: "session:read", path });
     if (updates.length === 0) {
       chain.needEnd(head);
-      return { head, content, needs, wrote, sinceSnapshot, used, lastBy, beside, isRead };
+      return { head, content, needs, wrote, sinceSnapshot, used, lastBy, beside, aside, isRead };
     }
     for (const update of updates) {
       const at: Head = { epoch: update.epoch, seq: update.seq, hash: updateHash(update) };
@@ -169,6 +172,7 @@ async function readAfter(device: Device, members: Members, { chain, keys, snapsh
       // after it; the last of it is for the person to look at.
       const isNew = at.seq > (pin?.used ?? pin?.seq ?? 0);
       const isOut = isShared && isNew && !members.live.includes(opened.by) && chain.holderAt(at.epoch) !== opened.by;
+      aside = isOut ? update : undefined;
       if (isOut) beside = [{ device: opened.by, epoch: at.epoch, content: opened.content, counts: false }];
       else {
         ({ content, needs } = opened);

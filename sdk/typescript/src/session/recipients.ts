@@ -65,9 +65,10 @@ function isKept({ device, chain, recipients }: Session, members: Members): boole
 
 /** Gives the key to members who lack it. */
 async function letIn(session: Session, members: Members): Promise<void> {
-  const { device, id, key, recipients } = session;
+  const { device, id, recipients } = session;
   const newcomers = Device.recipients(members, (member) => Device.syncs(members, member.device) && !recipients.has(member.device));
   if (device.tier !== "full" || newcomers.length === 0) return;
+  const { key } = session;
   const statement = await keyStatement(key, id, members.head, device.signer);
   await session.post("envelopes", "session:write", { key_version: key.version, envelope: await sealEnvelope(statement, newcomers) });
   for (const { device: did } of newcomers) recipients.add(did);

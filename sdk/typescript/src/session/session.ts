@@ -131,6 +131,7 @@ export class Session {
       needs: needed,
       wrote: new Set(),
       beside: [],
+      aside: undefined,
       used: 0,
       lastBy: undefined,
       sinceSnapshot: 0,
@@ -407,6 +408,7 @@ export class Session {
       return this.post("claim", "handoff:accept", { statement: signed.text, envelope, presentation });
     });
     // It is ended once the broker's acceptance was seen, and not before.
+    await needAccepted(device, answer.accepted, this.id, signed.hash);
     if (typeof this.#known.fork === "object") [this.#known.over, this.#known.wasOther] = [this.#known.fork.other, true];
     await this.take(answer, signed);
     [this.#known.fork, this.#known.over] = [undefined, undefined];
@@ -476,6 +478,7 @@ export class Session {
 
   /** @internal Seals and sends one update at this session's head. */
   async append(content: Uint8Array, kind: "update" | "snapshot"): Promise<Head> {
+    await this.#keepAside();
     const update = await this.#sealed(content, this.#known.sinceSnapshot < SNAPSHOT_EVERY ? kind : "snapshot");
     this.#unanswered = updateHash(update);
     // Over the stream where there is one; whatever comes of that but that it stands, it is posted, which takes it once alone.
@@ -487,6 +490,22 @@ export class Session {
     this.#known.sinceSnapshot = update.kind === "snapshot" ? 0 : this.#known.sinceSnapshot + 1;
     await this.#pin();
     return this.head;
+  }
+
+  /**
+   * What the session has and this content has not, for whoever wrote it is out, is written over next: whoever reads it then finds it beside the session, where
+   * nothing is forgotten.
+   */
+  async #keepAside(): Promise<void> {
+    const { aside } = this.#known;
+    if (!aside) return;
+    try {
+      await this.post("branches", "session:write", aside);
+    } catch (error) {
+      // Where there is no room the person was told of it all the same.
+      if (!(error instanceof Refused) || error.code !== "state.quota") throw error;
+    }
+    this.#known.aside = undefined;
   }
 
   /** @internal Says something in the chain, not yet sent. */

@@ -159,8 +159,10 @@ export class Player {
         if (!isOut && !isRefused(error, "transport")) throw error;
         // What was written here is the person's, whatever became of the device.
         if (!this.#reel) await this.#openKept();
-        this.lose();
-        if (isOut) throw error;
+        if (!isOut) return this.lose();
+        this.isAway = true;
+        this.paint();
+        throw error;
       });
       this.#lastLook = look.catch(() => undefined);
       return look;
