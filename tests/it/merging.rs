@@ -324,6 +324,13 @@ async fn what_a_device_wrote_that_is_out_stays() {
         document.merge(&told[0]).unwrap();
         assert!(text(&document).contains("butter, "), "if the person says so");
     }
+    // Once it is in, nobody is asked any more.
+    here.merge(&told[0]).unwrap();
+    here.save().await.unwrap();
+    for device in [&laptop, &phone] {
+        let (document, changes) = Document::of(Session::load(device, &id).await.unwrap()).await.unwrap();
+        assert!(text(&document).contains("butter, ") && beside(&changes).is_empty());
+    }
 }
 
 /// What a device sets of a session that another holds reaches nobody: it sees what all others see, and its person is told what it had set.

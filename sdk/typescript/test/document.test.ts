@@ -192,7 +192,48 @@ test("what a device wrote that is out, and nobody had seen, is written over by n
   const changes = await here.follow();
   for (const { outcome } of changes.late) if (outcome.is === "beside") here.merge(outcome.content);
   await here.save();
-  assert.match(notes(await reopened(here, phone)), /butter, /);
+  // Once it is in, nobody is asked any more.
+  for (const device of [laptop, phone]) {
+    const { document, changes } = await Document.of(await Session.load(device, here.session.id));
+    assert.match(notes(document), /butter, /);
+    assert.deepEqual(besides(changes), []);
+  }
+});
+
+test("what is told is what was lost", () => {
+  const [here, there] = ["did:key:zDnaeHere".padEnd(57, "1"), "did:key:zDnaeThere".padEnd(57, "2")];
+  const state = (): State => new State(new Uint8Array(4).fill(1));
+  const outdone = (): { ours: State; written: Uint8Array } => {
+    const [ours, theirs] = [state(), state()];
+    ours.set("position", 10, 1, here);
+    const written = ours.encode();
+    theirs.merge(written, 1);
+    theirs.set("position", 20, 1, there);
+    ours.merge(theirs.encodeRegisters(), 1);
+    return { ours, written };
+  };
+  assert.deepEqual(outdone().ours.takeOvertaken(), [{ name: "position", by: here, value: 10 }]);
+  const { ours, written } = outdone();
+  assert.deepEqual([ours.settle(written), ours.settle(written), ours.takeOvertaken()], [true, false, []]);
+  const { ours: again } = outdone();
+  again.set("position", 30, 1, here);
+  assert.deepEqual(again.takeOvertaken(), []);
+  // Where there is no room for it, and however many there are to tell of: what is kept is read again.
+  const fill = (one: State, prefix: string, by: string): State => {
+    for (let n = 0; n < 64; n++) one.set(`${prefix}${String(n).padStart(2, "0")}`, n, 1, by);
+    return one;
+  };
+  const full = state();
+  full.set("z", 1, 1, here);
+  full.merge(fill(state(), "a", there).encodeRegisters(), 1);
+  assert.deepEqual(full.takeOvertaken(), [{ name: "z", by: here, value: 1 }]);
+  const many = fill(state(), "a", here);
+  assert.ok(many.giveWay(state().encode(), 0, 1, here));
+  fill(many, "b", here);
+  const started = state();
+  started.restore(many.encode(), 1);
+  started.takeUnsaved(many.unsaved());
+  assert.equal(started.names().length, 64);
 });
 
 test("what is set without holding it gives way, and is told", async () => {

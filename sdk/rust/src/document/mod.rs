@@ -37,6 +37,8 @@ pub struct Document {
     merged: String,
     /// What was taken in and is not told yet, and from whom: by saving, or by a reading that failed.
     meanwhile: (bool, BTreeSet<Did>),
+    /// What stood beside the session when it was read on by saving, and is not told yet.
+    untold: Vec<Branch>,
     /// Late edits that are in this document, each with its epoch, and in nobody's yet who has only read the session.
     beside: Vec<(Vec<u8>, i64)>,
     /// Late edits that brought nothing when they were last looked at, by the hash of their content.
@@ -112,6 +114,7 @@ impl Document {
             state: state.unwrap_or_else(|| fresh(&session.device)),
             session,
             meanwhile: (false, BTreeSet::new()),
+            untold: Vec::new(),
             beside: Vec::new(),
             taken: BTreeSet::new(),
         }
@@ -170,10 +173,8 @@ impl Document {
                 self.was_one = true;
                 self.merged.clone_from(&self.session.head().hash);
                 self.state.settle(self.session.content());
-                let (span, device) = ((self.last_held(), self.session.epoch()), self.session.device.did());
-                if self.is_late() && self.state.give_way(self.session.content(), span, device) {
-                    self.meanwhile.0 = true;
-                    // Before it is told.
+                // Before it is told.
+                if self.give_way() {
                     self.keep()?;
                 }
                 if self.session.was_other {
@@ -189,14 +190,20 @@ impl Document {
             }
             Err(other) => return Err(other),
         }
-        let beside = std::mem::take(&mut self.session.beside);
+        let mut beside = std::mem::take(&mut self.untold);
+        beside.append(&mut self.session.beside);
         // Nothing goes of which this device has not all.
         if late.is_empty() && beside.is_empty() {
             self.session.acknowledge().await;
         }
         let branches = self.session.branches().await?;
         self.beside.clear();
+        let mut told = BTreeSet::new();
         for Branch { device, epoch, content, counts } in branches.into_iter().chain(beside) {
+            // Also while somebody is about to write over it.
+            if content.as_ref().is_some_and(|content| !told.insert((device.clone(), epoch, hash(content)))) {
+                continue;
+            }
             let (outcome, moved) = match content {
                 None => (Outcome::Unreadable, false),
                 Some(content) => {
@@ -215,15 +222,28 @@ impl Document {
         Ok(Changes { changed, by: by.into_iter().collect(), set_aside: kept == replica::Kept::SetAside, outdone: self.state.take_overtaken(), late })
     }
 
+    /// What was set here too late stands here no more.
+    fn give_way(&mut self) -> bool {
+        let (span, device) = ((self.last_held(), self.session.epoch()), self.session.device.did());
+        let gave = self.is_late() && self.state.give_way(self.session.content(), span, device);
+        self.meanwhile.0 |= gave;
+        gave
+    }
+
     /// What becomes of a late edit, and whether the document is other than it was.
     fn late(&mut self, content: Vec<u8>, epoch: i64, counts: bool) -> Result<(Outcome, bool), Error> {
         let hash = hash(&content);
         if self.taken.contains(&hash) {
             return Ok((Outcome::Known, false));
         }
-        // What does not count is not even read.
         if !counts {
-            return Ok((Outcome::Beside(content), false));
+            // Not even its registers are taken in. Where there is nothing new in it, nobody is asked.
+            let is_new = !matches!(self.state.copy()?.merge_up_to(&content, epoch, MOST), Ok(Merged { changed: false, .. }));
+            if is_new {
+                return Ok((Outcome::Beside(content), false));
+            }
+            self.taken.insert(hash);
+            return Ok((Outcome::Known, false));
         }
         Ok(match self.state.merge_up_to(&content, epoch, MOST) {
             Ok(merged) => {
@@ -268,6 +288,7 @@ impl Document {
         let mut tries = 0;
         loop {
             self.catch_up()?;
+            self.give_way();
             let content = self.state.encode();
             if content.len() > MAX_CONTENT {
                 return Err(Error::TooLarge);
@@ -293,8 +314,7 @@ impl Document {
                 }
                 Ok(written) => {
                     // What is elsewhere now is not told as overtaken after another start.
-                    if self.state.is_unsaved() {
-                        self.state.settle(&content);
+                    if self.state.settle(&content) {
                         self.keep_of_which(&content)?;
                     }
                     return Ok(Some(written));
@@ -315,6 +335,7 @@ impl Document {
             return Ok(());
         }
         self.meanwhile.1.append(&mut self.session.wrote);
+        self.untold.append(&mut self.session.beside);
         match self.state.merge(self.session.content(), self.session.epoch()) {
             Ok(merged) => self.meanwhile.0 |= merged.changed,
             Err(Error::NotADocument) => {}

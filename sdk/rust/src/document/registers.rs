@@ -84,8 +84,11 @@ impl Registers {
         if !room || !is_name(name) || !register.is_sound() {
             return Err(Error::NotADocument);
         }
-        // Set once more it is told once more.
+        // Set once more it is told once more; what this device had set before is not what anybody waits for.
         self.told.remove(name);
+        if self.overtaken.get(name).is_some_and(|own| own.by == register.by) {
+            self.overtaken.remove(name);
+        }
         self.unsaved.insert(name.to_owned(), register.clone());
         self.all.insert(name.to_owned(), register);
         Ok(())
@@ -95,14 +98,12 @@ impl Registers {
         serde_json::to_string(&self.all).unwrap_or_default()
     }
 
-    pub fn is_unsaved(&self) -> bool {
-        !self.unsaved.is_empty()
-    }
-
     /// What [`Self::take_unsaved`] reads: also what was overtaken and is not told yet.
     pub fn unsaved_text(&self) -> String {
-        let mut all = self.overtaken.clone();
-        all.extend(self.unsaved.clone());
+        let mut all = self.unsaved.clone();
+        let told_later = self.overtaken.iter().filter(|(name, _)| !self.unsaved.contains_key(*name));
+        // As many as are read again.
+        all.extend(told_later.take(MOST.saturating_sub(self.unsaved.len())).map(|(name, own)| (name.clone(), own.clone())));
         serde_json::to_string(&all).unwrap_or_default()
     }
 
@@ -136,9 +137,13 @@ impl Registers {
         self.told.clone_from(&other.told);
     }
 
-    /// These are in the session now.
-    pub fn settle(&mut self, written: &Self) {
-        self.unsaved.retain(|name, ours| written.all.get(name) != Some(ours));
+    /// These are in the session now: nobody has to be told what becomes of them. Whether any was not known to be.
+    pub fn settle(&mut self, written: &Self) -> bool {
+        let before = self.unsaved.len() + self.overtaken.len();
+        for ours in [&mut self.unsaved, &mut self.overtaken] {
+            ours.retain(|name, ours| written.all.get(name) != Some(ours));
+        }
+        self.unsaved.len() + self.overtaken.len() < before
     }
 
     /// What was set here and overtaken before it was anywhere else: told once.
@@ -204,7 +209,9 @@ impl Registers {
         while self.all.len() > MOST
             && let Some((name, gone)) = self.all.pop_last()
         {
-            self.unsaved.remove(&name);
+            if let Some(own) = self.unsaved.remove(&name) {
+                self.give_up(name.clone(), own);
+            }
             outdone.push(gone.outdone(name));
         }
         (moved, outdone)
@@ -274,7 +281,7 @@ mod tests {
         let mut ours = late(&other);
         assert!(ours.give_way(&there, (1, 2), &other));
         assert_eq!(ours.text(), there.text());
-        assert!(!ours.is_unsaved() && !ours.give_way(&there, (1, 2), &other));
+        assert!(ours.unsaved.is_empty() && !ours.give_way(&there, (1, 2), &other));
         let told: Vec<_> = ours.take_overtaken().into_iter().map(|one| (one.name, one.value)).collect();
         assert_eq!(told, [("position".into(), json!(50)), ("rate".into(), json!(2))]);
         // What it set while it held it stays, and so does what the session has.
@@ -307,6 +314,49 @@ mod tests {
             assert!(run.give_way(&own, (1, 2), &other));
             assert_eq!(run.take_overtaken().len(), 1);
         }
+    }
+
+    /// What does not stand is told once, while anybody can want it: not after this device has set another, and not when the session had it.
+    #[test]
+    fn what_is_told_is_what_was_lost() {
+        let (here, there) = (did(1), did(2));
+        let outdone = || {
+            let mut ours = Registers::default();
+            ours.set("position", &json!(10), 1, &here).unwrap();
+            let written = ours.clone();
+            let mut theirs = ours.clone();
+            theirs.set("position", &json!(20), 1, &there).unwrap();
+            ours.merge(theirs, 1);
+            (ours, written)
+        };
+        assert_eq!(outdone().0.take_overtaken(), [Outdone { name: "position".into(), by: here.to_string(), value: json!(10) }]);
+        let (mut ours, written) = outdone();
+        assert!(ours.settle(&written) && !ours.settle(&written));
+        assert_eq!(ours.take_overtaken(), []);
+        let (mut ours, _) = outdone();
+        ours.set("position", &json!(30), 1, &here).unwrap();
+        assert_eq!(ours.take_overtaken(), []);
+
+        // Where there is no room for it, and however many there are to tell of: what is kept is read again.
+        let full = |prefix: &str, by: &Did| {
+            let mut all = Registers::default();
+            for n in 0..MOST {
+                all.set(&format!("{prefix}{n:02}"), &json!(n), 1, by).unwrap();
+            }
+            all
+        };
+        let mut ours = Registers::default();
+        ours.set("z", &json!(1), 1, &here).unwrap();
+        ours.merge(full("a", &there), 1);
+        assert_eq!(ours.take_overtaken(), [Outdone { name: "z".into(), by: here.to_string(), value: json!(1) }]);
+        let mut ours = full("a", &here);
+        assert!(ours.give_way(&Registers::default(), (0, 1), &here));
+        for n in 0..MOST {
+            ours.set(&format!("b{n:02}"), &json!(n), 1, &here).unwrap();
+        }
+        let mut started = Registers::parse(ours.text().as_bytes()).unwrap();
+        started.take_unsaved(Registers::parse(ours.unsaved_text().as_bytes()).unwrap());
+        assert_eq!(started.unsaved.len(), MOST);
     }
 
     #[test]

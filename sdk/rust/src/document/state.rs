@@ -167,12 +167,7 @@ impl State {
         Ok(copy)
     }
 
-    /// Whether a register was set here and is nowhere else yet.
-    pub(super) fn is_unsaved(&self) -> bool {
-        self.registers.is_unsaved()
-    }
-
-    /// Those registers, for another run to [take](Self::take_unsaved).
+    /// Registers that were set here and are nowhere else yet, for another run to [take](Self::take_unsaved).
     pub(super) fn unsaved(&self) -> String {
         self.registers.unsaved_text()
     }
@@ -194,10 +189,9 @@ impl State {
     }
 
     /// The session has this; what is no document has nothing.
-    pub(super) fn settle(&mut self, content: &[u8]) {
-        if let Some(written) = split(content).and_then(|(registers, _)| Registers::parse(registers)) {
-            self.registers.settle(&written);
-        }
+    pub(super) fn settle(&mut self, content: &[u8]) -> bool {
+        let written = split(content).and_then(|(registers, _)| Registers::parse(registers));
+        written.is_some_and(|written| self.registers.settle(&written))
     }
 
     /// Registers that were set here and that another's value took the place of before they were anywhere else: told once.

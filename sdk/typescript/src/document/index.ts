@@ -8,6 +8,7 @@ import type { Device } from "../device.js";
 import { hash } from "../key.js";
 import { Refused } from "../refused.js";
 import { Turns } from "../store.js";
+import type { Branch } from "../session/branches.js";
 import { Session, type Opening, type Written } from "../session/session.js";
 import { MAX_CONTENT, MAX_VOLATILE, type SealedUpdate } from "../session/update.js";
 import type { Outdone } from "./registers.js";
@@ -70,6 +71,8 @@ export class Document {
   readonly #turns = new Turns();
   /** What was taken in and is not told yet: by saving, or by a reading that failed. */
   #meanwhile = { changed: false, by: new Set<string>() };
+  /** What stood beside the session when it was read on by saving, and is not told yet. */
+  #untold: Branch[] = [];
   /** Late edits that are in this document, and in nobody's yet who has only read the session. */
   #beside: { content: Uint8Array; epoch: number }[] = [];
   /** Late edits that brought nothing when they were last looked at, by the hash of their content. */
@@ -143,28 +146,32 @@ export class Document {
     try {
       if (this.state.merge(session.content, session.chain.epoch).changed) this.#meanwhile.changed = true;
       this.#merged = session.head.hash;
-      this.state.settle(session.content);
       this.#wasOne = true;
-      const { content, chain, device } = session;
-      if (this.#isLate && this.state.giveWay(content, this.#lastHeld, chain.epoch, device.did)) {
-        this.#meanwhile.changed = true;
-        // Before it is told.
-        await this.keep();
-      }
-      if (session.wasOther) {
-        await this.keep();
-        await session.broughtOver();
-      }
     } catch (error) {
       if (!this.#wasOne || !isRefused(error, "state.form")) throw error;
       // Somebody wrote what is none over it. What this device has of it goes on.
       late.push({ device: session.writer, epoch: session.head.epoch, outcome: { is: "beside", content: session.content } });
     }
+    if (late.length === 0) {
+      this.state.settle(session.content);
+      // Before it is told.
+      if (this.#giveWay()) await this.keep();
+      if (session.wasOther) {
+        await this.keep();
+        await session.broughtOver();
+      }
+    }
     // Nothing goes of which this device has not all.
-    if (late.length === 0 && session.beside.length === 0) await session.acknowledge();
-    const branches = [...(await session.branches()), ...session.beside];
+    if (late.length === 0 && session.beside.length + this.#untold.length === 0) await session.acknowledge();
+    const branches = [...(await session.branches()), ...this.#untold, ...session.beside];
+    this.#untold = [];
     this.#beside = [];
+    const told = new Set<string>();
     for (const { device, epoch, content, counts } of branches) {
+      // Also while somebody is about to write over it.
+      const one = content && [device, epoch, hash(content)].join(" ");
+      if (one && told.has(one)) continue;
+      if (one) told.add(one);
       const { outcome, moved } = content ? this.#late(content, epoch, counts) : { outcome: { is: "unreadable" } as const, moved: false };
       late.push({ device, epoch, outcome });
       // What does not count is in nobody else's document, whatever the person took in here.
@@ -176,13 +183,25 @@ export class Document {
     return { changed, by: [...by], setAside: kept === "set aside", outdone: this.state.takeOvertaken(), late };
   }
 
+  /** What was set here too late stands here no more. */
+  #giveWay(): boolean {
+    const { content, chain, device } = this.session;
+    const gave = this.#isLate && this.state.giveWay(content, this.#lastHeld, chain.epoch, device.did);
+    if (gave) this.#meanwhile.changed = true;
+    return gave;
+  }
+
   /** What becomes of a late edit, and whether the document is other than it was. */
   #late(content: Uint8Array, epoch: number, counts: boolean): { outcome: Outcome; moved: boolean } {
     const named = hash(content);
     if (this.#taken.has(named)) return { outcome: { is: "known" }, moved: false };
-    // What does not count is not even read.
-    if (!counts) return { outcome: { is: "beside", content }, moved: false };
     try {
+      // Of what does not count not even the registers are taken in. Where there is nothing new in it, nobody is asked.
+      if (!counts && this.state.copy().merge(content, epoch, MOST).changed) return { outcome: { is: "beside", content }, moved: false };
+      if (!counts) {
+        this.#taken.add(named);
+        return { outcome: { is: "known" }, moved: false };
+      }
       const { changed, outdone } = this.state.merge(content, epoch, MOST);
       // One that is outdone is told each time, for the person to choose.
       if (changed || outdone.length > 0) return { outcome: { is: "merged", outdone }, moved: changed };
@@ -227,6 +246,7 @@ export class Document {
   async #save(): Promise<Written | undefined> {
     for (let tries = 1; ; tries++) {
       this.#catchUp();
+      this.#giveWay();
       const content = this.state.encode();
       if (content.length > MAX_CONTENT) throw new Refused("state.size", "too large");
       if (this.#isThere(content)) {
@@ -238,10 +258,7 @@ export class Document {
       try {
         const written = await this.#write(content);
         // What is elsewhere now is not told as overtaken after another start.
-        if (this.state.isUnsaved) {
-          this.state.settle(content);
-          await this.#keep(content);
-        }
+        if (this.state.settle(content)) await this.#keep(content);
         return written;
       } catch (error) {
         const moved = this.session.isSharedHere ? ["handoff.fenced", "state.rekey_required"] : [];
@@ -272,6 +289,7 @@ export class Document {
     const { session } = this;
     if (this.#merged === session.head.hash) return;
     this.#noteWriters();
+    this.#untold.push(...session.beside);
     try {
       if (this.state.merge(session.content, session.chain.epoch).changed) this.#meanwhile.changed = true;
     } catch (none) {

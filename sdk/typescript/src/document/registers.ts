@@ -68,21 +68,20 @@ export class Registers {
     if (!room || !isName(name) || !isSound(register)) throw new Refused("state.form", "register");
     this.#all.set(name, register);
     this.#unsaved.set(name, register);
-    // Set once more it is told once more.
+    // Set once more it is told once more; what this device had set before is not what anybody waits for.
     this.#told.delete(name);
+    if (this.#overtaken.get(name)?.by === by) this.#overtaken.delete(name);
   }
 
   text(): string {
     return text(this.#all);
   }
 
-  get isUnsaved(): boolean {
-    return this.#unsaved.size > 0;
-  }
-
   /** What {@link takeUnsaved} reads: also what was overtaken and is not told yet. */
   unsavedText(): string {
-    return text(new Map([...this.#overtaken, ...this.#unsaved]));
+    const toldLater = [...this.#overtaken].filter(([name]) => !this.#unsaved.has(name)).sort(([a], [b]) => (a < b ? -1 : 1));
+    // As many as are read again.
+    return text(new Map([...this.#unsaved, ...toldLater.slice(0, Math.max(0, MOST - this.#unsaved.size))]));
   }
 
   /** What was set here in an earlier run and is nowhere else yet. What has been outdone meanwhile is overtaken; what does not stand was before. */
@@ -112,12 +111,16 @@ export class Registers {
     this.#told = new Map(other.#told);
   }
 
-  /** These are in the session now. */
-  settle(written: Registers): void {
-    for (const [name, ours] of this.#unsaved) {
-      const there = written.#all.get(name);
-      if (there && against(there, ours) === 0) this.#unsaved.delete(name);
+  /** These are in the session now: nobody has to be told what becomes of them. Whether any was not known to be. */
+  settle(written: Registers): boolean {
+    let settled = false;
+    for (const all of [this.#unsaved, this.#overtaken]) {
+      for (const [name, ours] of [...all]) {
+        const there = written.#all.get(name);
+        if (there && against(there, ours) === 0) settled = all.delete(name) || settled;
+      }
     }
+    return settled;
   }
 
   /** What was set here and overtaken before it was anywhere else: told once. */
@@ -177,7 +180,8 @@ export class Registers {
       const gone = this.#all.get(name);
       if (gone) outdone.push(outdoneOf(name, gone));
       this.#all.delete(name);
-      this.#unsaved.delete(name);
+      const own = this.#unsaved.get(name);
+      if (own && this.#unsaved.delete(name)) this.#giveUp(name, own);
     }
     return { moved, outdone };
   }

@@ -103,12 +103,7 @@ export class State {
     return copy;
   }
 
-  /** @internal Whether a register was set here and is nowhere else yet. */
-  get isUnsaved(): boolean {
-    return this.#registers.isUnsaved;
-  }
-
-  /** @internal Those registers, for another run to {@link takeUnsaved}. */
+  /** @internal Registers that were set here and are nowhere else yet, for another run to {@link takeUnsaved}. */
   unsaved(): Uint8Array {
     return utf8(this.#registers.unsavedText());
   }
@@ -130,9 +125,9 @@ export class State {
   }
 
   /** @internal The session has this; what is no document has nothing. */
-  settle(content: Uint8Array): void {
+  settle(content: Uint8Array): boolean {
     const there = registersOf(content);
-    if (there) this.#registers.settle(there);
+    return there !== undefined && this.#registers.settle(there);
   }
 
   /** @internal Registers that were set here and that another's value took the place of before they were anywhere else: told once. */
