@@ -190,16 +190,15 @@ impl Document {
             }
             Err(other) => return Err(other),
         }
-        let mut beside = std::mem::take(&mut self.untold);
-        beside.append(&mut self.session.beside);
+        self.untold.append(&mut self.session.beside);
         // Nothing goes of which this device has not all.
-        if late.is_empty() && beside.is_empty() {
+        if late.is_empty() && self.untold.is_empty() {
             self.session.acknowledge().await;
         }
         let branches = self.session.branches().await?;
         self.beside.clear();
         let mut told = BTreeSet::new();
-        for Branch { device, epoch, content, counts } in branches.into_iter().chain(beside) {
+        for Branch { device, epoch, content, counts } in branches.into_iter().chain(std::mem::take(&mut self.untold)) {
             // Also while somebody is about to write over it.
             if content.as_ref().is_some_and(|content| !told.insert((device.clone(), epoch, hash(content)))) {
                 continue;
