@@ -383,7 +383,7 @@ impl Session {
         if let Fork::Other(known) = &self.fork {
             (self.over, self.was_other) = (Some(known.clone()), true);
         }
-        self.take(&answer, &statement, digest).await?;
+        self.go_on(&statement, digest)?;
         (self.fork, self.over) = (Fork::None, None);
         self.keys.insert(key.version, key);
         self.recipients = recipients;
@@ -428,6 +428,11 @@ impl Session {
     /// Acts on an own statement only now that the broker has accepted it.
     pub(crate) async fn take(&mut self, answer: &Value, statement: &Statement, digest: String) -> Result<(), Error> {
         check_accepted(&self.device, answer, &self.id, &digest).await?;
+        self.go_on(statement, digest)
+    }
+
+    /// The broker's acceptance was seen.
+    fn go_on(&mut self, statement: &Statement, digest: String) -> Result<(), Error> {
         self.chain = self.chain.clone().apply(statement, digest)?;
         self.keep_pin()
     }

@@ -410,7 +410,7 @@ export class Session {
     // It is ended once the broker's acceptance was seen, and not before.
     await needAccepted(device, answer.accepted, this.id, signed.hash);
     if (typeof this.#known.fork === "object") [this.#known.over, this.#known.wasOther] = [this.#known.fork.other, true];
-    await this.take(answer, signed);
+    await this.#goOn(signed);
     [this.#known.fork, this.#known.over] = [undefined, undefined];
     this.holdKey(key, recipients);
     this.hold();
@@ -516,8 +516,13 @@ export class Session {
   /** @internal Acts on an own statement only now that the broker has accepted it. */
   async take(answer: { accepted: string }, signed: Signed): Promise<void> {
     await needAccepted(this.device, answer.accepted, this.id, signed.hash);
+    await this.#goOn(signed);
+  }
+
+  /** The broker's acceptance was seen. */
+  #goOn(signed: Signed): Promise<void> {
     this.chain.apply(signed);
-    await this.#pin();
+    return this.#pin();
   }
 
   /** @internal From here on this device holds the session, or no longer does. */
