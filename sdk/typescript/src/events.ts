@@ -91,18 +91,18 @@ const BROKEN = 1006;
  * network has none.
  */
 export async function* listen(device: Device, listening: Listening = {}): AsyncGenerator<Frame, void> {
-  const ways = new Ways(listening.window);
+  const network = new Network(listening.window);
   try {
-    yield* connections(device, listening, ways);
+    yield* connections(device, listening, network);
   } finally {
-    ways.stop();
+    network.stop();
   }
 }
 
-const WAYS = ["pageshow", "online", "offline"];
+const NETWORK_EVENTS = ["pageshow", "online", "offline"];
 
 /** Tells that a page is gone from the network, or back: what connection it had is not to be trusted either way. */
-class Ways {
+class Network {
   readonly #window: Listening["window"];
   #acts = new Set<(isBack: boolean) => void>();
   readonly #tell = ({ type }: Event): void => {
@@ -111,7 +111,7 @@ class Ways {
 
   constructor(window = "addEventListener" in globalThis ? (globalThis as unknown as Listening["window"]) : undefined) {
     this.#window = window;
-    for (const event of WAYS) window?.addEventListener(event, this.#tell);
+    for (const event of NETWORK_EVENTS) window?.addEventListener(event, this.#tell);
   }
 
   /** Runs `act` each time, until what is given is called. */
@@ -121,11 +121,11 @@ class Ways {
   }
 
   stop(): void {
-    for (const event of WAYS) this.#window?.removeEventListener(event, this.#tell);
+    for (const event of NETWORK_EVENTS) this.#window?.removeEventListener(event, this.#tell);
   }
 }
 
-async function* connections(device: Device, listening: Listening, ways: Ways): AsyncGenerator<Frame, void> {
+async function* connections(device: Device, listening: Listening, network: Network): AsyncGenerator<Frame, void> {
   const { signal } = listening;
   let last = listening.cursor;
   let pause = PAUSE;
@@ -133,13 +133,13 @@ async function* connections(device: Device, listening: Listening, ways: Ways): A
     let isBack = false;
     let woken = (): void => undefined;
     const back = new Promise<void>((resolve) => (woken = resolve));
-    const forget = ways.on((now) => {
+    const forget = network.on((now) => {
       isBack ||= now;
       if (now) woken();
     });
     const began = device.http.around.now();
     try {
-      for await (const frame of connection(device, last, listening, ways)) {
+      for await (const frame of connection(device, last, listening, network)) {
         // It came back before this one: that is done.
         if (frame.type === "open") isBack = false;
         if (frame.type === "event") {
@@ -173,7 +173,7 @@ function share(random: Random): number {
   return (high * 256 + low) / 65535;
 }
 
-async function* connection(device: Device, cursor: number | undefined, { presence, outbox, volatile = outbox !== undefined, signal }: Listening, ways: Ways): AsyncGenerator<Frame, void> {
+async function* connection(device: Device, cursor: number | undefined, { presence, outbox, volatile = outbox !== undefined, signal }: Listening, network: Network): AsyncGenerator<Frame, void> {
   const ask = (scope: string): Promise<{ ticket: string }> => device.broker({ scope, path: "/v1/events/tickets", json: {} });
   // Who joined before it asked for presence is told of the rest all the same.
   const least = outbox ? "session:read session:write" : "session:read";
@@ -233,7 +233,7 @@ async function* connection(device: Device, cursor: number | undefined, { presenc
   let broken = setTimeout(() => socket.close(), LONGEST_STREAM);
   signal?.addEventListener("abort", close);
   // Whoever waits for a dead connection to say that it is closed waits long.
-  const forget = ways.on(() => {
+  const forget = network.on(() => {
     close();
     closed ??= BROKEN;
     wake();
