@@ -27,4 +27,5 @@ mod simulation;
 mod store;
 mod story;
 mod support;
+mod who_is_out;
 mod writing;
